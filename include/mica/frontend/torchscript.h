@@ -1,0 +1,39 @@
+#pragma once
+// Loads TorchScript. No torch type appears here.
+#include <filesystem>
+#include <optional>
+#include "mica/ir/graph.h"
+namespace mica {
+/// `--input [NAME:]SHAPE[:DTYPE]` or NAME=NUMBER, parsed.
+struct InputSpec {
+  std::string name;               ///< empty: by position
+  Shape shape;
+  std::optional<DType> dtype;     ///< none: the trace's, else f32
+  std::optional<Scalar> number;   ///< a Python scalar argument: becomes a constant
+  std::string text;               ///< as the user wrote it
+};
+/// "x:1x3x224x224:f32", "1x3x224x224", "ids:1x128:i64", "x:scalar:f32", "sr=16000".
+Result<InputSpec> parse_input_spec(const std::string& text, Diagnostics& diagnostics);
+
+struct LoadOptions {
+  std::vector<InputSpec> inputs;
+  std::string method = "forward";
+};
+struct LoadedModel {
+  Graph graph;
+  std::vector<std::vector<std::byte>> traced_inputs;  ///< data of the archive's traced inputs, one per graph input; empty when it has none or other shapes were asked for
+};
+/// Imports a `.pt`: load, eval, freeze, inline, alias analysis to SSA, shapes from `options.inputs` or the archive's traced inputs.
+/// All unsupported ops are reported at once, with counts and source lines.
+Result<LoadedModel> load_torchscript(const std::filesystem::path& file, const LoadOptions& options, Diagnostics& diagnostics);
+
+/// What a `.pt` holds, for `mica inspect` and `mica check`; no shapes are needed.
+struct ModelSummary {
+  std::string signature;  ///< "forward(x: Tensor, mask: Optional[Tensor]) -> Tensor"
+  std::vector<std::pair<std::string, std::string>> traced_inputs;  ///< name, "f32[1, 3, 224, 224]"
+  std::vector<std::pair<std::string, int64_t>> ops;                ///< op => count, most frequent first
+  std::vector<std::string> unsupported;
+  int64_t parameters = 0, parameter_bytes = 0;
+};
+Result<ModelSummary> summarize_torchscript(const std::filesystem::path& file, Diagnostics& diagnostics);
+}  // namespace mica

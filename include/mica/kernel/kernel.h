@@ -1,0 +1,105 @@
+#pragma once
+// Kernel IR: what codegen prints. Buffers, and a loop nest over explicit scalar and vector expressions (ir/expr.h). No graph, no op.
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "mica/ir/expr.h"
+#include "mica/ir/type.h"
+
+namespace mica {
+
+enum class Memory : uint8_t {
+  param,     ///< handed in by the program: arena, weights, or the user's buffers
+  stack,     ///< local array of one task
+  registers  ///< local array whose indices are constant once loops are unrolled; codegen makes SSA values of it
+};
+
+/// One buffer of a kernel; loads and stores name it by its index in Kernel::buffers and count in elements.
+struct Buffer {
+  std::string name;
+  ExprType element;       ///< registers and stack may hold vectors; params are scalar
+  int64_t elements = 0;   ///< size, for the verifier, the interpreter and local arrays
+  Memory memory = Memory::param;
+  bool written = false;   ///< param: the kernel stores to it
+  int64_t alignment = 64; ///< bytes, of the first element
+};
+
+enum class ForKind : uint8_t { serial, unrolled };
+
+/// A statement; which fields count depends on `kind`.
+struct Stmt {
+  enum class Kind : uint8_t { block, loop, store, let, branch, check };
+  Kind kind = Kind::block;
+  std::vector<Stmt> body;       ///< block, loop, branch (then), let: what sees the variable
+  std::vector<Stmt> otherwise;  ///< branch
+  Expr var;                     ///< loop, let
+  Expr low, high, step;         ///< loop: low <= var < high
+  ForKind for_kind = ForKind::serial;
+  uint32_t buffer = 0;          ///< store
+  Expr index, value, mask;      ///< store: index scalar, or a vector (ramp of stride 1 = contiguous; else scatter); let: value; mask optional
+  Expr condition;               ///< branch; check: must hold, else the fault `site` with `value` is recorded (and execution goes on: guard what follows)
+  int32_t site = 0;             ///< check
+
+  static Stmt block(std::vector<Stmt> body);
+  static Stmt loop(Expr var, Expr low, Expr high, Expr step, std::vector<Stmt> body, ForKind kind = ForKind::serial);
+  static Stmt store(uint32_t buffer, Expr index, Expr value, Expr mask = {});
+  static Stmt let(Expr var, Expr value, std::vector<Stmt> body);
+  static Stmt branch(Expr condition, std::vector<Stmt> then, std::vector<Stmt> otherwise = {});
+  static Stmt check(Expr condition, int32_t site, Expr value);
+};
+
+/// A kernel runs its body for every task in [first, last) that its thread is given; tasks are independent of each other.
+struct Kernel {
+  std::string name;             ///< unique in its program; made of what it does ("conv2d_relu_3")
+  std::vector<Buffer> buffers;  ///< params first
+  Expr task;                    ///< the task variable
+  int64_t tasks = 1;            ///< extent of the parallel loop
+  std::vector<Stmt> body;
+  double flops = 0, bytes = 0;  ///< of the whole kernel, for reports
+  uint32_t params() const;      ///< number of param buffers
+
+  uint32_t add_buffer(Buffer b);
+};
+
+/// Where a kernel parameter lives when the program runs.
+struct Binding {
+  enum class Space : uint8_t { arena, weights, io };
+  Space space = Space::arena;
+  int64_t offset = 0;  ///< bytes from the space's base; io: from the user's buffer
+  uint32_t io = 0;     ///< io: inputs first, then outputs
+};
+
+/// One call of a kernel. Steps run in order; `barrier` says that earlier steps must have finished on all threads first.
+struct Step {
+  uint32_t kernel = 0;
+  std::vector<Binding> bindings;  ///< one per param
+  bool barrier = true;
+  std::string label;              ///< what it computes, for profiles: op names and the module path
+};
+
+/// A run-time weight: bytes that a kernel reads, at `offset` of the weights space (64-byte aligned).
+struct Weight {
+  int64_t offset = 0;
+  int64_t bytes = 0;
+  std::shared_ptr<const void> keep;
+  const std::byte* data = nullptr;
+  std::string name;
+};
+
+/// All that codegen and the artifact need of a model.
+struct Program {
+  std::vector<Kernel> kernels;
+  std::vector<Step> steps;
+  std::vector<Weight> weights;
+  int64_t weights_bytes = 0;
+  int64_t arena_bytes = 0;
+  int64_t arena_lower_bound = 0;         ///< largest sum of bytes alive at once
+  std::vector<std::string> fault_sites;  ///< text per check site
+};
+
+/// Text of a kernel and of a program; parse_program reads both back.
+std::string to_string(const Kernel& k);
+std::string to_string(const Program& p);
+
+}  // namespace mica

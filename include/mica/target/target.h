@@ -1,0 +1,29 @@
+#pragma once
+#include <cstdint>
+#include <string>
+#include <vector>
+
+#include "mica/support/diagnostic.h"
+
+namespace mica {
+
+/// A machine described by what it can do; passes and schedules ask this, never a CPU's name.
+struct Target {
+  std::string triple;                 ///< "x86_64-unknown-linux-gnu"
+  std::string cpu;                    ///< LLVM's name, for scheduling models ("znver4", "x86-64-v3")
+  std::vector<std::string> features;  ///< LLVM feature names that the code may use, sorted ("avx512f", ...); the artifact checks them
+  int32_t vector_bits = 128;          ///< preferred vector register
+  int32_t vector_registers = 16;
+  bool masked_memory = false;         ///< masked loads and stores are instructions
+  bool fma = false;
+  bool dot_bf16 = false;              ///< dpbf16ps or bfdot
+  bool dot_i8 = false;                ///< VNNI u8s8
+  int64_t l1_bytes = 32 << 10, l2_bytes = 1 << 20, l3_bytes = 16 << 20;
+  int32_t lanes(int64_t element_bytes) const { return static_cast<int32_t>(vector_bits / 8 / element_bytes); }
+  bool has(const std::string& feature) const;
+};
+
+/// `name` is "native", an x86-64 level, "aarch64", or an LLVM CPU name; `features` "+avx512f,-fma" adjusts it.
+Result<Target> make_target(const std::string& name, const std::string& features, Diagnostics& diagnostics);
+
+}  // namespace mica
