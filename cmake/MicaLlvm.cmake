@@ -1,0 +1,36 @@
+# mica::llvm and mica::lld. LLVM's version file accepts only an exact major.minor, so "19.1" and not "19".
+if(NOT DEFINED LLVM_ROOT AND NOT DEFINED LLVM_DIR AND IS_DIRECTORY /usr/lib/llvm-19)
+  set(LLVM_ROOT /usr/lib/llvm-19)
+endif()
+find_package(LLVM 19.1 REQUIRED CONFIG)
+find_package(ZLIB REQUIRED)  # LLD's exported targets name both without finding them
+if(NOT TARGET zstd::libzstd_shared)
+  find_library(MICA_ZSTD_LIBRARY zstd REQUIRED)
+  add_library(zstd::libzstd_shared UNKNOWN IMPORTED)
+  set_target_properties(zstd::libzstd_shared PROPERTIES IMPORTED_LOCATION ${MICA_ZSTD_LIBRARY})
+endif()
+find_package(LLD 19.1 QUIET CONFIG HINTS ${LLVM_INSTALL_PREFIX}/lib/cmake/lld)
+if(NOT LLD_FOUND)
+  find_package(LLD REQUIRED CONFIG HINTS ${LLVM_INSTALL_PREFIX}/lib/cmake/lld)
+endif()
+
+separate_arguments(_definitions NATIVE_COMMAND "${LLVM_DEFINITIONS}")
+add_library(mica::llvm INTERFACE IMPORTED)
+target_include_directories(mica::llvm SYSTEM INTERFACE ${LLVM_INCLUDE_DIRS})
+target_compile_definitions(mica::llvm INTERFACE ${_definitions})
+if(TARGET LLVM)
+  target_link_libraries(mica::llvm INTERFACE LLVM)  # the shared library: links in a second instead of a minute
+else()
+  llvm_map_components_to_libnames(_libs all)
+  target_link_libraries(mica::llvm INTERFACE ${_libs})
+endif()
+add_library(mica::lld INTERFACE IMPORTED)
+target_link_libraries(mica::lld INTERFACE lldELF lldCommon mica::llvm)
+
+# The compiler of the runtime that goes into every .so, and of test callers: clang of the same version.
+find_program(MICA_CLANG NAMES clang-19 clang HINTS ${LLVM_TOOLS_BINARY_DIR} NO_DEFAULT_PATH)
+find_program(MICA_CLANG NAMES clang-19)
+if(NOT MICA_CLANG)
+  message(FATAL_ERROR "no clang 19 beside LLVM ${LLVM_PACKAGE_VERSION}: run tools/setup, or give -DMICA_CLANG=<path>")
+endif()
+message(STATUS "LLVM ${LLVM_PACKAGE_VERSION} in ${LLVM_INSTALL_PREFIX}, runtime compiled by ${MICA_CLANG}")
