@@ -8,6 +8,7 @@
 #include <optional>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <vector>
 
 #include "mica/support/dtype.h"
@@ -55,8 +56,8 @@ struct ExprNode;
 class Expr {
  public:
   Expr() = default;
-  Expr(int64_t value);  // i64 immediate
-  Expr(int value) : Expr(static_cast<int64_t>(value)) {}
+  /// i64 immediate.
+  template <class T> requires(std::is_integral_v<T> && !std::is_same_v<T, bool>) Expr(T value) : Expr(index_immediate(static_cast<int64_t>(value))) {}
   explicit Expr(std::shared_ptr<const ExprNode> node) : node_(std::move(node)) {}
   explicit operator bool() const { return node_ != nullptr; }
   const ExprNode& operator*() const { return *node_; }
@@ -65,6 +66,7 @@ class Expr {
   bool same(const Expr& other) const { return node_ == other.node_; }
 
  private:
+  static Expr index_immediate(int64_t value);
   std::shared_ptr<const ExprNode> node_;
 };
 
@@ -80,6 +82,7 @@ struct ExprNode {
   bool masked = false;     ///< load: lanes whose mask is false are not read and give 0
   std::string name;        ///< var: for printing; checked_index: what the fault says
   std::vector<Expr> vars;  ///< reduce: the variables it binds, outermost first; each ranges over [int_value, limit)
+  size_t hash = 0;         ///< structural, filled in by the builders
 };
 
 // ---- building. Integer immediates fold; operands of different lanes broadcast; dtypes must agree (indices are i64). ----

@@ -1,0 +1,44 @@
+/* The contract between generated kernels and the runtime: what mica_main() is handed. Not part of the public ABI: both
+ * sides are always linked together. Codegen uses the byte offsets below; the runtime asserts them. */
+#ifndef MICA_RUNTIME_FRAME_H
+#define MICA_RUNTIME_FRAME_H
+
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* Why a run failed on a value. The first check that fails in any thread wins. */
+enum mica_fault_code { MICA_FAULT_NONE = 0, MICA_FAULT_INDEX = 1, MICA_FAULT_DIVIDE = 2, MICA_FAULT_VALUE = 3 };
+
+struct mica_fault {
+  int32_t code;  /*  0: atomic, mica_fault_code; who changes it from 0 may write the rest */
+  int32_t site;  /*  4: index into the descriptor's table of fault sites */
+  int64_t value; /*  8: the offending value */
+};
+
+struct mica_frame {
+  uint8_t* arena;         /*  0: workspace, aligned to 64 bytes (2 MiB when the context maps it) */
+  const uint8_t* weights; /*  8: first byte of the weights, aligned to 64 bytes */
+  uint8_t* const* io;     /* 16: the caller's pointers: inputs, then outputs; aligned to their element size only */
+  /* 24: returns when all `nthreads` threads of the run have called it; what they wrote before is then visible */
+  void (*barrier)(struct mica_frame* frame, int64_t tid);
+  struct mica_fault* fault; /* 32 */
+  int64_t nthreads;         /* 40 */
+  uint8_t* state;           /* 48: kept between runs, aligned to 64 bytes */
+  const int64_t* dims;      /* 56: the sizes that symbols 0, 1, ... have in this run */
+};
+
+/* The generated entry. Every thread of a run calls it once (tid = 0 .. nthreads-1, 0 is the caller's); all of them call
+ * frame->barrier equally often. Runs with FTZ and DAZ set, rounding to nearest. */
+void mica_main(struct mica_frame* frame, int64_t tid, int64_t nthreads);
+
+/* For generated code: records a fault unless one is there already. It does not return to the caller's caller: the kernel
+ * goes on with a safe value (index 0, divisor 1) and the run's result is thrown away. */
+void mica_set_fault(struct mica_frame* frame, int32_t code, int32_t site, int64_t value);
+
+#ifdef __cplusplus
+}
+#endif
+#endif
