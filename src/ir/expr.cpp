@@ -243,7 +243,7 @@ Expr operator>(Expr a, Expr b) { return make_binary(ExprOp::gt, std::move(a), st
 Expr operator>=(Expr a, Expr b) { return make_binary(ExprOp::ge, std::move(a), std::move(b)); }
 Expr operator&&(Expr a, Expr b) { return make_binary(ExprOp::land, std::move(a), std::move(b)); }
 Expr operator||(Expr a, Expr b) { return make_binary(ExprOp::lor, std::move(a), std::move(b)); }
-Expr operator!(Expr x) { return make_unary(ExprOp::lnot, std::move(x)); }
+Expr logical_not(Expr x) { return make_unary(ExprOp::lnot, std::move(x)); }
 Expr equal(Expr a, Expr b) { return make_binary(ExprOp::eq, std::move(a), std::move(b)); }
 Expr not_equal(Expr a, Expr b) { return make_binary(ExprOp::ne, std::move(a), std::move(b)); }
 Expr floordiv(Expr a, Expr b) { return make_binary(ExprOp::floordiv, std::move(a), std::move(b)); }

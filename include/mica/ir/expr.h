@@ -114,7 +114,7 @@ Expr operator>(Expr a, Expr b);
 Expr operator>=(Expr a, Expr b);
 Expr operator&&(Expr a, Expr b);
 Expr operator||(Expr a, Expr b);
-Expr operator!(Expr x);
+Expr logical_not(Expr x);  // a function: `!e` asks whether the handle is empty
 Expr equal(Expr a, Expr b);
 Expr not_equal(Expr a, Expr b);
 Expr floordiv(Expr a, Expr b);
