@@ -1,0 +1,1 @@
+"""Exports the models that Mica is tested with as TorchScript, with fixed seeds."""
