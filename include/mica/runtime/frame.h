@@ -34,8 +34,8 @@ struct mica_frame {
  * frame->barrier equally often. Runs with FTZ and DAZ set, rounding to nearest. */
 void mica_main(struct mica_frame* frame, int64_t tid, int64_t nthreads);
 
-/* For generated code: records a fault unless one is there already. It does not return to the caller's caller: the kernel
- * goes on with a safe value (index 0, divisor 1) and the run's result is thrown away. */
+/* For generated code: records a fault unless one is there already. The kernel
+ * then goes on with a safe value (index 0, divisor 1) and the run's result is thrown away. */
 void mica_set_fault(struct mica_frame* frame, int32_t code, int32_t site, int64_t value);
 
 #ifdef __cplusplus

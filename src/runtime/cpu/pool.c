@@ -1,0 +1,244 @@
+/* The worker threads of one model.
+ *
+ * A run is one parallel region: the workers wake once, every thread goes through mica_main(), and dependent steps are
+ * kept apart by a spin barrier (about 0.15 us for two threads; a futex would cost 50). Between runs the workers spin for a
+ * bounded time, then sleep on a futex.
+ *
+ * Barrier: dissemination (Hensgen, Finkel, Manber 1988). In round k thread t signals thread t + 2^k and waits for thread
+ * t - 2^k; after ceil(log2 n) rounds each has heard of all. A signal is the number of the barrier, written to a cache line
+ * that one thread writes and one reads. A partner can be one barrier ahead, hence the comparison by signed difference.
+ *
+ * Fork: the pool lies in pages that a child sees as zeros, and all zeros means "no worker started, nobody runs": the child
+ * drops the parent's workers by construction and starts its own at its first run. Where the kernel cannot wipe pages
+ * (before Linux 4.14) the process id is compared at each run instead. */
+#include "runtime.h"
+
+enum { LINE = 128, STACK_BYTES = 2 << 20 }; /* 128: the prefetcher pairs 64-byte lines */
+enum { NONE = 0, STARTING = 1, READY = 2, FAILED = 3 };
+
+struct slot {
+  uint32_t barrier; /* barriers that this thread has entered */
+  thread_handle handle;
+  struct shared* shared;
+  uint32_t tid;
+} __attribute__((aligned(LINE)));
+
+struct signal {
+  uint32_t barrier;
+} __attribute__((aligned(LINE)));
+
+/* Wiped on fork. */
+struct shared {
+  /* Written by whoever starts a run. */
+  uint32_t state; /* NONE .. FAILED */
+  uint32_t busy;  /* a run has the workers */
+  int32_t pid;    /* only where pages are not wiped */
+  struct mica_pool* pool;
+  /* Written once a run, read by idle workers. */
+  uint32_t epoch __attribute__((aligned(LINE)));
+  uint32_t stop;
+  struct mica_run* run;
+  uint32_t sleepers __attribute__((aligned(LINE)));
+  /* slot[threads], then signal[rounds][threads] */
+  struct slot slots[] __attribute__((aligned(LINE)));
+};
+
+struct mica_pool {
+  struct mica_pool_options options;
+  int rounds; /* ceil(log2 threads) */
+  int wiped;  /* pages are wiped on fork */
+  struct mica_block block;
+  struct shared* shared;
+};
+
+static void relax(void) {
+#if defined(__x86_64__)
+  __asm__ volatile("pause" ::: "memory");
+#else
+  __asm__ volatile("isb" ::: "memory"); /* `yield` is a no-op on most cores */
+#endif
+}
+
+static int64_t now_ns(void) {
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return t.seconds * 1000000000ll + t.nanoseconds;
+}
+
+static struct signal* signal_of(struct shared* s, const struct mica_pool* pool, int round, int tid) {
+  struct signal* all = (struct signal*)&s->slots[pool->options.threads];
+  return &all[(size_t)round * (size_t)pool->options.threads + (size_t)tid];
+}
+
+/* Spins until *word has reached `target`. Gives the CPU away at once when there are more threads than CPUs, else after
+ * 50 us, when the thread waited for is likely to be off its CPU. */
+static void await(const uint32_t* word, uint32_t target, int yield_at_once) {
+  int64_t start = 0;
+  int yield = yield_at_once;
+  for (uint32_t spins = 1; (int32_t)(mica_load(word) - target) < 0; ++spins) {
+    if (yield) {
+      sched_yield();
+      continue;
+    }
+    relax();
+    if (spins % 256 == 0) {
+      const int64_t now = now_ns();
+      if (!start) start = now;
+      yield = now - start > 50000;
+    }
+  }
+}
+
+static void pool_barrier(struct mica_frame* frame, int64_t tid) {
+  const struct mica_pool* pool = ((struct mica_run*)frame)->pool;
+  struct shared* s = pool->shared;
+  const int threads = pool->options.threads;
+  const uint32_t number = ++s->slots[tid].barrier;
+  for (int round = 0; round < pool->rounds; ++round) {
+    int peer = (int)tid + (1 << round);
+    if (peer >= threads) peer -= threads;
+    mica_store(&signal_of(s, pool, round, peer)->barrier, number);
+    await(&signal_of(s, pool, round, (int)tid)->barrier, number, pool->options.yield_at_once);
+  }
+}
+
+static void no_barrier(struct mica_frame* frame, int64_t tid) {
+  (void)frame;
+  (void)tid;
+}
+
+/* Waits until the epoch is no longer `seen`; returns the new one. */
+static uint32_t await_run(struct shared* s, uint32_t seen) {
+  const struct mica_pool_options* o = &s->pool->options;
+  /* With too few CPUs a spinning worker takes time from the caller's own work between runs. */
+  const int64_t spin_ns = o->yield_at_once ? 0 : o->spin_us * 1000ll;
+  int64_t start = 0;
+  for (uint32_t spins = 1;; ++spins) {
+    uint32_t epoch = mica_load(&s->epoch);
+    if (epoch != seen) return epoch;
+    relax();
+    if (spins % 128 != 0) continue;
+    const int64_t now = now_ns();
+    if (!start) start = now;
+    if (now - start < spin_ns) continue;
+    /* Whoever starts a run advances the epoch, then looks for sleepers; we the other way round: one of both sees the other. */
+    __atomic_add_fetch(&s->sleepers, 1, __ATOMIC_SEQ_CST);
+    while ((epoch = __atomic_load_n(&s->epoch, __ATOMIC_SEQ_CST)) == seen) {
+      syscall(SYS_FUTEX, &s->epoch, FUTEX_WAIT_PRIVATE, seen, (void*)0, (void*)0, 0);
+    }
+    __atomic_sub_fetch(&s->sleepers, 1, __ATOMIC_SEQ_CST);
+    return epoch;
+  }
+}
+
+static void advance_epoch(struct shared* s) {
+  __atomic_add_fetch(&s->epoch, 1, __ATOMIC_SEQ_CST);
+  if (__atomic_load_n(&s->sleepers, __ATOMIC_SEQ_CST)) syscall(SYS_FUTEX, &s->epoch, FUTEX_WAKE_PRIVATE, INT32_MAX, (void*)0, (void*)0, 0);
+}
+
+static void* worker(void* argument) {
+  struct slot* slot = argument;
+  struct shared* s = slot->shared;
+  prctl(PR_SET_NAME, "mica worker", 0, 0, 0);
+  mica_fp_enter();
+  for (uint32_t seen = 0;;) {
+    seen = await_run(s, seen);
+    if (mica_load(&s->stop)) return 0;
+    struct mica_run* run = s->run;
+    run->main(&run->frame, slot->tid, run->frame.nthreads);
+    pool_barrier(&run->frame, slot->tid); /* the run is over when all are here; its frame is not touched after */
+  }
+}
+
+/* Joins workers 1 .. count-1 and makes the pool as new. */
+static void stop_workers(struct shared* s, int count) {
+  mica_store(&s->stop, 1);
+  advance_epoch(s);
+  for (int i = 1; i < count; ++i) pthread_join(s->slots[i].handle, 0);
+}
+
+struct mica_pool* mica_pool_create(const struct mica_pool_options* options) {
+  struct mica_pool* pool = calloc(1, sizeof *pool);
+  if (!pool) return 0;
+  pool->options = *options;
+  while (1 << pool->rounds < options->threads) ++pool->rounds;
+  const size_t threads = (size_t)options->threads;
+  const size_t bytes = sizeof(struct shared) + threads * sizeof(struct slot) + (size_t)pool->rounds * threads * sizeof(struct signal);
+  if (!mica_map_wiped_on_fork(bytes, &pool->block, &pool->wiped)) {
+    free(pool);
+    return 0;
+  }
+  pool->shared = (struct shared*)pool->block.data;
+  return pool;
+}
+
+int mica_pool_start(struct mica_pool* pool) {
+  struct shared* s = pool->shared;
+  const int threads = pool->options.threads;
+  if (!pool->wiped) {
+    const int pid = getpid();
+    if (s->pid && s->pid != pid) memset(s, 0, pool->block.mapping_bytes);
+    s->pid = pid;
+  }
+  uint32_t state = mica_load(&s->state);
+  if (state == READY) return threads;
+  if (threads == 1 || state == FAILED) return 1;
+  /* Another thread starts the workers right now: this run goes on alone. */
+  if (!__atomic_compare_exchange_n(&s->state, &state, STARTING, 0, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE)) return 1;
+
+  s->pool = pool;
+  struct thread_attributes attributes;
+  struct signal_set all, old;
+  pthread_attr_init(&attributes);
+  pthread_attr_setstacksize(&attributes, STACK_BYTES);
+  sigfillset(&all);
+  pthread_sigmask(SIG_SETMASK, &all, &old); /* workers inherit it: the program's signals go to its own threads */
+  int started = 1;
+  for (; started < threads; ++started) {
+    struct slot* slot = &s->slots[started];
+    slot->shared = s;
+    slot->tid = (uint32_t)started;
+    if (pthread_create(&slot->handle, &attributes, worker, slot) != 0) break;
+  }
+  pthread_sigmask(SIG_SETMASK, &old, 0);
+  pthread_attr_destroy(&attributes);
+  if (started < threads) {
+    stop_workers(s, started);
+    mica_store(&s->state, FAILED);
+    return started;
+  }
+  mica_store(&s->state, READY);
+  return threads;
+}
+
+void mica_pool_run(struct mica_pool* pool, struct mica_run* run) {
+  struct shared* s = pool->shared;
+  const int threads = mica_pool_start(pool);
+  const uint64_t fp = mica_fp_enter();
+  uint32_t idle = 0;
+  if (threads == pool->options.threads && threads > 1 &&
+      __atomic_compare_exchange_n(&s->busy, &idle, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+    run->pool = pool;
+    run->frame.barrier = pool_barrier;
+    run->frame.nthreads = threads;
+    s->run = run;
+    advance_epoch(s);
+    run->main(&run->frame, 0, threads);
+    pool_barrier(&run->frame, 0);
+    mica_store(&s->busy, 0);
+  } else {
+    run->frame.barrier = no_barrier;
+    run->frame.nthreads = 1;
+    run->main(&run->frame, 0, 1);
+  }
+  mica_fp_leave(fp);
+}
+
+void mica_pool_destroy(struct mica_pool* pool) {
+  if (!pool) return;
+  struct shared* s = pool->shared;
+  const int ours = pool->wiped || s->pid == getpid();
+  if (ours && mica_load(&s->state) == READY) stop_workers(s, pool->options.threads);
+  mica_unmap(&pool->block);
+  free(pool);
+}
