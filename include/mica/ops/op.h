@@ -225,6 +225,9 @@ std::span<const OpInfo* const> all_ops();
 /// Null when there is no op of that name.
 const OpInfo* find_op(std::string_view name);
 
+/// The bytes of one element of `dtype` that holds `value` (rounded to nearest even; integers truncate and wrap).
+std::vector<std::byte> scalar_bytes(DType dtype, double value);
+
 /// Makes nodes at the end of a graph. Types are inferred; a failure has been reported and gives an invalid Value.
 class Builder {
  public:

@@ -1,5 +1,6 @@
 #pragma once
 // A pass is one file with one `constinit const Pass` of the file's name.
+#include <deque>
 #include <string_view>
 
 #include "mica/ops/op.h"
@@ -44,7 +45,7 @@ class Rewriter {
   Graph& graph_;
   PassContext& context_;
   const Node* at_ = nullptr;
-  std::vector<Node> out_;                       // nodes of the new order
+  std::deque<Node> out_;                        // nodes of the new order; a deque, so that producer_node() stays valid while nodes are made
   std::vector<uint32_t> maker_;                 // value id -> index into out_, ~0 if none
   std::vector<uint32_t> uses_;
   std::vector<Value> forward_;                  // value id -> replacement
@@ -52,7 +53,13 @@ class Rewriter {
   Value resolve(Value v) const;
 };
 
+/// Removes pure nodes (and what then becomes dead) whose results nobody reads; true if there were any. Nested regions included.
+bool remove_dead_nodes(Graph& graph);
+/// A copy of the graph whose nested regions are copies too (plain copies share them).
+Graph clone(const Graph& graph);
+
 /// Runs `rule` on every node in order until nothing changes (bounded); true if anything did. Dead nodes are removed at the end.
+/// Nested regions are rewritten first.
 bool run_rewrite(Graph& graph, PassContext& context, bool (*rule)(Rewriter&));
 
 struct Pass {
