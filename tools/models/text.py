@@ -4,7 +4,10 @@ from torch import nn
 
 from . import torchvision_schemas  # noqa: F401  (transformers imports torchvision where it is installed)
 
+import transformers
 from transformers import BertConfig, BertModel, GPT2Config, GPT2LMHeadModel
+
+transformers.logging.set_verbosity_error()
 
 
 class Bert(nn.Module):

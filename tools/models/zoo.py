@@ -8,10 +8,11 @@ from torch import nn
 from . import text, vision, weights
 
 SCRIPTED = "_scripted"  # suffix: torch.jit.script in place of torch.jit.trace
+NO_GRAD = "_no_grad"  # suffix: traced under torch.no_grad(), where nn.MultiheadAttention takes its fused path
 
 
 def names() -> list[str]:
-    return [*vision.MODELS, "resnet18" + SCRIPTED, *text.MODELS]
+    return [*vision.MODELS, "resnet18" + SCRIPTED, "vit_b_16" + NO_GRAD, *text.MODELS]
 
 
 @dataclass
@@ -22,7 +23,7 @@ class Built:
 
 def build(name: str, small: bool = False, batch: int = 1) -> Built:
     """The eager module in eval mode and a batch of inputs. Weights depend on the name and the size alone."""
-    base = name.removesuffix(SCRIPTED)
+    base = name.removesuffix(SCRIPTED).removesuffix(NO_GRAD)
     torch.manual_seed(0)  # the authors' own initialisation draws from the global generator
     generator = torch.Generator().manual_seed(1)
     if base in vision.MODELS:
@@ -47,7 +48,7 @@ def build(name: str, small: bool = False, batch: int = 1) -> Built:
 def export(name: str, path: str, small: bool = False, batch: int = 1) -> Built:
     """Writes the TorchScript archive. A trace keeps its inputs in it; a scripted module has none."""
     built = build(name, small, batch)
-    with torch.no_grad(), warnings.catch_warnings():
+    with torch.set_grad_enabled(not name.endswith(NO_GRAD)), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # tracer warnings of the models' own Python branches; deprecation of TorchScript
         if name.endswith(SCRIPTED):
             script = torch.jit.script(built.module)
