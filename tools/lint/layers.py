@@ -14,7 +14,7 @@ ALLOWED = {
     "ops": {"support", "ir", "ops"},
     "kernel": {"support", "ir", "kernel"},
     "target": {"support", "target"},
-    "pass": GRAPH_PASS,
+    "pass": GRAPH_PASS | {"kernel"},  # lower.h: from a graph to kernels
     "passes": GRAPH_PASS | {"kernel"},
     "passes/graph": GRAPH_PASS,
     "passes/quant": GRAPH_PASS,
