@@ -174,4 +174,6 @@ struct Prelu {
   }
 };
 
+using ActivationOps = OpList<Relu, Gelu, Silu, Hardswish, Hardsigmoid, Elu, LeakyRelu, Softplus, LogSigmoid, Mish, Prelu>;
+
 }  // namespace mica

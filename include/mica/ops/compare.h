@@ -261,4 +261,7 @@ struct Cast {
   }
 };
 
+using CompareOps = OpList<Eq, Ne, Lt, Le, Gt, Ge, LogicalAnd, LogicalOr, LogicalXor, LogicalNot, BitwiseAnd, BitwiseOr, BitwiseXor, ShiftLeft,
+    ShiftRight, BitwiseNot, Isnan, Isinf, Isfinite, Where, Cast>;
+
 }  // namespace mica

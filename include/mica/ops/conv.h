@@ -50,4 +50,6 @@ struct ConvTranspose {
   static Expr define(const ConvTranspose& op, Define& d);
 };
 
+using ConvOps = OpList<Conv, ConvTranspose>;
+
 }  // namespace mica

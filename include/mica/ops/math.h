@@ -194,4 +194,6 @@ struct Sigmoid {
   }
 };
 
+using MathOps = OpList<Exp, Expm1, Exp2, Log, Log1p, Log2, Log10, Sin, Cos, Tan, Asin, Acos, Atan, Sinh, Cosh, Tanh, Erf, Erfc, Sigmoid>;
+
 }  // namespace mica

@@ -28,4 +28,6 @@ struct Linear {
   static Expr define(const Linear& op, Define& d);
 };
 
+using MatmulOps = OpList<Matmul, Linear>;
+
 }  // namespace mica

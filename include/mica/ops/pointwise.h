@@ -286,4 +286,7 @@ struct Clamp {
   }
 };
 
+using PointwiseOps = OpList<Add, Sub, Mul, Div, FloorDivide, TruncDivide, Remainder, Fmod, Pow, Atan2, Minimum, Maximum, Neg, Abs, Sign, Reciprocal,
+    Sqrt, Rsqrt, Floor, Ceil, Round, Trunc, Clamp>;
+
 }  // namespace mica

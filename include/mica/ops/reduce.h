@@ -230,4 +230,6 @@ struct Cumprod {
   static Expr define(const Cumprod& op, Define& d) { return define_scan(d, op.x, op.axis, ReduceOp::prod); }
 };
 
+using ReduceOps = OpList<Sum, Mean, Prod, Amax, Amin, Any, All, Var, LogSumExp, Argmax, Argmin, Cumsum, Cumprod>;
+
 }  // namespace mica

@@ -203,4 +203,7 @@ struct SliceScatter {
   static Expr define(const SliceScatter& op, Define& d);
 };
 
+using ViewOps = OpList<Reshape, Permute, Expand, Slice, Cat, Pad, ReflectionPad, ReplicationPad, CircularPad, Flip, Roll, Tril, Triu, Unfold,
+    Diagonal, SliceScatter>;
+
 }  // namespace mica

@@ -1,0 +1,106 @@
+#include "mica/ops/norm.h"
+
+#include "mica/ops/pointwise.h"
+#include "mica/ops/view.h"
+
+namespace mica {
+
+namespace {
+
+Result<void> check_parameter(const Infer& ctx, OptValue p, const Shape& expected, const char* what) {
+  if (!p || ctx.shape(*p) == expected) return {};
+  return ctx.error("norm-parameter", "{} is {}, but {} is expected", what, ctx.type(*p).to_string(), expected.to_string());
+}
+
+Result<TensorType> infer_trailing(const Infer& ctx, Value x, OptValue weight, OptValue bias, int64_t axes) {
+  const Shape& s = ctx.shape(x);
+  if (!require_float(ctx, x)) return Failure{};
+  if (axes < 1 || axes > s.rank()) return ctx.error("norm-axes", "{} has no {} last axes to normalise", ctx.type(x).to_string(), axes);
+  const Shape tail(std::vector<Dim>(s.dims().end() - axes, s.dims().end()));
+  if (!check_parameter(ctx, weight, tail, "the weight") || !check_parameter(ctx, bias, tail, "the bias")) return Failure{};
+  return infer_same(ctx, x);
+}
+
+/// The last `axes` axes, and how many elements they have.
+struct Tail {
+  std::vector<int64_t> axes;
+  double count = 1;
+};
+Tail tail_of(const Shape& s, int64_t axes) {
+  Tail t;
+  for (int64_t i = s.rank() - axes; i < s.rank(); ++i) {
+    t.axes.push_back(i);
+    t.count *= static_cast<double>(s[i]);
+  }
+  return t;
+}
+
+Result<TensorType> infer_channels(const Infer& ctx, Value x, std::initializer_list<std::pair<OptValue, const char*>> parameters) {
+  const Shape& s = ctx.shape(x);
+  if (!require_float(ctx, x)) return Failure{};
+  if (s.rank() < 2) return ctx.error("norm-rank", "takes a tensor with channels in axis 1, not {}", ctx.type(x).to_string());
+  for (const auto& [value, what] : parameters) {
+    if (!check_parameter(ctx, value, Shape(std::vector<Dim>{s.dim(1)}), what)) return Failure{};
+  }
+  return infer_same(ctx, x);
+}
+
+}  // namespace
+
+Result<TensorType> BatchNorm::infer(const BatchNorm& op, const Infer& ctx) {
+  return infer_channels(ctx, op.x, {{op.weight, "the weight"}, {op.bias, "the bias"}, {op.mean, "the mean"}, {op.var, "the variance"}});
+}
+Expr BatchNorm::define(const BatchNorm& op, Define& d) {
+  const DType t = d.result_type().dtype, w = working(t);
+  const auto of = [&](Value v) { return convert(w, d.at(v, {d.index(1)})); };
+  Expr scale = imm(w, 1) / sqrt(of(op.var) + imm(w, op.eps));
+  if (op.weight) scale = scale * of(*op.weight);
+  Expr y = (load(d, w, op.x) - of(op.mean)) * scale;
+  if (op.bias) y = y + of(*op.bias);
+  return convert(t, y);
+}
+
+Result<TensorType> LayerNorm::infer(const LayerNorm& op, const Infer& ctx) { return infer_trailing(ctx, op.x, op.weight, op.bias, op.axes); }
+Expr LayerNorm::define(const LayerNorm& op, Define& d) {
+  const DType t = d.result_type().dtype, w = working(t);
+  const Tail tail = tail_of(d.shape(op.x), op.axes);
+  const Expr x = load(d, w, op.x), count = imm(w, tail.count);
+  const Expr distance = x - d.reduce(ReduceOp::sum, tail.axes, x) / count;
+  const Expr variance = d.reduce(ReduceOp::sum, tail.axes, distance * distance) / count;
+  Expr y = distance * (imm(w, 1) / sqrt(variance + imm(w, op.eps)));
+  if (op.weight) y = y * load(d, w, *op.weight);
+  if (op.bias) y = y + load(d, w, *op.bias);
+  return convert(t, y);
+}
+
+Result<TensorType> RmsNorm::infer(const RmsNorm& op, const Infer& ctx) { return infer_trailing(ctx, op.x, op.weight, {}, op.axes); }
+Expr RmsNorm::define(const RmsNorm& op, Define& d) {
+  const DType t = d.result_type().dtype, w = working(t);
+  const Tail tail = tail_of(d.shape(op.x), op.axes);
+  const Expr x = load(d, w, op.x);
+  const Expr mean = d.reduce(ReduceOp::sum, tail.axes, x * x) / imm(w, tail.count);
+  Expr y = x * (imm(w, 1) / sqrt(mean + imm(w, op.eps)));
+  if (op.weight) y = y * load(d, w, *op.weight);
+  return convert(t, y);
+}
+
+Result<TensorType> GroupNorm::infer(const GroupNorm& op, const Infer& ctx) {
+  auto t = infer_channels(ctx, op.x, {{op.weight, "the weight"}, {op.bias, "the bias"}});
+  if (t && (op.groups < 1 || t->shape[1] % op.groups)) return ctx.error("norm-groups", "{} groups do not divide the {} channels of {}", op.groups, t->shape[1], t->to_string());
+  return t;
+}
+Value GroupNorm::decompose(const GroupNorm& op, Builder& b) {
+  const TensorType type = b.type(op.x);
+  const Shape& s = type.shape;
+  const int64_t groups = s[0] * op.groups;
+  const Value parts = b.create(Reshape{.x = op.x, .shape = Ints{groups, groups ? s.elements() / groups : 0}});
+  Value y = b.create(Reshape{.x = b.create(LayerNorm{.x = parts, .weight = {}, .bias = {}, .axes = 1, .eps = op.eps}), .shape = Ints(s.sizes())});
+  // One number per channel, broadcast over the axes behind it.
+  std::vector<int64_t> column(s.rank() - 1, 1);
+  column[0] = s[1];
+  if (op.weight) y = b.create(Mul{y, b.create(Reshape{*op.weight, Ints(column)})});
+  if (op.bias) y = b.create(Add{y, b.create(Reshape{*op.bias, Ints(column)})});
+  return y;
+}
+
+}  // namespace mica
