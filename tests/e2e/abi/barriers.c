@@ -1,0 +1,27 @@
+/* A model that is nothing but barriers: input 0 is i64[], how many; output 0 is i64[], how often a thread came out of one
+ * before all others had gone in (must be 0). */
+#include "mica/runtime/frame.h"
+
+void mica_main(struct mica_frame* f, int64_t tid, int64_t nthreads) {
+  const int64_t count = *(const int64_t*)f->io[0];
+  volatile int64_t* counters = (volatile int64_t*)f->arena; /* one line of 128 bytes a thread */
+  int64_t wrong = 0;
+  counters[tid * 16] = 0;
+  f->barrier(f, tid);
+  if (count < 100000) {
+    for (int64_t i = 1; i <= count; ++i) {
+      counters[tid * 16] = i;
+      f->barrier(f, tid);
+      for (int64_t t = 0; t < nthreads; ++t) wrong += counters[t * 16] != i;
+      f->barrier(f, tid);
+    }
+  } else {
+    for (int64_t i = 0; i < count; ++i) f->barrier(f, tid);
+  }
+  counters[tid * 16] = wrong;
+  f->barrier(f, tid);
+  if (tid != 0) return;
+  wrong = 0;
+  for (int64_t t = 0; t < nthreads; ++t) wrong += counters[t * 16];
+  *(int64_t*)f->io[1] = wrong;
+}
