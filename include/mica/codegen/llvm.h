@@ -12,7 +12,7 @@ struct CodegenResult {
   std::string llvm, assembly;         ///< text when asked for
   std::vector<std::string> spills;    ///< "kernel: 3 spills in loop" from the register allocator's remarks
 };
-/// Compiles a program: one function per kernel `void kernel(ptr params..., ptr fault, i64 first, i64 last)` and `mica_main` (runtime/frame.h),
+/// Compiles a program: one function per kernel `void kernel(ptr params..., ptr frame, i64 first, i64 last)` and `mica_main` (runtime/frame.h),
 /// which runs the steps in order with barriers.
 Result<CodegenResult> generate_code(const Program& program, const Target& target, const CodegenOptions& options, Diagnostics& diagnostics);
 }  // namespace mica

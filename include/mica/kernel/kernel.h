@@ -40,6 +40,7 @@ struct Stmt {
   Expr index, value, mask;      ///< store: index scalar, or a vector (ramp of stride 1 = contiguous; else scatter); let: value; mask optional
   Expr condition;               ///< branch; check: must hold, else the fault `site` with `value` is recorded (and execution goes on: guard what follows)
   int32_t site = 0;             ///< check
+  int32_t fault_code = 1;       ///< check: the mica_fault_code of runtime/frame.h that is recorded (1 index, 2 division, 3 value)
 
   static Stmt block(std::vector<Stmt> body);
   static Stmt loop(Expr var, Expr low, Expr high, Expr step, std::vector<Stmt> body, ForKind kind = ForKind::serial);

@@ -4,6 +4,7 @@
 #include <vector>
 
 #include "mica/support/diagnostic.h"
+#include "mica/support/result.h"
 
 namespace mica {
 
@@ -25,5 +26,8 @@ struct Target {
 
 /// `name` is "native", an x86-64 level, "aarch64", or an LLVM CPU name; `features` "+avx512f,-fma" adjusts it.
 Result<Target> make_target(const std::string& name, const std::string& features, Diagnostics& diagnostics);
+
+/// Every name that make_target takes.
+std::vector<std::string> known_cpus();
 
 }  // namespace mica
