@@ -3,8 +3,8 @@ import re
 
 from .source import text
 
-EVERYTHING = {"support", "ir", "ops", "kernel", "target", "pass", "frontend", "codegen", "artifact", "runtime", "driver"}
-GRAPH_PASS = {"support", "ir", "ops", "pass", "target"}
+EVERYTHING = {"support", "ir", "ops", "kernel", "target", "pass", "passes", "frontend", "codegen", "artifact", "runtime", "driver"}
+GRAPH_PASS = {"support", "ir", "ops", "pass", "passes", "target"}
 CODEGEN = {"support", "ir", "kernel", "target", "codegen", "runtime", "artifact"}
 
 # layer -> the folders of include/mica/ that its files may include
@@ -13,14 +13,14 @@ ALLOWED = {
     "ir": {"support", "ir", "ops"},  # parser and verifier know the op table; the graph's own headers do not
     "ops": {"support", "ir", "ops"},
     "kernel": {"support", "ir", "kernel"},
-    "target": {"support", "target"},
-    "pass": GRAPH_PASS | {"kernel"},  # lower.h: from a graph to kernels
+    "target": {"support", "target", "runtime"},  # runtime: cpu_features.h, one list for compiler and .so
+    "pass": {"support", "ir", "ops", "pass", "target", "kernel"},  # lower.h: from a graph to kernels
     "passes": GRAPH_PASS | {"kernel"},
     "passes/graph": GRAPH_PASS,
     "passes/quant": GRAPH_PASS,
     "passes/layout": GRAPH_PASS,
     "passes/lower": GRAPH_PASS | {"kernel"},
-    "passes/kernel": {"support", "ir", "kernel", "target", "pass"},
+    "passes/kernel": {"support", "ir", "kernel", "target", "pass", "passes"},
     "frontend": {"support", "ir", "ops", "frontend"},
     "artifact": {"support", "ir", "kernel", "artifact", "runtime"},
     "codegen": CODEGEN,
