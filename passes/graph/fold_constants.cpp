@@ -1,0 +1,106 @@
+/// Computes what does not depend on the inputs:
+///   %w = constant dense<1.0, 2.0> : f32[2]
+///   %0 = mul(%w, %w)
+///   %1 = add(%x, %0)
+///     =>
+///   %0 = constant dense<1.0, 4.0> : f32[2]
+///   %1 = add(%x, %0)
+/// by the interpreter, in fp64, rounded once to the result's dtype. Not folded: what makes the weights grow (an expanded bias),
+/// what takes very long, and what fails (the error belongs to the run).
+#include <algorithm>
+
+#include "mica/ir/interpret.h"
+#include "mica/ops/view.h"
+#include "mica/passes/graph.h"
+
+namespace mica {
+
+namespace {
+
+constexpr int64_t small_bytes = 64 << 10;         // up to here a result may be larger than the operands
+constexpr double greatest_work = 256.0 * 1024 * 1024;  // points times reduction steps: about ten seconds of the interpreter
+
+bool is_foldable(const Rewriter& rw) {
+  const Node& n = rw.at();
+  if (!n.info->is(Trait::pure) || (!n.info->define && !n.info->decompose)) return false;
+  bool constant = true;
+  int64_t operands = 0;
+  n.for_operands([&](Value v) {
+    constant &= rw.is_constant(v);
+    if (constant) operands += rw.type(v).bytes();
+  });
+  for (const Attr& a : n.fields) constant &= !std::holds_alternative<Region>(a);
+  if (!constant) return false;
+  int64_t results = 0;
+  for (const Value r : n.results) {
+    if (!rw.type(r).shape.is_static() || !rw.type(r).layout.is_identity()) return false;
+    results += rw.type(r).bytes();
+  }
+  return results <= std::max(operands, small_bytes);
+}
+
+/// Points of the results times steps of the reductions over them.
+double work_of(const Graph& graph, const Node& n) {
+  double work = 0;
+  for (size_t r = 0; r < n.results.size(); ++r) {
+    double steps = 1;
+    if (n.info->define) {
+      Define d(graph, n, r);
+      visit(n.info->define(n, d), [&](const Expr& e) {
+        if (e->op != ExprOp::reduce) return;
+        double own = 1;
+        for (const Expr& v : e->vars) own *= static_cast<double>(v->limit - v->int_value);
+        steps += own;
+      });
+    }
+    work += steps * static_cast<double>(graph.type(n.results[r]).shape.elements());
+  }
+  return work;
+}
+
+std::string folded_name(const Rewriter& rw) {
+  std::string name;
+  rw.at().for_operands([&](Value v) {
+    if (name.empty()) name = const_cast<Rewriter&>(rw).graph().values[v.id].name;
+  });
+  return name.empty() ? "" : fmt::format("{}.{}", name, rw.at().info->name());
+}
+
+/// A reshape moves no bytes: the new constant shares them.
+bool fold_reshape(Rewriter& rw) {
+  const auto reshape = match<Reshape>(rw.at());
+  if (!reshape || !rw.type(reshape->x).layout.is_identity()) return false;
+  rw.replace(rw.constant(rw.type(rw.at().result()), rw.graph().constant(reshape->x)));
+  return true;
+}
+
+bool fold(Rewriter& rw) {
+  if (!is_foldable(rw)) return false;
+  if (fold_reshape(rw)) return true;
+  Graph& graph = rw.graph();
+  const Node& n = rw.at();
+  if (work_of(graph, n) > greatest_work) return false;
+  std::vector<HostTensor> held;
+  n.for_operands([&](Value v) { held.push_back(to_host(graph.type(v), graph.constant(v).bytes)); });
+  std::vector<const HostTensor*> operands;
+  for (const HostTensor& t : held) operands.push_back(&t);
+  Diagnostics ignored;
+  const auto results = interpret_node(graph, n, operands, ignored);
+  if (!results) return false;
+  const std::string name = folded_name(rw);
+  std::vector<Value> with;
+  for (size_t r = 0; r < results->size(); ++r) {
+    const TensorType type = graph.type(n.results[r]);
+    with.push_back(rw.constant(type, ConstantData::own(from_host((*results)[r], type), name)));
+  }
+  rw.replace(std::move(with));
+  return true;
+}
+
+bool fold_all(Graph& graph, PassContext& context) { return run_rewrite(graph, context, fold); }
+
+}  // namespace
+
+constinit const Pass fold_constants = {.name = "fold_constants", .summary = "Compute what does not depend on the inputs", .run = fold_all};
+
+}  // namespace mica

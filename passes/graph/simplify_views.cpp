@@ -1,0 +1,158 @@
+/// Removes, merges and shortens ops that only move elements:
+///   reshape(reshape(%x, ..), shape)            =>  reshape(%x, shape)
+///   permute(permute(%x, p), q)                 =>  permute(%x, p after q)
+///   permute that only moves axes of size 1     =>  reshape
+///   reshape, permute, expand, slice, cast, pad that change nothing  =>  %x
+///   slice(slice(%x, axis), axis)               =>  slice(%x, axis)
+///   slice(cat(%a, %b)) within %b               =>  slice(%b)
+///   cat(cat(%a, %b), %c)                       =>  cat(%a, %b, %c)
+///   add(expand(%x), %y), broadcast as well     =>  add(%x, %y)
+/// From here on the shape of a reshape or expand is written out (no -1), axes count from the front.
+#include <algorithm>
+#include <numeric>
+
+#include "mica/ops/compare.h"
+#include "mica/ops/matmul.h"
+#include "mica/ops/view.h"
+#include "mica/passes/graph.h"
+
+namespace mica {
+
+namespace {
+
+bool same_type(const TensorType& a, const TensorType& b) { return a.dtype == b.dtype && a.shape == b.shape; }
+
+/// An op that changes nothing, whatever it is.
+template <class T> bool drop_identity(Rewriter& rw, const T& op) {
+  if (!same_type(rw.type(op.x), rw.type(rw.at().result()))) return false;
+  return rw.replace(op.x), true;
+}
+
+bool simplify_reshape(Rewriter& rw, const Reshape& op) {
+  if (drop_identity(rw, op)) return true;
+  const std::vector<int64_t> sizes = rw.type(rw.at().result()).shape.sizes();
+  if (const auto inner = rw.producer<Reshape>(op.x)) return rw.replace(rw.create(Reshape{inner->x, sizes})), true;
+  if (op.shape.items == sizes) return false;
+  return rw.replace(rw.create(Reshape{op.x, sizes})), true;
+}
+
+std::vector<int64_t> front_axes(const Ints& axes) {
+  std::vector<int64_t> out = axes.items;
+  for (int64_t& a : out) a = from_front(a, static_cast<int64_t>(out.size()));
+  return out;
+}
+
+bool simplify_permute(Rewriter& rw, const Permute& op) {
+  const std::vector<int64_t> axes = front_axes(op.axes);
+  if (std::ranges::is_sorted(axes)) return rw.replace(op.x), true;
+  if (const auto inner = rw.producer<Permute>(op.x)) {
+    const std::vector<int64_t> first = front_axes(inner->axes);
+    std::vector<int64_t> both;
+    for (const int64_t a : axes) both.push_back(first[a]);
+    return rw.replace(rw.create(Permute{inner->x, both})), true;
+  }
+  // What is left without axes of size 1 keeps its order: the elements stay where they are.
+  std::vector<int64_t> long_axes;
+  for (const int64_t a : axes)
+    if (rw.type(op.x).shape[a] != 1) long_axes.push_back(a);
+  if (std::ranges::is_sorted(long_axes)) return rw.replace(rw.create(Reshape{op.x, rw.type(rw.at().result()).shape.sizes()})), true;
+  if (axes == op.axes.items) return false;
+  return rw.replace(rw.create(Permute{op.x, axes})), true;
+}
+
+bool simplify_expand(Rewriter& rw, const Expand& op) {
+  if (drop_identity(rw, op)) return true;
+  const std::vector<int64_t> sizes = rw.type(rw.at().result()).shape.sizes();
+  if (const auto inner = rw.producer<Expand>(op.x)) return rw.replace(rw.create(Expand{inner->x, sizes})), true;
+  // Only new axes of size 1.
+  if (rw.type(op.x).shape.elements() == rw.type(rw.at().result()).shape.elements()) return rw.replace(rw.create(Reshape{op.x, sizes})), true;
+  if (op.shape.items == sizes) return false;
+  return rw.replace(rw.create(Expand{op.x, sizes})), true;
+}
+
+bool simplify_slice(Rewriter& rw, const Slice& op) {
+  if (drop_identity(rw, op)) return true;
+  const Shape shape = rw.type(op.x).shape;
+  const int64_t axis = from_front(op.axis, shape.rank());
+  const SliceRange range = slice_range(shape[axis], op.start, op.end, op.step);
+  if (range.count == 0) return false;
+  const int64_t last = range.start + (range.count - 1) * op.step;  // the last element taken
+  if (const auto inner = rw.producer<Slice>(op.x); inner && from_front(inner->axis, shape.rank()) == axis) {
+    const int64_t begin = slice_range(rw.type(inner->x).shape[axis], inner->start, inner->end, inner->step).start;
+    return rw.replace(rw.create(Slice{inner->x, axis, begin + range.start * inner->step, begin + last * inner->step + 1, op.step * inner->step})), true;
+  }
+  if (const auto cat = rw.producer<Cat>(op.x); cat && from_front(cat->axis, shape.rank()) == axis) {
+    int64_t offset = 0;
+    for (const Value part : cat->xs.items) {
+      const TensorType& t = rw.type(part);
+      if (t.rank() != shape.rank()) return false;
+      const int64_t size = t.shape[axis];
+      if (range.start >= offset && last < offset + size && t.dtype == rw.type(op.x).dtype) return rw.replace(rw.create(Slice{part, axis, range.start - offset, last - offset + 1, op.step})), true;
+      offset += size;
+    }
+  }
+  const Slice normal{op.x, axis, range.start, last + 1, op.step};
+  if (op.axis == normal.axis && op.start == normal.start && op.end == normal.end) return false;
+  return rw.replace(rw.create(normal)), true;
+}
+
+bool simplify_cat(Rewriter& rw, const Cat& op) {
+  const TensorType& type = rw.type(rw.at().result());
+  const int64_t axis = from_front(op.axis, type.rank());
+  std::vector<Value> parts;
+  for (const Value v : op.xs.items) {
+    const TensorType& t = rw.type(v);
+    if (t.shape.elements() == 0 && t.dtype == type.dtype && type.shape.elements() != 0) continue;
+    const auto inner = rw.producer<Cat>(v);
+    if (inner && rw.uses(v) == 1 && t.dtype == type.dtype && t.rank() == type.rank() && from_front(inner->axis, t.rank()) == axis)
+      parts.insert(parts.end(), inner->xs.items.begin(), inner->xs.items.end());
+    else parts.push_back(v);
+  }
+  if (parts.size() == 1 && same_type(rw.type(parts[0]), type)) return rw.replace(parts[0]), true;
+  if (parts == op.xs.items) return false;
+  return rw.replace(rw.create(Cat{parts, axis})), true;
+}
+
+/// Takes an expanded operand as it was before, where the op broadcasts it to the same result anyway.
+bool drop_operand_expand(Rewriter& rw) {
+  const Node& n = rw.at();
+  if (!n.info->is(Trait::pointwise) && n.info != &op_info<Matmul>) return false;
+  for (size_t i = 0; i < n.fields.size(); ++i) {
+    const auto* operand = std::get_if<Value>(&n.fields[i]);
+    const auto expand = operand ? rw.producer<Expand>(*operand) : std::nullopt;
+    if (!expand) continue;
+    Node changed = n;
+    changed.fields[i] = expand->x;
+    Diagnostics ignored;
+    const auto types = n.info->infer(changed, Infer(rw.graph(), changed, ignored));
+    if (!types || types->size() != 1 || !same_type((*types)[0], rw.type(n.result()))) continue;
+    rw.replace(rw.append(n.info, changed.fields));
+    return true;
+  }
+  return false;
+}
+
+bool simplify(Rewriter& rw) {
+  const Node& n = rw.at();
+  if (auto op = match<Reshape>(n)) return simplify_reshape(rw, *op);
+  if (auto op = match<Permute>(n)) return simplify_permute(rw, *op);
+  if (auto op = match<Expand>(n)) return simplify_expand(rw, *op);
+  if (auto op = match<Slice>(n)) return simplify_slice(rw, *op);
+  if (auto op = match<Cat>(n)) return simplify_cat(rw, *op);
+  if (auto op = match<Cast>(n)) return drop_identity(rw, *op);
+  if (auto op = match<Pad>(n)) return std::ranges::all_of(op->before.items, [](int64_t v) { return v == 0; }) && drop_identity(rw, *op);
+  return drop_operand_expand(rw);
+}
+
+bool run(Graph& graph, PassContext& context) {
+  // Sizes are compared and written down, so a graph with symbolic ones stays as it is until they are known.
+  for (const GraphValue& v : graph.values)
+    if (!v.type.shape.is_static()) return false;
+  return run_rewrite(graph, context, simplify);
+}
+
+}  // namespace
+
+constinit const Pass simplify_views = {.name = "simplify_views", .summary = "Remove, merge and shorten ops that only move elements", .run = run};
+
+}  // namespace mica

@@ -1,0 +1,52 @@
+// The order of the passes on the graph, each with the reason for its place and what is true from there on.
+#include "mica/pass/pipeline.h"
+
+#include "mica/passes/graph.h"
+
+namespace mica {
+
+namespace {
+
+constexpr const Pass* graph_passes[] = {
+    // Whatever the frontend made for nobody (unused results, whole constant tables) is not worth a look.
+    &eliminate_dead_code,
+    // Composite ops first: all later passes see the ops that do the work. From here on there is nothing to decompose.
+    &decompose,
+    // Tracing and scripting leave chains of views and neutral arithmetic between layers; without them producers and consumers
+    // stand next to each other, which all folding below relies on. From here on views are single and have explicit shapes.
+    &simplify_views,
+    &simplify_algebra,
+    // From here on what depends on constants alone is a constant: parameters that the model computes count as parameters below.
+    &fold_constants,
+    // A layer in front of a batch_norm must have that one user only; merging equal nodes before would add users, so it comes later.
+    // From here on there is no batch_norm with constant parameters in 32 or 64 bits.
+    &fold_batch_norm,
+    // From here on a zero padding before a convolution is the convolution's own.
+    &fold_padding,
+    // From here on a product with a constant matrix is `linear`, with its bias.
+    &canonicalize_matmul,
+    // The passes above leave permuted weights and joined biases to be computed, and views that now meet.
+    &fold_constants,
+    &simplify_views,
+    &simplify_algebra,
+    // From here on nothing is computed or held twice.
+    &eliminate_common_subexpressions,
+    // Old weights give their memory back. From here on values are numbered without gaps and every one is used.
+    &eliminate_dead_code,
+};
+
+/// By name, each once.
+constexpr const Pass* passes_by_name[] = {
+    &canonicalize_matmul, &decompose,    &eliminate_common_subexpressions, &eliminate_dead_code, &fold_batch_norm,
+    &fold_constants,      &fold_padding, &simplify_algebra,                &simplify_views,
+};
+
+}  // namespace
+
+std::span<const Pass* const> all_passes() { return passes_by_name; }
+
+Result<void> run_graph_pipeline(Graph& graph, PassContext& context, const PipelineOptions& options) {
+  return run_passes(graph_passes, graph, context, options);
+}
+
+}  // namespace mica
