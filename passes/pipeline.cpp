@@ -2,6 +2,7 @@
 #include "mica/pass/pipeline.h"
 
 #include "mica/passes/graph.h"
+#include "mica/passes/layout.h"
 
 namespace mica {
 
@@ -33,10 +34,16 @@ constexpr const Pass* graph_passes[] = {
     &eliminate_common_subexpressions,
     // Old weights give their memory back. From here on values are numbered without gaps and every one is used.
     &eliminate_dead_code,
+    // Layouts last: they concern kernels, and no pass above needs to know of them. The pad must be an op of its own before the copy
+    // that changes an input's layout is made, since it rides on that copy.
+    &pad_narrow_convolutions,
+    // From here on convolutions read and write channels-last, and every output is made by a node of its own in row-major order.
+    &choose_layout,
 };
 
 /// By name, each once.
 constexpr const Pass* passes_by_name[] = {
+    &choose_layout, &pad_narrow_convolutions,
     &canonicalize_matmul, &decompose,    &eliminate_common_subexpressions, &eliminate_dead_code, &fold_batch_norm,
     &fold_constants,      &fold_padding, &simplify_algebra,                &simplify_views,
 };

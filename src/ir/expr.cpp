@@ -118,10 +118,14 @@ Expr imm_i(DType dtype, int64_t value) {
 
 Expr make_var(std::string name, int64_t low, int64_t limit, DType dtype) {
   static std::atomic<uint32_t> next{1};
+  return make_numbered_var(next++, std::move(name), low, limit, dtype);
+}
+
+Expr make_numbered_var(uint32_t id, std::string name, int64_t low, int64_t limit, DType dtype) {
   ExprNode n{.op = ExprOp::var, .type = {dtype, 1}, .args = {}, .name = std::move(name), .vars = {}};
   n.int_value = low;
   n.limit = limit;
-  n.id = next++;
+  n.id = id;
   return finish(std::move(n));
 }
 
@@ -443,10 +447,7 @@ bool equivalent(const Expr& a, const Expr& b) {
 
 size_t structural_hash(const Expr& e) { return e->hash; }
 
-namespace {
-
-/// The same node with other operands, through the smart constructors.
-Expr rebuild(const Expr& e, std::vector<Expr> args) {
+Expr with_args(const Expr& e, std::vector<Expr> args) {
   const ExprNode& n = *e;
   switch (n.op) {
     case ExprOp::load: {
@@ -475,6 +476,8 @@ Expr rebuild(const Expr& e, std::vector<Expr> args) {
   return args.size() == 1 ? make_unary(n.op, args[0]) : make_binary(n.op, args[0], args[1]);
 }
 
+namespace {
+
 Expr rewrite_into(const Expr& e, const std::function<Expr(const Expr&)>& f, std::unordered_map<const ExprNode*, Expr>& memo) {
   if (auto it = memo.find(e.get()); it != memo.end()) return it->second;
   Expr result = e;
@@ -486,7 +489,7 @@ Expr rewrite_into(const Expr& e, const std::function<Expr(const Expr&)>& f, std:
       args.push_back(rewrite_into(a, f, memo));
       changed |= !args.back().same(a);
     }
-    if (changed) result = rebuild(e, std::move(args));
+    if (changed) result = with_args(e, std::move(args));
   }
   if (Expr replaced = f(result)) result = replaced;
   memo.emplace(e.get(), result);

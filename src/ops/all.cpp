@@ -11,6 +11,7 @@
 #include "mica/ops/pointwise.h"
 #include "mica/ops/pool.h"
 #include "mica/ops/reduce.h"
+#include "mica/ops/relayout.h"
 #include "mica/ops/resample.h"
 #include "mica/ops/softmax.h"
 #include "mica/ops/view.h"
@@ -37,6 +38,7 @@ std::span<const OpInfo* const> all_ops() {
     take(SoftmaxOps{});
     take(AttentionOps{});
     take(ViewOps{});
+    take(RelayoutOps{});
     take(IndexOps{});
     take(FactoryOps{});
     take(ResampleOps{});

@@ -89,6 +89,8 @@ struct ExprNode {
 Expr imm(DType dtype, double value);       ///< integer or float immediate of any dtype (0/1 for bool)
 Expr imm_i(DType dtype, int64_t value);    ///< integer immediate
 Expr make_var(std::string name, int64_t low, int64_t limit, DType dtype = DType::i64);  ///< fresh variable over [low, limit)
+/// A variable whose id the caller chooses; for renumbering within a kernel, where ids need to be unique only there.
+Expr make_numbered_var(uint32_t id, std::string name, int64_t low, int64_t limit, DType dtype = DType::i64);
 Expr make_load(uint32_t source, ExprType type, std::vector<Expr> indices, Expr mask = {});
 Expr make_unary(ExprOp op, Expr x);
 Expr make_binary(ExprOp op, Expr a, Expr b);
@@ -158,6 +160,8 @@ size_t structural_hash(const Expr& e);
 // ---- changing them (sharing is kept: a node met twice is rewritten once) ----
 /// Rebuilds e bottom-up through the smart constructors; where `f` returns an Expr for a (rebuilt) node it replaces it.
 Expr rewrite(const Expr& e, const std::function<Expr(const Expr&)>& f);
+/// The same node over other operands, through the smart constructors.
+Expr with_args(const Expr& e, std::vector<Expr> args);
 /// Replaces variables by expressions.
 struct VarBinding {
   Expr var;

@@ -1,0 +1,305 @@
+#include "emit.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace mica::lower {
+
+uint32_t PendingProgram::add_constant(const ConstantData& data) {
+  for (uint32_t i = 0; i < weights.size(); ++i) {
+    if (weights[i].data == data.bytes.data() && weights[i].bytes == static_cast<int64_t>(data.bytes.size())) return i;
+  }
+  Weight w;
+  w.bytes = static_cast<int64_t>(data.bytes.size());
+  w.data = data.bytes.data();
+  w.keep = data.owned ? std::static_pointer_cast<const void>(data.owned) : data.keep;
+  w.name = data.name;
+  weights.push_back(std::move(w));
+  return static_cast<uint32_t>(weights.size() - 1);
+}
+
+uint32_t PendingProgram::add_weight(std::vector<std::byte> bytes, std::string name) {
+  for (uint32_t i = 0; i < weights.size(); ++i) {
+    const Weight& w = weights[i];
+    if (w.bytes == static_cast<int64_t>(bytes.size()) && w.bytes > 0 && std::memcmp(w.data, bytes.data(), bytes.size()) == 0) return i;
+  }
+  auto owned = std::make_shared<const std::vector<std::byte>>(std::move(bytes));
+  Weight w;
+  w.bytes = static_cast<int64_t>(owned->size());
+  w.data = owned->data();
+  w.keep = owned;
+  w.name = std::move(name);
+  weights.push_back(std::move(w));
+  return static_cast<uint32_t>(weights.size() - 1);
+}
+
+Alias PendingProgram::storage_of(Value v) const {
+  const auto found = aliases.find(v.id);
+  return found == aliases.end() ? Alias{v, 0} : found->second;
+}
+
+bool PendingProgram::can_have_tail(Value v) const {
+  const Value root = storage_of(v).root;
+  const auto is_root = [&](Value o) { return o == root; };
+  return !graph->is_constant(root) && std::none_of(graph->inputs.begin(), graph->inputs.end(), is_root) && std::none_of(graph->outputs.begin(), graph->outputs.end(), is_root);
+}
+
+int64_t PendingProgram::zero_tail(Value v, int64_t elements) {
+  const Alias a = storage_of(v);
+  Tail& tail = tails[a.root.id];
+  tail.elements = std::max(tail.elements, elements);
+  return graph->type(a.root).shape.elements() - a.offset;
+}
+
+int32_t PendingProgram::add_fault_site(const std::string& text) {
+  const auto found = std::find(fault_sites.begin(), fault_sites.end(), text);
+  if (found != fault_sites.end()) return static_cast<int32_t>(found - fault_sites.begin());
+  fault_sites.push_back(text);
+  return static_cast<int32_t>(fault_sites.size() - 1);
+}
+
+// Local buffers are numbered after all parameters in the end; while a kernel is built they stand at this base.
+constexpr uint32_t local_base = 1u << 20;
+
+Emitter::Emitter(PendingProgram& program, const Region& region) : program_(program), region_(region) {
+  std::string name;
+  for (uint32_t v : region.inlined) {
+    if (const Node* n = program.graph->producer(Value{v}); n && n != region.root && name.size() < 40) name += std::string(n->info->name()) + "_";
+  }
+  if (region.anchor && region.anchor != region.root) name = std::string(region.anchor->info->name()) + "_" + name;
+  step_.kernel.name = name + std::string(region.root->info->name());
+  const Location& where = program.graph->location(region.anchor ? *region.anchor : *region.root);
+  step_.label = step_.kernel.name + (where.module_path.empty() ? "" : " (" + where.module_path + ")");
+}
+
+uint32_t Emitter::buffer_of(Value v, bool written) {
+  if (const auto found = value_buffers_.find(v.id); found != value_buffers_.end()) {
+    params_[found->second].written |= written;
+    return found->second;
+  }
+  const TensorType& type = graph().type(v);
+  if (graph().is_constant(v)) {
+    const uint32_t b = weight_buffer(program_.add_constant(graph().constant(v)), type.dtype, type.shape.elements());
+    value_buffers_[v.id] = b;
+    return b;
+  }
+  Buffer b;
+  b.name = fmt::format("v{}", v.id);
+  b.element = {type.dtype, 1};
+  const Alias where = program_.storage_of(v);
+  b.elements = type.shape.elements();
+  if (const auto tail = program_.tails.find(where.root.id); tail != program_.tails.end()) {
+    b.elements = graph().type(where.root).shape.elements() - where.offset + tail->second.elements;
+  }
+  b.written = written;
+  params_.push_back(std::move(b));
+  step_.operands.push_back({Operand::Kind::value, v, 0});
+  return value_buffers_[v.id] = static_cast<uint32_t>(params_.size() - 1);
+}
+
+uint32_t Emitter::weight_buffer(uint32_t weight, DType dtype, int64_t elements) {
+  for (uint32_t i = 0; i < step_.operands.size(); ++i) {
+    if (step_.operands[i].kind == Operand::Kind::weight && step_.operands[i].weight == weight && params_[i].element.dtype == dtype) return i;
+  }
+  Buffer b;
+  b.name = fmt::format("w{}", params_.size());
+  b.element = {dtype, 1};
+  b.elements = elements;
+  params_.push_back(std::move(b));
+  step_.operands.push_back({Operand::Kind::weight, {}, weight});
+  return static_cast<uint32_t>(params_.size() - 1);
+}
+
+uint32_t Emitter::local(std::string name, ExprType element, int64_t elements, Memory memory) {
+  Buffer b;
+  b.name = std::move(name);
+  b.element = element;
+  b.elements = elements;
+  b.memory = memory;
+  b.written = true;
+  locals_.push_back(std::move(b));
+  return local_base + static_cast<uint32_t>(locals_.size() - 1);
+}
+
+Expr Emitter::guard(const Expr& e, const Expr& condition, std::map<std::pair<const ExprNode*, const ExprNode*>, Expr>& memo) {
+  const auto key = std::make_pair(e.get(), condition.get());
+  if (const auto found = memo.find(key); found != memo.end()) return found->second;
+  std::vector<Expr> args;
+  const auto both = [](const Expr& a, const Expr& b) { return a ? a && b : b; };
+  if (e->op == ExprOp::select) {
+    const Expr c = guard(e->args[0], condition, memo);
+    args = {c, guard(e->args[1], both(condition, c), memo), guard(e->args[2], both(condition, logical_not(c)), memo)};
+  } else {
+    for (const Expr& a : e->args) args.push_back(guard(a, condition, memo));
+  }
+  Expr result = e->args.empty() ? e : with_args(e, std::move(args));
+  if (result->op == ExprOp::load && condition && !result->masked) {
+    const int64_t elements = params_[result->id].elements;
+    const auto b = bounds(result->args[0]);
+    if (!b || b->low < 0 || b->high >= elements) result = make_load(result->id, result->type, result->args, condition);
+  }
+  memo.emplace(key, result);
+  return result;
+}
+
+Expr Emitter::flatten(const Expr& e) {
+  const Expr flat = rewrite(e, [&](const Expr& n) -> Expr {
+    if (n->op == ExprOp::checked_index) {
+      const Location& where = graph().location(*(region_.anchor ? region_.anchor : region_.root));
+      const std::string text = n->name + (where.known() ? ", at " + where.to_string() : "");
+      return checked_index(n->args[0], n->limit, n->name, static_cast<uint32_t>(program_.add_fault_site(text)));
+    }
+    if (n->op != ExprOp::load) return {};
+    const Value v{n->id};
+    return make_load(buffer_of(v), n->type, {flat_index(graph().type(v), n->args)});
+  });
+  std::map<std::pair<const ExprNode*, const ExprNode*>, Expr> memo;
+  return guard(flat, Expr(), memo);
+}
+
+namespace {
+void renumber(Stmt& s, const std::function<Expr(const Expr&)>& fix, uint32_t params) {
+  for (Expr* e : {&s.low, &s.high, &s.step, &s.index, &s.value, &s.mask, &s.condition}) {
+    if (*e) *e = fix(*e);
+  }
+  if (s.kind == Stmt::Kind::store && s.buffer >= local_base) s.buffer = s.buffer - local_base + params;
+  for (Stmt& b : s.body) renumber(b, fix, params);
+  for (Stmt& b : s.otherwise) renumber(b, fix, params);
+}
+}  // namespace
+
+void Emitter::finish(Expr task, int64_t tasks, std::vector<Stmt> body, bool barrier) {
+  const auto params = static_cast<uint32_t>(params_.size());
+  const auto fix = [&](const Expr& e) {
+    return rewrite(e, [&](const Expr& n) -> Expr {
+      if (n->op != ExprOp::load || n->id < local_base) return {};
+      std::vector<Expr> indices(n->args.begin(), n->args.end() - n->masked);
+      return make_load(n->id - local_base + params, n->type, std::move(indices), n->masked ? n->args.back() : Expr());
+    });
+  };
+  for (Stmt& s : body) renumber(s, fix, params);
+  Kernel& k = step_.kernel;
+  k.buffers = params_;
+  k.buffers.insert(k.buffers.end(), locals_.begin(), locals_.end());
+  k.task = task;
+  k.tasks = tasks;
+  k.body = std::move(body);
+  for (const Buffer& b : params_) k.bytes += static_cast<double>(b.elements * size_of(b.element.dtype));
+  step_.barrier = barrier;
+  program_.steps.push_back(std::move(step_));
+}
+
+int32_t lanes_for(const Target& target, DType dtype) { return target.lanes(std::max<int64_t>(4, size_of(dtype))); }
+
+namespace {
+
+struct Vectorizer {
+  Expr lane_var, base, mask;
+  int32_t lanes;
+  std::map<const ExprNode*, Expr> memo;
+  std::map<const ExprNode*, bool> depends_memo;
+
+  bool depends(const Expr& e) {
+    if (e->op == ExprOp::var) return e->id == lane_var->id;
+    if (const auto found = depends_memo.find(e.get()); found != depends_memo.end()) return found->second;
+    bool result = false;
+    for (const Expr& a : e->args) result |= depends(a);
+    return depends_memo[e.get()] = result;
+  }
+
+  Expr vector_mask(const Expr& own) {
+    Expr m = own ? run(own) : Expr();
+    if (m && mask) m = m && mask;
+    else if (mask) m = mask;
+    if (m && m->type.lanes == 1) m = make_broadcast(m, lanes);
+    return m;
+  }
+
+  Expr load(const Expr& e) {
+    const Expr own_mask = e->masked ? e->args.back() : Expr();
+    const Expr& index = e->args[0];
+    Affine a = to_affine(index);
+    int64_t stride = 0;
+    bool affine = true;
+    std::vector<Affine::Term> rest;
+    for (const Affine::Term& t : a.terms) {
+      if (t.atom->op == ExprOp::var && t.atom->id == lane_var->id) stride = t.coefficient;
+      else {
+        affine &= !depends(t.atom);
+        rest.push_back(t);
+      }
+    }
+    const ExprType type{e->type.dtype, lanes};
+    if (!affine) {
+      Expr where = run(index);
+      return make_load(e->id, type, {where}, vector_mask(own_mask));
+    }
+    if (stride == 0) return make_load(e->id, type, {make_broadcast(index, lanes)}, vector_mask(own_mask));  // only the mask depends on the lane
+    a.terms = rest;
+    const Expr first = simplify(from_affine(a) + base * Expr(stride));
+    return make_load(e->id, type, {make_ramp(first, Expr(stride), lanes)}, vector_mask(own_mask));
+  }
+
+  Expr run(const Expr& e) {
+    if (const auto found = memo.find(e.get()); found != memo.end()) return found->second;
+    Expr result;
+    if (!depends(e) && !(e->op == ExprOp::load && e->masked)) {
+      if (e->args.empty()) result = e;
+      else {
+        std::vector<Expr> args;
+        for (const Expr& a : e->args) args.push_back(run(a));
+        result = with_args(e, std::move(args));
+      }
+    } else if (e->op == ExprOp::var) {
+      result = make_ramp(base, Expr(1), lanes);
+    } else if (e->op == ExprOp::load && !depends(e)) {
+      // A scalar load under a condition: read element 0 when it does not hold.
+      const Expr m = run(e->args.back());
+      const Expr index = run(e->args[0]);
+      result = select(m, make_load(e->id, e->type, {select(m, index, Expr(0))}), imm(e->type.dtype, 0));
+    } else if (e->op == ExprOp::load) {
+      result = load(e);
+    } else {
+      std::vector<Expr> args;
+      for (const Expr& a : e->args) args.push_back(run(a));
+      result = with_args(e, std::move(args));
+    }
+    memo.emplace(e.get(), result);
+    return result;
+  }
+};
+
+}  // namespace
+
+Expr vectorize(const Expr& e, const Expr& lane_var, const Expr& base, int32_t lanes, const Expr& mask) {
+  if (lanes == 1) {
+    Vectorizer v{make_var("none", 0, 1), base, {}, 1, {}, {}};
+    return v.run(simplify(substitute(e, {{lane_var, base}})));
+  }
+  Vectorizer v{lane_var, base, mask, lanes, {}, {}};
+  return v.run(e);
+}
+
+Stmt vector_store(uint32_t buffer, const Expr& index, const Expr& value, const Expr& lane_var, const Expr& base, int32_t lanes, const Expr& mask) {
+  if (lanes == 1) return Stmt::store(buffer, simplify(substitute(index, {{lane_var, base}})), value);
+  const Affine a = to_affine(index);
+  Affine rest = a;
+  int64_t stride = 0;
+  bool affine = true;
+  rest.terms.clear();
+  for (const Affine::Term& t : a.terms) {
+    if (t.atom->op == ExprOp::var && t.atom->id == lane_var->id) stride = t.coefficient;
+    else {
+      affine &= !depends_on(t.atom, lane_var->id);
+      rest.terms.push_back(t);
+    }
+  }
+  Expr where = affine ? make_ramp(simplify(from_affine(rest) + base * Expr(stride)), Expr(stride), lanes) : vectorize(index, lane_var, base, lanes, {});
+  return Stmt::store(buffer, where, make_broadcast(value, lanes), mask);
+}
+
+Expr tail_mask(const Expr& base, const Expr& extent, int32_t lanes) {
+  return make_ramp(base, Expr(1), lanes) < make_broadcast(extent, lanes);
+}
+
+}  // namespace mica::lower

@@ -1,0 +1,111 @@
+#pragma once
+// What the generic lowering and the schedules build kernels with.
+#include <map>
+
+#include "region.h"
+
+namespace mica::lower {
+
+/// A kernel parameter before memory is planned.
+struct Operand {
+  enum class Kind : uint8_t { value, weight };
+  Kind kind = Kind::value;
+  Value value;
+  uint32_t weight = 0;  ///< index into PendingProgram::weights
+};
+
+struct PendingStep {
+  Kernel kernel;
+  std::vector<Operand> operands;  ///< one per param
+  bool barrier = true;
+  std::string label;
+};
+
+/// Zeros behind a value's own elements, so that a padded tap can point there instead of outside. Written in every run before
+/// the value is, since arena bytes are shared.
+struct Tail {
+  int64_t elements = 0;
+};
+
+/// A value that is a part of another's memory.
+struct Alias {
+  Value root;
+  int64_t offset = 0;  ///< elements
+};
+
+/// A program whose values have no addresses yet.
+struct PendingProgram {
+  const Graph* graph = nullptr;
+  const Target* target = nullptr;
+  LowerOptions options;
+  std::vector<PendingStep> steps;
+  std::vector<Weight> weights;  ///< offsets are set at the end
+  std::map<uint32_t, Tail> tails;  ///< by id of the value that owns the memory; zero fill
+  std::map<uint32_t, Alias> aliases;
+  std::vector<std::string> fault_sites;
+
+  /// The value whose memory v's elements lie in, and where in it.
+  Alias storage_of(Value v) const;
+  /// True when zeros can stand behind v: it lives in the arena.
+  bool can_have_tail(Value v) const;
+  /// Asks for at least `elements` zeros behind v's memory; their index relative to v's first element.
+  int64_t zero_tail(Value v, int64_t elements);
+
+  /// The weight that holds a constant's bytes; equal bytes are held once.
+  uint32_t add_constant(const ConstantData& data);
+  uint32_t add_weight(std::vector<std::byte> bytes, std::string name);
+  int32_t add_fault_site(const std::string& text);
+};
+
+/// Builds one kernel.
+class Emitter {
+ public:
+  Emitter(PendingProgram& program, const Region& region);
+  const Graph& graph() const { return *program_.graph; }
+  const Target& target() const { return *program_.target; }
+  PendingProgram& program() { return program_; }
+  Kernel& kernel() { return step_.kernel; }
+  /// The parameter that holds a graph value (a constant becomes a weight).
+  uint32_t buffer_of(Value v, bool written = false);
+  /// Declares what the kernel stores; kernel_output() is its parameter.
+  uint32_t output(Value v) { return output_ = buffer_of(v, true); }
+  uint32_t kernel_output() const { return output_; }
+  uint32_t weight_buffer(uint32_t weight, DType dtype, int64_t elements);
+  uint32_t local(std::string name, ExprType element, int64_t elements, Memory memory);
+  /// Loads of graph values become loads of buffers; fault sites get their numbers; loads that only a select makes legal get its
+  /// condition as mask where their index could leave the buffer.
+  Expr flatten(const Expr& e);
+  /// Ends the kernel: `tasks` runs of `body` over `task`.
+  void finish(Expr task, int64_t tasks, std::vector<Stmt> body, bool barrier = true);
+
+ private:
+  Expr guard(const Expr& e, const Expr& condition, std::map<std::pair<const ExprNode*, const ExprNode*>, Expr>& memo);
+  PendingProgram& program_;
+  const Region& region_;
+  PendingStep step_;
+  uint32_t output_ = 0;
+  std::map<uint32_t, uint32_t> value_buffers_;
+  std::vector<Buffer> params_, locals_;
+};
+
+/// Lanes for a kernel that stores `dtype`.
+int32_t lanes_for(const Target& target, DType dtype);
+/// `e` for `lanes` consecutive values of `lane_var` from its binding: vector where it depends on the variable, scalar elsewhere.
+/// lane_var itself becomes base + [0, 1, ...). Loads affine in the variable become contiguous or strided vectors; `mask` (may be
+/// empty) guards every vector load.
+Expr vectorize(const Expr& e, const Expr& lane_var, const Expr& base, int32_t lanes, const Expr& mask);
+/// Store of a (vector) value where `index` is a scalar expression in lane_var.
+Stmt vector_store(uint32_t buffer, const Expr& index, const Expr& value, const Expr& lane_var, const Expr& base, int32_t lanes, const Expr& mask);
+/// Mask of the lanes whose position base + lane is below `extent`.
+Expr tail_mask(const Expr& base, const Expr& extent, int32_t lanes);
+
+/// The generic road: any region in expression form, tiled, vectorised, parallel.
+void lower_generic(PendingProgram& program, const Region& region);
+/// One kernel an operand for a concatenation.
+void lower_cat(PendingProgram& program, const Region& region);
+/// Convolution, linear and matmul by packed panels (BRGEMM) or, for depthwise, vector rows. False when the region does not fit.
+bool lower_contraction(PendingProgram& program, const Region& region);
+/// Decides where barriers are needed, places every value in the arena by its lifetime, binds parameters, fills tails.
+Program plan_memory(PendingProgram& pending);
+
+}  // namespace mica::lower

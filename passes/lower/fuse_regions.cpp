@@ -1,0 +1,348 @@
+// Cuts the graph into regions, from its outputs backwards. A value is computed inside its consumer's region when that costs nothing
+// that a trip through memory would not: views always, pointwise work with a single user, and one anchor whose elements the rest
+// of the region takes over one by one (its epilogue).
+#include <algorithm>
+#include <map>
+
+#include "mica/ops/relayout.h"
+#include "mica/ops/view.h"
+#include "region.h"
+
+namespace mica::lower {
+
+std::vector<Expr> index_vars(const Shape& shape) {
+  std::vector<Expr> vars;
+  for (int64_t a = 0; a < shape.rank(); ++a) vars.push_back(make_var(fmt::format("i{}", a), 0, std::max<int64_t>(shape[a], 1)));
+  return vars;
+}
+
+Expr flat_index(const TensorType& type, const std::vector<Expr>& where) {
+  const std::vector<int64_t> strides = type.strides();
+  Expr flat(0);
+  for (size_t a = 0; a < where.size(); ++a) {
+    if (type.shape[static_cast<int64_t>(a)] != 1) flat = flat + where[a] * Expr(strides[a]);
+  }
+  return simplify(flat);
+}
+
+bool has_reduction(const Expr& e) {
+  bool found = false;
+  visit(e, [&](const Expr& n) { found |= n->op == ExprOp::reduce; });
+  return found;
+}
+
+Expr Inliner::expand_loads(const Expr& e) const {
+  return rewrite(e, [&](const Expr& n) -> Expr {
+    if (n->op != ExprOp::load || !inlined_.count(n->id)) return {};
+    MICA_CHECK(!n->masked, "masked loads appear after inlining only");
+    return expand(Value{n->id}, n->args);
+  });
+}
+
+Expr Inliner::expand(Value v, const std::vector<Expr>& where) const {
+  const Node* node = graph_.producer(v);
+  MICA_CHECK(node && node->info->define, "only ops in expression form are inlined");
+  const size_t result = std::find(node->results.begin(), node->results.end(), v) - node->results.begin();
+  Define d(graph_, *node, result);
+  const Expr meaning = node->info->define(*node, d);
+  std::vector<VarBinding> bindings;
+  for (size_t a = 0; a < where.size(); ++a) bindings.push_back({d.indices()[a], where[a]});
+  return expand_loads(simplify(substitute(meaning, bindings)));
+}
+
+Expr Inliner::at(Value v, const std::vector<Expr>& where) const {
+  if (inlined_.count(v.id)) return expand(v, where);
+  return make_load(v.id, {graph_.type(v).dtype, 1}, where);
+}
+
+namespace {
+
+/// What fusion asks of a node, found once.
+struct NodeFacts {
+  bool expression = false;  ///< has a `define` and one result
+  bool reduces = false;
+  bool scheduled = false;
+  double cost = 0;          ///< per element: rough count of arithmetic, transcendental functions weigh more
+};
+
+double cost_of(const Expr& e) {
+  double cost = 0;
+  visit(e, [&](const Expr& n) {
+    if (n->type.dtype == DType::i64 || n->args.empty()) return;
+    const bool transcendental = (n->op >= ExprOp::exp && n->op <= ExprOp::expm1) || n->op == ExprOp::pow || n->op == ExprOp::atan2;
+    cost += transcendental ? 12 : n->op == ExprOp::div ? 4 : n->op == ExprOp::load ? 0 : 1;
+  });
+  return cost;
+}
+
+class Fuser {
+ public:
+  Fuser(const Graph& graph, bool schedules) : graph_(graph), schedules_(schedules), uses_(graph.count_uses()), required_(graph.values.size(), 0) {
+    for (const Node& n : graph.nodes) facts_.push_back(facts(n));
+    for (Value v : graph.outputs) required_[v.id] = 1;
+  }
+
+  std::vector<Region> run() {
+    std::vector<Region> regions;
+    for (size_t i = graph_.nodes.size(); i-- > 0;) {
+      const Node& node = graph_.nodes[i];
+      for (size_t r = node.results.size(); r-- > 0;) {
+        if (required_[node.results[r].id]) regions.push_back(build(node, node.results[r]));
+      }
+    }
+    std::reverse(regions.begin(), regions.end());
+    return regions;
+  }
+
+ private:
+  const Graph& graph_;
+  bool schedules_;
+  std::vector<uint32_t> uses_;
+  std::vector<uint8_t> required_;
+  std::vector<NodeFacts> facts_;
+
+  NodeFacts facts(const Node& n) const {
+    NodeFacts f;
+    f.scheduled = schedules_ && has_schedule(graph_, n);
+    if (!n.info->define || n.results.size() != 1 || match<Cat>(n)) return f;
+    Define d(graph_, n, 0);
+    const Expr e = n.info->define(n, d);
+    f.expression = true;
+    f.reduces = has_reduction(e);
+    f.cost = cost_of(e);
+    return f;
+  }
+  const NodeFacts& facts_of(const Node* n) const { return facts_[n - graph_.nodes.data()]; }
+  bool is_anchor(const Node* n) const { return facts_of(n).scheduled || facts_of(n).reduces; }
+
+  void require(Value v) {
+    if (graph_.producer(v)) required_[v.id] = 1;
+  }
+
+  /// A value that a node of the region reads, waiting for the decision whether it is computed in the region too.
+  struct Candidate {
+    uint32_t uses = 0;          ///< by nodes of the region
+    bool duplicated = false;    ///< some user in the region is computed elsewhere as well
+    bool prologue = false;      ///< read by the anchor: computed before it
+    double budget = 1e9;        ///< what its computation may cost per element
+  };
+  using Candidates = std::map<uint32_t, Candidate>;  // by index of the producing node: users before what they use
+
+  Region build(const Node& root, Value output) {
+    Region region;
+    region.root = &root;
+    region.output = output;
+    Candidates candidates;
+    if (is_anchor(&root) || !facts_of(&root).expression) {
+      region.anchor = &root;
+      region.anchor_value = output;
+      close_anchor(region, candidates);
+    } else {
+      offer_operands(candidates, root, Candidate{});
+    }
+    // From the last node to the first, so that all users of a value are decided before it is.
+    while (!candidates.empty()) {
+      const auto last = std::prev(candidates.end());
+      const uint32_t index = last->first;
+      const Candidate c = last->second;
+      candidates.erase(last);
+      decide(region, candidates, graph_.nodes[index], c);
+    }
+    find_alias(region);
+    return region;
+  }
+
+  void offer(Candidates& candidates, Value v, const Candidate& how) {
+    const Node* p = graph_.producer(v);
+    if (!p) return;
+    Candidate& c = candidates[static_cast<uint32_t>(p - graph_.nodes.data())];
+    ++c.uses;
+    c.duplicated |= how.duplicated;
+    c.prologue |= how.prologue;
+    c.budget = std::min(c.budget, how.budget);
+  }
+  void offer_operands(Candidates& candidates, const Node& node, const Candidate& how) {
+    node.for_operands([&](Value v) { offer(candidates, v, how); });
+  }
+
+  void decide(Region& region, Candidates& candidates, const Node& p, const Candidate& c) {
+    const NodeFacts& f = facts_of(&p);
+    if (p.results.size() != 1) {
+      for (Value r : p.results) require_if_read(region, r);
+      return;
+    }
+    const Value v = p.results[0];
+    const bool all_here = uses_[v.id] == c.uses && !c.duplicated && !required_[v.id];
+    if (is_anchor(&p)) {
+      if (region.anchor || c.prologue || !all_here) return require(v);
+      region.anchor = &p;
+      region.anchor_value = v;
+      if (store_indices(graph_, region, index_vars(graph_.type(v).shape))) return close_anchor(region, candidates);
+      region.anchor = nullptr;
+      region.anchor_value = {};
+      return require(v);
+    }
+    const bool free = f.expression && (p.info->is(Trait::view) || (f.cost <= 1 && reads_nothing(p)) || graph_.type(v).shape.elements() <= 1);
+    if (!f.expression || f.cost > c.budget || !(all_here || free) || region.inlined.size() > 96) return require(v);
+    region.inlined.insert(v.id);
+    Candidate next = c;
+    next.uses = 0;
+    next.duplicated = !all_here;
+    next.budget -= f.cost;
+    offer_operands(candidates, p, next);
+  }
+
+  static bool reads_nothing(const Node& n) {
+    bool reads = false;
+    n.for_operands([&](Value) { reads = true; });
+    return !reads;
+  }
+  /// One of several results of a node: in memory if the region reads it.
+  void require_if_read(const Region&, Value v) { require(v); }
+
+  /// What the anchor reads: a schedule takes operands from memory; a reduction takes pointwise work with it.
+  void close_anchor(Region& region, Candidates& candidates) {
+    const Node& anchor = *region.anchor;
+    Candidate how;
+    how.prologue = true;
+    if (facts_of(&anchor).scheduled) {
+      for (const Access& a : scheduled_operands(graph_, anchor)) require(a.base);
+      return;
+    }
+    const bool copies_operands = match<Cat>(anchor).has_value();  // each operand by a kernel of its own, which can compute it on the way
+    how.budget = copies_operands ? 1e9 : facts_of(&anchor).expression ? prologue_budget(anchor) : -1;
+    offer_operands(candidates, anchor, how);
+  }
+
+  /// A reduction along one row stages what it reads (generic.cpp), so any pointwise work may move in; elsewhere an element is
+  /// read many times, and only what costs next to nothing does.
+  double prologue_budget(const Node& anchor) const {
+    double reads = 1;
+    Define d(graph_, anchor, 0);
+    const Expr e = anchor.info->define(anchor, d);
+    visit(e, [&](const Expr& n) {
+      if (n->op != ExprOp::reduce) return;
+      double extent = 1;
+      for (const Expr& v : n->vars) extent *= static_cast<double>(v->limit - v->int_value);
+      reads = std::max(reads, extent);
+    });
+    const double result = static_cast<double>(std::max<int64_t>(graph_.type(anchor.results[0]).shape.elements(), 1));
+    double operand = 1;
+    anchor.for_operands([&](Value v) { operand = std::max(operand, static_cast<double>(graph_.type(v).shape.elements())); });
+    const bool reads_once = operand <= 1.01 * result || reads * result <= 1.01 * operand;
+    return reads_once ? 64 : 2;
+  }
+
+  /// A region that only moves elements to where they already are is no kernel: its output is its input's bytes.
+  void find_alias(Region& region) const {
+    if (region.anchor) return;
+    for (Value out : graph_.outputs) {
+      if (out == region.output) return;  // outputs live in the caller's buffers
+    }
+    const TensorType& type = graph_.type(region.output);
+    if (type.shape.elements() == 0) return;
+    const Inliner inliner(graph_, region.inlined);
+    const std::vector<Expr> vars = index_vars(type.shape);
+    const Expr e = inliner.expand(region.output, vars);
+    if (e->op != ExprOp::load) return;
+    const Value base{e->id};
+    if (std::find(graph_.inputs.begin(), graph_.inputs.end(), base) != graph_.inputs.end()) return;
+    if (graph_.type(base).dtype != type.dtype) return;
+    const Expr difference = simplify(flat_index(graph_.type(base), e->args) - flat_index(type, vars));
+    const auto offset = constant_int(difference);
+    if (!offset || (*offset * size_of(type.dtype)) % 64 != 0) return;
+    region.alias_of = base;
+    region.alias_offset = *offset;
+  }
+};
+
+/// The result's indices as functions of operand `v`'s, for pointwise ops that do not broadcast v and for invertible views.
+std::optional<std::vector<Expr>> forward_indices(const Graph& graph, const Node& node, Value v, const std::vector<Expr>& where) {
+  const TensorType& from = graph.type(v);
+  const TensorType& to = graph.type(node.results[0]);
+  if (auto permute = match<Permute>(node)) {
+    std::vector<Expr> result;
+    for (int64_t a : permute->axes.items) result.push_back(where[a]);
+    return result;
+  }
+  if (match<Reshape>(node)) {
+    TensorType row_major = from;
+    row_major.layout = {};
+    const Expr flat = flat_index(row_major, where);
+    std::vector<Expr> result(to.rank());
+    int64_t stride = 1;
+    for (int64_t a = to.rank(); a-- > 0;) {
+      result[a] = a == 0 ? floordiv(flat, stride) : floormod(floordiv(flat, stride), to.shape[a]);
+      result[a] = to.shape[a] == 1 ? Expr(0) : simplify(result[a]);
+      stride *= std::max<int64_t>(to.shape[a], 1);
+    }
+    return result;
+  }
+  const bool same_place = node.info->is(Trait::pointwise) || match<Relayout>(node);
+  if (same_place && from.shape == to.shape) return where;
+  return std::nullopt;
+}
+
+}  // namespace
+
+std::optional<std::vector<Expr>> store_indices(const Graph& graph, const Region& region, const std::vector<Expr>& vars) {
+  // From the anchor towards the root, keeping for every value on the way where the anchor's element lands in it.
+  std::map<uint32_t, std::vector<Expr>> places{{region.anchor_value.id, vars}};
+  const auto first = static_cast<size_t>(graph.producer(region.anchor_value) - graph.nodes.data());
+  const auto last = static_cast<size_t>(region.root - graph.nodes.data());
+  for (size_t i = first + 1; i <= last; ++i) {
+    const Node& node = graph.nodes[i];
+    if (node.results.size() != 1 || (i != last && !region.inlined.count(node.results[0].id))) continue;
+    std::optional<std::vector<Expr>> place;
+    bool possible = true;
+    node.for_operands([&](Value v) {
+      const auto found = places.find(v.id);
+      if (found == places.end()) return;
+      auto next = forward_indices(graph, node, v, found->second);
+      if (!next) possible = false;
+      else if (!place) place = std::move(next);
+      else for (size_t a = 0; a < place->size(); ++a) possible &= equivalent((*place)[a], (*next)[a]);
+    });
+    if (!possible) return std::nullopt;
+    if (place) places.emplace(node.results[0].id, std::move(*place));
+  }
+  const auto found = places.find(region.output.id);
+  if (found == places.end()) return std::nullopt;
+  return found->second;
+}
+
+Access resolve_access(const Graph& graph, Value v, int64_t unit_axis) {
+  Access access;
+  access.vars = index_vars(graph.type(v).shape);
+  std::vector<Expr> where = access.vars;
+  Value at = v;
+  const auto acceptable = [&](Value base, const std::vector<Expr>& indices) -> std::optional<Expr> {
+    const Expr flat = flat_index(graph.type(base), indices);
+    for (const Affine::Term& t : to_affine(flat).terms) {
+      if (t.atom->op != ExprOp::var) return std::nullopt;
+    }
+    if (unit_axis >= 0 && graph.type(v).shape[unit_axis] != 1 && to_affine(flat).coefficient_of(access.vars[unit_axis]->id) != 1) return std::nullopt;
+    return flat;
+  };
+  access.base = v;
+  access.flat = flat_index(graph.type(v), where);
+  while (const Node* p = graph.producer(at)) {
+    if (!p->info->is(Trait::view) || !p->info->define || p->results.size() != 1) break;
+    Define d(graph, *p, 0);
+    std::vector<VarBinding> bindings;
+    for (size_t a = 0; a < where.size(); ++a) bindings.push_back({d.indices()[a], where[a]});
+    const Expr e = simplify(substitute(p->info->define(*p, d), bindings));
+    if (e->op != ExprOp::load) break;
+    at = Value{e->id};
+    where = e->args;
+    if (auto flat = acceptable(at, where)) {
+      access.base = at;
+      access.flat = *flat;
+    }
+  }
+  return access;
+}
+
+std::vector<Region> fuse_regions(const Graph& graph, bool schedules) { return Fuser(graph, schedules).run(); }
+
+}  // namespace mica::lower

@@ -1,0 +1,643 @@
+// The generic road: loops for any region in expression form. The loop over the axis that gives the cheapest memory accesses is
+// vectorised; a reduction is either computed lane by lane (the vector axis is one of its own result's), in register tiles, or along
+// a row, with vector accumulators, and what it reads is staged so that a row is computed once.
+#include <algorithm>
+#include <cmath>
+
+#include "emit.h"
+#include "mica/ops/view.h"
+
+namespace mica::lower {
+
+namespace {
+
+/// Longest chain of additions into one f32 accumulator before it is added to a total (docs: error grows with the chain).
+constexpr int64_t max_chain = 256;
+constexpr int64_t max_staged_row = 8192;  // elements
+
+int64_t extent_of(const Expr& var) { return var->limit - var->int_value; }
+int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+
+bool divides_with(const Expr& e, const Expr& var) {
+  bool found = false;
+  visit(e, [&](const Expr& n) { found |= (n->op == ExprOp::floordiv || n->op == ExprOp::floormod) && depends_on(n, var->id); });
+  return found;
+}
+
+/// What one region computes, while its loops are being chosen.
+struct Nest {
+  std::vector<Expr> vars;        ///< of the stored element, outermost in memory first; extent 1 left out
+  Expr value;                    ///< with Reduce nodes
+  Expr index;                    ///< where it is stored, in elements
+  DType dtype;
+};
+
+/// Merges neighbouring loops whose addresses all are affine in the merged variable.
+void collapse(Nest& nest) {
+  for (size_t i = nest.vars.size(); i-- > 1;) {
+    const Expr outer = nest.vars[i - 1], inner = nest.vars[i];
+    const int64_t e = extent_of(inner);
+    const Expr t = make_var("t", 0, extent_of(outer) * e);
+    const std::vector<VarBinding> bindings{{outer, floordiv(t, e)}, {inner, floormod(t, e)}};
+    const Expr value = simplify(substitute(nest.value, bindings)), index = simplify(substitute(nest.index, bindings));
+    if (divides_with(value, t) || divides_with(index, t)) continue;
+    nest.value = value;
+    nest.index = index;
+    nest.vars[i - 1] = t;
+    nest.vars.erase(nest.vars.begin() + i);
+  }
+}
+
+/// The same for the variables of every reduction.
+Expr collapse_reductions(const Expr& e) {
+  return rewrite(e, [](const Expr& n) -> Expr {
+    if (n->op != ExprOp::reduce) return {};
+    std::vector<Expr> vars;
+    Expr body = n->args[0];
+    for (const Expr& v : n->vars) {
+      if (extent_of(v) == 1) body = simplify(substitute(body, {{v, Expr(v->int_value)}}));
+      else vars.push_back(v);
+    }
+    for (size_t i = vars.size(); i-- > 1;) {
+      const int64_t inner = extent_of(vars[i]);
+      const Expr t = make_var("r", 0, extent_of(vars[i - 1]) * inner);
+      const Expr merged = simplify(substitute(body, {{vars[i - 1], floordiv(t, inner)}, {vars[i], floormod(t, inner)}}));
+      if (divides_with(merged, t)) continue;
+      body = merged;
+      vars[i - 1] = t;
+      vars.erase(vars.begin() + i);
+    }
+    if (vars.empty()) return body;
+    return make_reduce(n->reduce_op, vars, body);
+  });
+}
+
+/// Rough cost of one vector's memory accesses in `e` when `var` runs over the lanes.
+double access_cost(const Expr& e, const Expr& var, int32_t lanes) {
+  double cost = 0;
+  visit(e, [&](const Expr& n) {
+    if (n->op != ExprOp::load) return;
+    if (!depends_on(n->args[0], var->id)) {
+      cost += 0.3;
+      return;
+    }
+    const Affine a = to_affine(n->args[0]);
+    bool affine = true;
+    for (const Affine::Term& t : a.terms) affine &= t.atom->op == ExprOp::var || !depends_on(t.atom, var->id);
+    const int64_t stride = a.coefficient_of(var->id);
+    cost += affine && stride == 1 ? 1 : affine && stride != 0 ? lanes : 2 * lanes;
+  });
+  return cost;
+}
+
+double store_cost(const Expr& index, const Expr& var, int32_t lanes) {
+  const int64_t stride = to_affine(index).coefficient_of(var->id);
+  return stride == 1 ? 1 : 1.5 * lanes;
+}
+
+std::vector<Expr> reductions_in(const Expr& e) {
+  std::vector<Expr> found;
+  visit(e, [&](const Expr& n) {
+    if (n->op != ExprOp::reduce) return;
+    for (const Expr& f : found) {
+      if (equivalent(f, n)) return;
+    }
+    found.push_back(n);
+  });
+  return found;
+}
+
+Expr replace_node(const Expr& e, const Expr& from, const Expr& to) {
+  return rewrite(e, [&](const Expr& n) -> Expr { return equivalent(n, from) ? to : Expr(); });
+}
+
+bool contains(const Expr& e, const Expr& part) {
+  bool found = false;
+  visit(e, [&](const Expr& n) { found |= equivalent(n, part); });
+  return found;
+}
+
+/// Wraps statements in `for var in [low, limit)`.
+std::vector<Stmt> loop_over(const Expr& var, std::vector<Stmt> body) {
+  std::vector<Stmt> out;
+  out.push_back(Stmt::loop(var, Expr(var->int_value), Expr(var->limit), Expr(1), std::move(body)));
+  return out;
+}
+
+void append(std::vector<Stmt>& to, std::vector<Stmt> more) {
+  for (Stmt& s : more) to.push_back(std::move(s));
+}
+
+class GenericLowering {
+ public:
+  GenericLowering(Emitter& emit, Nest nest) : emit_(emit), nest_(std::move(nest)) {}
+
+  void run() {
+    nest_.value = collapse_reductions(nest_.value);
+    reductions_ = reductions_in(nest_.value);
+    if (reductions_.size() <= 1) collapse(nest_);
+    else collapse_outer_of_reductions();
+    reductions_ = reductions_in(nest_.value);
+    lanes_ = lanes_for(emit_.target(), nest_.dtype);
+    choose_vector_axis();
+    if (along_row_) emit_rows();
+    else emit_lanes();
+  }
+
+ private:
+  Emitter& emit_;
+  Nest nest_;
+  std::vector<Expr> reductions_;
+  int32_t lanes_ = 1;
+  int vector_axis_ = -1;   ///< index into nest_.vars, -1: none
+  bool along_row_ = false; ///< reductions run along lanes of their own variables
+
+  void collapse_outer_of_reductions() { collapse(nest_); }
+
+  bool row_possible(int axis) const {
+    if (reductions_.empty()) return false;
+    for (const Expr& r : reductions_) {
+      if (axis >= 0 && depends_on(r, nest_.vars[axis]->id)) return false;
+    }
+    return true;
+  }
+
+  /// Cost per element of each way to vectorise; the cheapest wins.
+  void choose_vector_axis() {
+    double best = INFINITY;
+    const auto consider = [&](double cost, int axis, bool row) {
+      if (cost < best) {
+        best = cost;
+        vector_axis_ = axis;
+        along_row_ = row;
+      }
+    };
+    double reduce_steps = 1;
+    for (const Expr& r : reductions_) {
+      double steps = 1;
+      for (const Expr& v : r->vars) steps *= static_cast<double>(extent_of(v));
+      reduce_steps = std::max(reduce_steps, steps);
+    }
+    for (int a = -1; a < static_cast<int>(nest_.vars.size()); ++a) {
+      if (row_possible(a)) {
+        double cost = 0;
+        for (const Expr& r : reductions_) cost += best_row_cost(r);
+        const double steps = a >= 0 ? static_cast<double>(extent_of(nest_.vars[a])) : 1;
+        if (a >= 0) cost += store_cost(nest_.index, nest_.vars[a], lanes_) * steps / (static_cast<double>(std::min<int64_t>(extent_of(nest_.vars[a]), lanes_)));
+        // A row's reduction is shared by the whole inner axis.
+        consider(cost / steps, a, true);
+      }
+      if (a < 0) {
+        if (nest_.vars.empty()) consider(1e8, -1, false);
+        continue;
+      }
+      const Expr& v = nest_.vars[a];
+      double per_vector = store_cost(nest_.index, v, lanes_) + access_cost(nest_.value, v, lanes_) * reduce_steps;
+      consider(per_vector / static_cast<double>(std::min<int64_t>(extent_of(v), lanes_)), a, false);
+    }
+  }
+
+  double best_row_cost(const Expr& r) const {
+    double best = INFINITY, steps = 1;
+    for (const Expr& v : r->vars) steps *= static_cast<double>(extent_of(v));
+    for (const Expr& v : r->vars) best = std::min(best, access_cost(r->args[0], v, lanes_) * steps / static_cast<double>(std::min<int64_t>(extent_of(v), lanes_)));
+    return best;
+  }
+
+  // ---- loops around a body ----
+  /// Distributes the outer variables over tasks and loops; `body` is what runs for one point of them.
+  void finish(std::vector<Expr> outer, std::vector<Stmt> body) {
+    size_t split = 0;
+    int64_t tasks = 1;
+    while (split < outer.size() && tasks < 64) tasks *= extent_of(outer[split++]);
+    for (size_t i = outer.size(); i-- > split;) body = loop_over(outer[i], std::move(body));
+    const Expr task = make_var("task", 0, std::max<int64_t>(tasks, 1));
+    int64_t stride = 1;
+    for (size_t i = split; i-- > 0;) {
+      const int64_t e = extent_of(outer[i]);
+      const Expr value = simplify(floormod(floordiv(task, stride), e));
+      std::vector<Stmt> wrapped;
+      wrapped.push_back(Stmt::let(outer[i], value, std::move(body)));
+      body = std::move(wrapped);
+      stride *= e;
+    }
+    emit_.finish(task, tasks, std::move(body));
+  }
+
+  /// `for base in [low, high) step lanes`, full vectors first, then the tail under a mask (or one by one where the target has none).
+  template <class Body> std::vector<Stmt> vector_loop(const Expr& low, const Expr& high, int64_t extent, Body&& body) {
+    std::vector<Stmt> out;
+    const int64_t full = extent / lanes_ * lanes_;
+    const bool exact = extent >= 0 && full == extent;
+    const Expr main_high = extent >= 0 ? simplify(low + Expr(full)) : simplify(low + floordiv(high - low, lanes_) * lanes_);
+    if (extent < 0 || full > 0) {
+      const Expr base = make_var("v", 0, int64_t{1} << 40);
+      out.push_back(Stmt::loop(base, low, main_high, Expr(lanes_), body(base, Expr(), lanes_)));
+    }
+    if (exact) return out;
+    if (emit_.target().masked_memory) {
+      std::vector<Stmt> tail = body(main_high, tail_mask(main_high, high, lanes_), lanes_);
+      if (extent >= 0) append(out, std::move(tail));
+      else out.push_back(Stmt::branch(main_high < high, std::move(tail)));
+      return out;
+    }
+    const Expr one = make_var("u", 0, int64_t{1} << 40);
+    out.push_back(Stmt::loop(one, main_high, high, Expr(1), body(one, Expr(), 1)));
+    return out;
+  }
+
+  // ---- lanes hold neighbouring results ----
+  void emit_lanes() {
+    std::vector<Expr> outer = nest_.vars;
+    if (vector_axis_ < 0) {
+      std::vector<Stmt> body = lane_body(Expr(), Expr(0), Expr(), 1, {});
+      return finish(outer, std::move(body));
+    }
+    const Expr v = nest_.vars[vector_axis_];
+    outer.erase(outer.begin() + vector_axis_);
+    const int64_t extent = extent_of(v);
+    if (reductions_.size() == 1 && extent >= lanes_) return emit_tiles(v, outer);
+    int64_t outer_points = 1;
+    for (const Expr& o : outer) outer_points *= extent_of(o);
+    const int64_t block = 4096;
+    if (outer_points < 16 && extent > 2 * block) {  // few rows: cut them
+      const Expr part = make_var("part", 0, ceil_div(extent, block));
+      outer.push_back(part);
+      const Expr low = part * Expr(block);
+      const bool exact = extent % block == 0;
+      const Expr high = exact ? simplify(low + Expr(block)) : min(low + Expr(block), Expr(extent));
+      const bool vectors_fit = exact || (extent % block) % lanes_ == 0;
+      std::vector<Stmt> body = vectors_fit ? plain_loop(v, low, high) : vector_loop(low, high, -1, [&](const Expr& b, const Expr& m, int32_t l) { return lane_body(v, b, m, l, {}); });
+      return finish(outer, std::move(body));
+    }
+    finish(outer, vector_loop(Expr(0), Expr(extent), extent, [&](const Expr& b, const Expr& m, int32_t l) { return lane_body(v, b, m, l, {}); }));
+  }
+
+  std::vector<Stmt> plain_loop(const Expr& v, const Expr& low, const Expr& high) {
+    const Expr base = make_var("v", 0, v->limit);
+    std::vector<Stmt> out;
+    out.push_back(Stmt::loop(base, low, high, Expr(lanes_), lane_body(v, base, Expr(), lanes_, {})));
+    return out;
+  }
+
+  /// One vector of results at `base`; `bindings` fix other variables.
+  std::vector<Stmt> lane_body(const Expr& v, const Expr& base, const Expr& mask, int32_t lanes, const std::vector<VarBinding>& bindings) {
+    const Expr lane_var = v ? v : make_var("one", 0, 1);
+    std::vector<Stmt> out;
+    Expr value = simplify(substitute(nest_.value, bindings));
+    for (Expr r = next_reduction(value); r; r = next_reduction(value)) {
+      const Expr first = vectorize(r->args[0], lane_var, base, lanes, mask);
+      const ExprType type = first->type;
+      const uint32_t acc = emit_.local("acc", type, 1, Memory::registers);
+      const auto add = [&](const Expr& now) { return reduce_combine(r->reduce_op, now, first); };
+      append(out, accumulate(r, type, {acc}, {add}));
+      value = replace_node(value, r, make_load(acc, type, {Expr(0)}));
+    }
+    const Expr index = simplify(substitute(nest_.index, bindings));
+    out.push_back(vector_store(emit_.kernel_output(), index, vectorize(value, lane_var, base, lanes, mask), lane_var, base, lanes, mask));
+    return out;
+  }
+
+  /// Innermost reductions first.
+  static Expr next_reduction(const Expr& e) {
+    const auto all = reductions_in(e);
+    return all.empty() ? Expr() : all[0];
+  }
+
+  using Combine = std::function<Expr(const Expr&)>;
+  /// acc[i] = reduction of steps[i] over r's variables, all in one loop nest; chains are cut at max_chain.
+  std::vector<Stmt> accumulate(const Expr& r, ExprType type, const std::vector<uint32_t>& accs, const std::vector<Combine>& steps) {
+    const Expr identity = make_broadcast(reduce_identity(r->reduce_op, type.dtype), type.lanes);
+    int64_t total_steps = 1;
+    for (const Expr& v : r->vars) total_steps *= extent_of(v);
+    const bool cut = r->reduce_op == ReduceOp::sum && type.dtype == DType::f32 && total_steps > max_chain;
+    std::vector<uint32_t> inner = accs;
+    std::vector<Stmt> out;
+    for (uint32_t a : accs) out.push_back(Stmt::store(a, Expr(0), identity));
+    std::vector<Stmt> body;
+    if (cut) {
+      for (uint32_t& a : inner) a = emit_.local("part", type, 1, Memory::registers);
+    }
+    for (size_t i = 0; i < steps.size(); ++i) body.push_back(Stmt::store(inner[i], Expr(0), steps[i](make_load(inner[i], type, {Expr(0)}))));
+    if (!cut) {
+      for (size_t i = r->vars.size(); i-- > 0;) body = loop_over(r->vars[i], std::move(body));
+      append(out, std::move(body));
+      return out;
+    }
+    // The innermost loops whose product stays below the limit form a chain; a single longer loop is cut into chunks.
+    size_t split = r->vars.size();
+    int64_t chain = 1;
+    while (split > 0 && chain * extent_of(r->vars[split - 1]) <= max_chain) chain *= extent_of(r->vars[--split]);
+    const auto with_total = [&](std::vector<Stmt> loops) {
+      std::vector<Stmt> b;
+      for (uint32_t a : inner) b.push_back(Stmt::store(a, Expr(0), identity));
+      append(b, std::move(loops));
+      for (size_t i = 0; i < accs.size(); ++i) {
+        b.push_back(Stmt::store(accs[i], Expr(0), make_load(accs[i], type, {Expr(0)}) + make_load(inner[i], type, {Expr(0)})));
+      }
+      return b;
+    };
+    if (chain > 1 || split < r->vars.size()) {
+      for (size_t i = r->vars.size(); i-- > split;) body = loop_over(r->vars[i], std::move(body));
+      body = with_total(std::move(body));
+      for (size_t i = split; i-- > 0;) body = loop_over(r->vars[i], std::move(body));
+    } else {
+      const Expr v = r->vars.back();
+      const Expr chunk = make_var("chunk", 0, ceil_div(extent_of(v), max_chain));
+      std::vector<Stmt> loop;
+      loop.push_back(Stmt::loop(v, chunk * Expr(max_chain), min(chunk * Expr(max_chain) + Expr(max_chain), Expr(v->limit)), Expr(1), std::move(body)));
+      body = loop_over(chunk, with_total(std::move(loop)));
+      for (size_t i = r->vars.size() - 1; i-- > 0;) body = loop_over(r->vars[i], std::move(body));
+    }
+    append(out, std::move(body));
+    return out;
+  }
+
+  /// One reduction and a vector axis: tiles of rows x vectors share what they load, and hide the latency of additions.
+  void emit_tiles(const Expr& v, std::vector<Expr> outer) {
+    const int64_t extent = extent_of(v), vectors = extent / lanes_;
+    const int wide = vectors % 4 == 0 ? 4 : vectors % 2 == 0 ? 2 : 1;
+    int row_axis = -1;
+    int64_t rows = 1;
+    for (int a = static_cast<int>(outer.size()); a-- > 0 && row_axis < 0;) {
+      for (int64_t r : {6, 4, 7, 5, 3, 2}) {
+        if (r * wide <= 24 && extent_of(outer[a]) % r == 0) {
+          row_axis = a;
+          rows = r;
+          break;
+        }
+      }
+    }
+    const Expr row = row_axis >= 0 ? outer[row_axis] : Expr();
+    Expr row_tile;
+    if (row) {
+      row_tile = make_var("rows", 0, extent_of(row) / rows);
+      outer[row_axis] = row_tile;
+    }
+    const int64_t tile = static_cast<int64_t>(lanes_) * wide;
+    std::vector<Stmt> body;
+    const Expr tile_var = make_var("tile", 0, std::max<int64_t>(extent / tile, 1));
+    if (extent >= tile) append(body, loop_over(tile_var, tile_body(v, tile_var * Expr(tile), wide, Expr(), lanes_, row, row_tile, rows)));
+    if (const int64_t done = extent / tile * tile; done < extent) {
+      const Expr base(done);
+      if (emit_.target().masked_memory) append(body, tile_body(v, base, 1, tail_mask(base, Expr(extent), lanes_), lanes_, row, row_tile, rows));
+      else {
+        const Expr one = make_var("u", done, extent);
+        append(body, loop_over(one, tile_body(v, one, 1, Expr(), 1, row, row_tile, rows)));
+      }
+    }
+    finish(outer, std::move(body));
+  }
+
+  std::vector<Stmt> tile_body(const Expr& v, const Expr& base, int wide, const Expr& mask, int32_t lanes, const Expr& row, const Expr& row_tile, int64_t rows) {
+    const Expr& r = reductions_[0];
+    std::vector<uint32_t> accs;
+    std::vector<Combine> steps;
+    std::vector<Stmt> stores;
+    ExprType type{r->type.dtype, lanes};
+    for (int64_t i = 0; i < rows; ++i) {
+      std::vector<VarBinding> bind;
+      if (row) bind.push_back({row, simplify(row_tile * Expr(rows) + Expr(i))});
+      const Expr body = simplify(substitute(r->args[0], bind));
+      const Expr value = simplify(substitute(nest_.value, bind));
+      const Expr reduction = next_reduction(value);
+      const Expr index = simplify(substitute(nest_.index, bind));
+      for (int j = 0; j < wide; ++j) {
+        const Expr at = simplify(base + Expr(int64_t{lanes} * j));
+        const Expr step = vectorize(body, v, at, lanes, mask);
+        if (i == 0 && j == 0) type = step->type;
+        const uint32_t acc = emit_.local("acc", type, 1, Memory::registers);
+        accs.push_back(acc);
+        steps.push_back([&r, step](const Expr& now) { return multiply_add(r->reduce_op, now, step); });
+        const Expr done = replace_node(value, reduction, make_load(acc, type, {Expr(0)}));
+        stores.push_back(vector_store(emit_.kernel_output(), index, vectorize(done, v, at, lanes, mask), v, at, lanes, mask));
+      }
+    }
+    std::vector<Stmt> out = accumulate(r, type, accs, steps);
+    append(out, std::move(stores));
+    return out;
+  }
+
+  /// sum += a * b as one fused operation.
+  static Expr multiply_add(ReduceOp op, const Expr& acc, const Expr& value) {
+    if (op == ReduceOp::sum && is_float(acc->type.dtype) && value->op == ExprOp::mul) return fma(value->args[0], value->args[1], acc);
+    return reduce_combine(op, acc, value);
+  }
+
+  // ---- a row at a time ----
+  void emit_rows() {
+    std::vector<Expr> outer = nest_.vars;
+    const Expr v = vector_axis_ >= 0 ? nest_.vars[vector_axis_] : Expr();
+    if (v) outer.erase(outer.begin() + vector_axis_);
+    std::vector<Stmt> body;
+    Expr value = nest_.value;
+    for (Expr r = next_reduction(value); r; r = next_reduction(value)) value = reduce_row(body, r, v, value);
+    if (v) {
+      append(body, vector_loop(Expr(0), Expr(extent_of(v)), extent_of(v), [&](const Expr& base, const Expr& mask, int32_t lanes) {
+        std::vector<Stmt> out;
+        out.push_back(vector_store(emit_.kernel_output(), nest_.index, vectorize(value, v, base, lanes, mask), v, base, lanes, mask));
+        return out;
+      }));
+    } else {
+      body.push_back(Stmt::store(emit_.kernel_output(), nest_.index, vectorize(value, make_var("one", 0, 1), Expr(0), 1, {})));
+    }
+    finish(outer, std::move(body));
+  }
+
+  /// Emits one reduction of the row and returns `value` with its result, and whatever the reduction staged, put in.
+  Expr reduce_row(std::vector<Stmt>& out, const Expr& r, const Expr& v, Expr value) {
+    size_t lane = 0;
+    double best = INFINITY;
+    for (size_t i = 0; i < r->vars.size(); ++i) {
+      const double cost = access_cost(r->args[0], r->vars[i], lanes_) / static_cast<double>(std::min<int64_t>(extent_of(r->vars[i]), lanes_));
+      if (cost < best) {
+        best = cost;
+        lane = i;
+      }
+    }
+    const Expr t = r->vars[lane];
+    const int64_t extent = extent_of(t);
+    std::vector<Expr> others = r->vars;
+    others.erase(others.begin() + lane);
+    const Expr body = r->args[0];
+    const int64_t vectors = extent / lanes_;
+    const int unroll = vectors % 4 == 0 && vectors >= 4 ? 4 : vectors % 2 == 0 && vectors >= 2 ? 2 : 1;
+    const ExprType type{r->type.dtype, lanes_};
+    const Expr scalar_var = t;
+
+    // What this pass computes and a later one needs again is kept in a local row.
+    uint32_t row = 0;
+    const bool staged = others.empty() && extent <= max_staged_row && worth_staging(body) && staged_later(value, r, t, v, body);
+    if (staged) row = emit_.local("row", {body->type.dtype, 1}, ceil_div(extent, lanes_) * lanes_, Memory::stack);
+
+    const Expr identity = make_broadcast(reduce_identity(r->reduce_op, type.dtype), lanes_);
+    std::vector<uint32_t> accs;
+    for (int u = 0; u < unroll; ++u) {
+      accs.push_back(emit_.local("acc", type, 1, Memory::registers));
+      out.push_back(Stmt::store(accs.back(), Expr(0), identity));
+    }
+    const auto step = [&](uint32_t acc, const Expr& base, const Expr& mask) {
+      std::vector<Stmt> s;
+      const Expr x = make_broadcast(vectorize(body, scalar_var, base, lanes_, mask), lanes_);
+      if (staged) s.push_back(Stmt::store(row, make_ramp(base, Expr(1), lanes_), x));
+      Expr next = multiply_add(r->reduce_op, make_load(acc, type, {Expr(0)}), x);
+      if (mask) next = select(mask, next, make_load(acc, type, {Expr(0)}));
+      s.push_back(Stmt::store(acc, Expr(0), next));
+      return s;
+    };
+    std::vector<Stmt> loops;
+    const int64_t chunk = static_cast<int64_t>(lanes_) * unroll, whole = vectors * lanes_;
+    const bool cut = r->reduce_op == ReduceOp::sum && type.dtype == DType::f32 && others.empty() && whole / chunk > max_chain;
+    const auto chunk_loop = [&](const Expr& low, const Expr& high) {
+      const Expr base = make_var("v", 0, std::max<int64_t>(extent, 1));
+      std::vector<Stmt> b;
+      for (int u = 0; u < unroll; ++u) append(b, step(accs[u], simplify(base + Expr(int64_t{lanes_} * u)), Expr()));
+      return Stmt::loop(base, low, high, Expr(chunk), std::move(b));
+    };
+    uint32_t total = 0;
+    if (cut) {
+      total = emit_.local("total", type, 1, Memory::registers);
+      out.push_back(Stmt::store(total, Expr(0), identity));
+      const Expr part = make_var("part", 0, ceil_div(whole, chunk * max_chain));
+      std::vector<Stmt> b;
+      b.push_back(chunk_loop(part * Expr(chunk * max_chain), min(part * Expr(chunk * max_chain) + Expr(chunk * max_chain), Expr(whole))));
+      Expr sum = make_load(total, type, {Expr(0)});
+      for (uint32_t a : accs) sum = sum + make_load(a, type, {Expr(0)});
+      b.push_back(Stmt::store(total, Expr(0), sum));
+      for (uint32_t a : accs) b.push_back(Stmt::store(a, Expr(0), identity));
+      append(loops, loop_over(part, std::move(b)));
+    } else if (whole > 0) {
+      loops.push_back(chunk_loop(Expr(0), Expr(whole)));
+    }
+    if (whole < extent) append(loops, row_tail(step, accs[0], whole, extent, t, body, r, staged, row));
+    for (size_t i = others.size(); i-- > 0;) loops = loop_over(others[i], std::move(loops));
+    append(out, std::move(loops));
+
+    Expr sum;
+    for (uint32_t a : accs) {
+      const Expr x = make_load(a, type, {Expr(0)});
+      sum = sum ? reduce_combine(r->reduce_op, sum, x) : x;
+    }
+    if (cut) sum = make_load(total, type, {Expr(0)}) + sum;
+    const uint32_t result = emit_.local("result", {type.dtype, 1}, 1, Memory::registers);
+    out.push_back(Stmt::store(result, Expr(0), make_horizontal(r->reduce_op, sum)));
+    value = replace_node(value, r, make_load(result, {type.dtype, 1}, {Expr(0)}));
+    return staged ? use_staged(value, t, v, body, row) : value;
+  }
+
+  template <class Step>
+  std::vector<Stmt> row_tail(Step&& step, uint32_t acc, int64_t whole, int64_t extent, const Expr& t, const Expr& body, const Expr& r, bool staged, uint32_t row) {
+    if (emit_.target().masked_memory) return step(acc, Expr(whole), tail_mask(Expr(whole), Expr(extent), lanes_));
+    // Without masked memory: one by one into lane 0 of the accumulator.
+    const ExprType type{r->type.dtype, lanes_};
+    const Expr u = make_var("u", whole, extent);
+    const Expr x = vectorize(body, t, u, 1, {});
+    const Expr lane0 = tail_mask(Expr(0), Expr(1), lanes_);
+    const Expr now = make_load(acc, type, {Expr(0)});
+    std::vector<Stmt> b;
+    if (staged) b.push_back(Stmt::store(row, u, x));
+    b.push_back(Stmt::store(acc, Expr(0), select(lane0, reduce_combine(r->reduce_op, now, make_broadcast(x, lanes_)), now)));
+    return loop_over(u, std::move(b));
+  }
+
+  /// More than a load: something that costs to compute twice.
+  static bool worth_staging(const Expr& body) {
+    int work = 0;
+    visit(body, [&](const Expr& n) { work += n->op != ExprOp::load && n->type.dtype != DType::i64 && !n->args.empty(); });
+    return work > 0;
+  }
+  /// The row's expression as a later pass spells it: with that pass's own variable.
+  static bool staged_later(const Expr& value, const Expr& r, const Expr& t, const Expr& v, const Expr& body) {
+    for (const Expr& other : reductions_in(value)) {
+      if (equivalent(other, r)) continue;
+      for (const Expr& u : other->vars) {
+        if (extent_of(u) == extent_of(t) && contains(other->args[0], simplify(substitute(body, {{t, u}})))) return true;
+      }
+    }
+    return v && extent_of(v) == extent_of(t) && contains(value, simplify(substitute(body, {{t, v}})));
+  }
+  static Expr use_staged(Expr value, const Expr& t, const Expr& v, const Expr& body, uint32_t row) {
+    std::vector<Expr> vars;
+    for (const Expr& other : reductions_in(value)) {
+      for (const Expr& u : other->vars) vars.push_back(u);
+    }
+    if (v) vars.push_back(v);
+    for (const Expr& u : vars) {
+      if (extent_of(u) != extent_of(t)) continue;
+      value = replace_node(value, simplify(substitute(body, {{t, u}})), make_load(row, {body->type.dtype, 1}, {u}));
+    }
+    return value;
+  }
+};
+
+/// Loop variables in memory order of `type`; axes of extent 1 are bound to 0 in the expressions.
+void order_vars(const TensorType& type, const std::vector<Expr>& vars, Nest& nest) {
+  std::vector<VarBinding> ones;
+  for (int64_t a = 0; a < type.rank(); ++a) {
+    const int64_t axis = type.layout.order.empty() ? a : type.layout.order[a];
+    if (extent_of(vars[axis]) == 1) ones.push_back({vars[axis], Expr(0)});
+    else nest.vars.push_back(vars[axis]);
+  }
+  nest.value = simplify(substitute(nest.value, ones));
+  nest.index = simplify(substitute(nest.index, ones));
+}
+
+}  // namespace
+
+void lower_generic(PendingProgram& program, const Region& region) {
+  const Graph& graph = *program.graph;
+  const TensorType& type = graph.type(region.output);
+  if (type.shape.elements() == 0) return;
+  Emitter emit(program, region);
+  std::set<uint32_t> inlined = region.inlined;
+  Nest nest;
+  nest.dtype = type.dtype;
+  // The loops run over the anchor's elements where its consumers only move or transform them, else over the result's.
+  std::vector<Expr> vars;
+  std::optional<std::vector<Expr>> where;
+  TensorType domain = type;
+  if (region.anchor && region.anchor != region.root) {
+    vars = index_vars(graph.type(region.anchor_value).shape);
+    where = store_indices(graph, region, vars);
+    domain = graph.type(region.anchor_value);
+    inlined.insert(region.anchor_value.id);
+  }
+  if (!where) {
+    vars = index_vars(type.shape);
+    where = vars;
+    domain = type;
+  }
+  emit.output(region.output);
+  nest.value = emit.flatten(Inliner(graph, inlined).expand(region.output, *where));
+  nest.index = flat_index(type, *where);
+  order_vars(domain, vars, nest);
+  GenericLowering(emit, std::move(nest)).run();
+}
+
+void lower_cat(PendingProgram& program, const Region& region) {
+  const Graph& graph = *program.graph;
+  const TensorType& type = graph.type(region.output);
+  const Cat cat = *match<Cat>(region.anchor);
+  const int64_t axis = cat.axis < 0 ? cat.axis + type.rank() : cat.axis;
+  int64_t offset = 0;
+  for (Value part : cat.xs.items) {
+    const TensorType& from = graph.type(part);
+    if (from.shape.elements() == 0) continue;  // also torch's rank-1 operand without elements
+    Emitter emit(program, region);
+    Nest nest;
+    nest.dtype = type.dtype;
+    const std::vector<Expr> vars = index_vars(from.shape);
+    std::vector<Expr> where = vars;
+    where[axis] = where[axis] + Expr(offset);
+    emit.output(region.output);
+    nest.value = emit.flatten(cast(type.dtype, Inliner(graph, region.inlined).at(part, vars)));
+    nest.index = flat_index(type, where);
+    TensorType domain = from;
+    domain.layout = type.layout;
+    order_vars(domain, vars, nest);
+    GenericLowering(emit, std::move(nest)).run();
+    offset += from.shape[axis];
+  }
+}
+
+}  // namespace mica::lower
