@@ -67,7 +67,8 @@ template <class F> Parameters scaled_outputs(Rewriter& rw, Value weight, OptValu
   const TensorType type = graph.type(weight);
   const std::string name = name_of_value(graph, weight);
   const Value new_weight = make_constant(rw, type, std::move(w.real), name);
-  return {new_weight, make_constant(rw, {type.dtype, {static_cast<int64_t>(b.size())}, {}}, std::move(b), bias ? name_of_value(graph, *bias) : name + ".bias")};
+  const TensorType bias_type{type.dtype, {static_cast<int64_t>(b.size())}, {}};
+  return {new_weight, make_constant(rw, bias_type, std::move(b), bias ? name_of_value(graph, *bias) : name + ".bias")};
 }
 
 bool fold_into_producer(Rewriter& rw, const BatchNorm& op) {

@@ -14,6 +14,7 @@ namespace {
 
 constexpr int greatest_nesting = 64;
 constexpr int64_t greatest_elements = int64_t{1} << 40;
+constexpr int64_t greatest_constant = int64_t{1} << 32;  // bytes that a few characters (splat, random) may ask for
 
 /// Positions in the text, tokens, errors. After the first error everything fails.
 class Reader {
@@ -320,6 +321,7 @@ bool Parser::constant(const std::string& text, size_t where) {
     if (!data.keep || static_cast<int64_t>(data.bytes.size()) != t.bytes()) return in_.fail_at(body, "the file of weights has no {} bytes under {}", t.bytes(), key);
     data.name = known;
   } else {
+    if (t.bytes() > greatest_constant) return in_.fail_at(form_at, "a constant of more than 4 GiB stands in the file of weights");
     std::vector<std::byte> bytes;
     if (!constant_bytes(t, form, body, bytes)) return false;
     data = ConstantData::own(std::move(bytes), known);
@@ -437,6 +439,9 @@ bool Parser::op(const std::vector<std::pair<std::string, size_t>>& names, std::s
       if (!type(types.emplace_back())) return false;
     } while (in_.accept(","));
   if (!node_location(n, where, stop)) return false;
+  bool symbolic = false;
+  n.for_operands([&](Value v) { symbolic |= !graph_.type(v).shape.is_static(); });
+  if (symbolic) return in_.fail_at(where, "{} does not take symbolic sizes yet", op_name);
   if (types.empty()) {
     auto inferred = n.info->infer(n, Infer(graph_, n, in_.diagnostics()));
     if (!inferred) return false;

@@ -55,7 +55,7 @@ Value Rewriter::scalar(DType dtype, double value) { return constant({dtype, {}, 
 void Rewriter::replace(std::vector<Value> with) {
   MICA_CHECK(!replaced_ && with.size() == at_->results.size(), at_->info->name());
   for (size_t i = 0; i < with.size(); ++i) {
-    MICA_CHECK(static_cast<bool>(with[i]), at_->info->name());
+    MICA_CHECK(static_cast<bool>(with[i]), fmt::format("a rewrite of {} does not infer\n{}", at_->info->name(), context_.diagnostics->to_string()));
     const Value from = at_->results[i], to = resolve(with[i]);
     MICA_CHECK(from != to && type(from).dtype == type(to).dtype && type(from).shape == type(to).shape, at_->info->name());
     forward_[from.id] = to;
