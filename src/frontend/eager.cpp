@@ -1,0 +1,182 @@
+// Runs a `.pt` in LibTorch: judge, yardstick and contender.
+#include "mica/frontend/eager.h"
+
+#include <ATen/ATen.h>
+#include <ATen/Parallel.h>
+#include <torch/csrc/jit/ir/constants.h>
+#include <torch/csrc/jit/passes/inliner.h>
+#include <torch/csrc/jit/runtime/graph_executor.h>
+#include <torch/csrc/jit/runtime/operator.h>
+
+#include <chrono>
+
+#include "binding.h"
+#include "module.h"
+
+namespace mica {
+namespace {
+
+using namespace frontend;
+namespace jit = torch::jit;
+
+bool narrow_float(at::ScalarType type) { return type == at::kFloat || type == at::kHalf || type == at::kBFloat16; }
+
+/// Constants of floating dtype become f64, and so do dtypes that operators are told: the graph then computes in fp64 throughout.
+void widen(jit::Block& block) {
+  for (jit::Node* node : block.nodes()) {
+    for (jit::Block* inner : node->blocks()) widen(*inner);
+    if (node->kind() == c10::prim::Constant) {
+      const auto value = jit::toIValue(node->output());
+      if (value && value->isTensor() && value->toTensor().defined() && narrow_float(value->toTensor().scalar_type())) {
+        jit::WithInsertPoint here(node);
+        node->output()->replaceAllUsesWith(block.owningGraph()->insertConstant(value->toTensor().to(at::kDouble)));
+      }
+      continue;
+    }
+    const jit::Operator* op = node->maybeOperator();
+    if (!op) continue;
+    const auto& arguments = op->schema().arguments();
+    for (size_t i = 0; i < node->inputs().size() && i < arguments.size(); ++i) {
+      if (arguments[i].name() != "dtype") continue;
+      const auto value = jit::toIValue(node->inputs()[i]);
+      if (!value || !value->isInt() || !narrow_float(static_cast<at::ScalarType>(value->toInt()))) continue;
+      jit::WithInsertPoint here(node);
+      node->replaceInput(i, block.owningGraph()->insertConstant(static_cast<int64_t>(at::kDouble)));
+    }
+  }
+}
+
+/// Makes f64 the dtype that factories give while it lives.
+class DefaultDouble {
+ public:
+  explicit DefaultDouble(bool on) : before_(c10::get_default_dtype()), on_(on) {
+    if (on_) c10::set_default_dtype(caffe2::TypeMeta::fromScalarType(at::kDouble));
+  }
+  ~DefaultDouble() {
+    if (on_) c10::set_default_dtype(before_);
+  }
+
+ private:
+  caffe2::TypeMeta before_;
+  bool on_;
+};
+
+}  // namespace
+
+struct EagerModel::Impl {
+  EagerMode mode = EagerMode::eager;
+  Binding binding;
+  jit::Module module;
+  std::string method;
+  std::unique_ptr<jit::GraphExecutor> widened;  ///< fp64 only
+  std::vector<c10::IValue> arguments;           ///< set by set_inputs
+
+  std::vector<c10::IValue> make_arguments(const std::vector<RawTensor>& inputs) const {
+    std::vector<at::Tensor> tensors;
+    for (const RawTensor& raw : inputs) {
+      at::Tensor t = tensor_of(raw);
+      if (mode == EagerMode::fp64 && narrow_float(t.scalar_type())) t = t.to(at::kDouble);
+      tensors.push_back(std::move(t));
+    }
+    std::vector<c10::IValue> values;
+    for (const Argument& a : binding.arguments) values.push_back(frontend::ivalue_of(a, tensors));
+    return values;
+  }
+  c10::IValue call(std::vector<c10::IValue> values) {
+    const c10::InferenceMode inference;
+    const DefaultDouble widen_factories(mode == EagerMode::fp64);
+    const jit::GraphOptimizerEnabledGuard optimise(mode == EagerMode::frozen);
+    if (!widened) return module.get_method(method)(std::move(values));
+    jit::Stack stack{module._ivalue()};
+    stack.insert(stack.end(), values.begin(), values.end());
+    widened->run(stack);
+    return stack.size() == 1 ? stack[0] : c10::IValue(c10::ivalue::Tuple::create(std::move(stack)));
+  }
+};
+
+EagerModel::EagerModel() : impl_(std::make_unique<Impl>()) {}
+EagerModel::EagerModel(EagerModel&&) noexcept = default;
+EagerModel::~EagerModel() = default;
+
+Result<EagerModel> EagerModel::load(const std::filesystem::path& file, EagerMode mode, int threads, const LoadOptions& options, Diagnostics& diagnostics) {
+  Diagnostics notes;  // the compiled side has said them
+  auto module = open_module(file, notes);
+  const auto give_up = [&] {
+    for (const Diagnostic& d : notes.all()) {
+      if (d.severity != Severity::error) continue;
+      Diagnostic& copy = diagnostics.add(d.severity, d.error_class, d.name, d.message);
+      copy = d;
+    }
+    return Failure{};
+  };
+  if (!module) return give_up();
+  try {
+    if (threads > 0) at::set_num_threads(threads);
+    const auto method = find_method(*module, options.method, notes);
+    if (!method) return give_up();
+    auto binding = bind_inputs(*module, *method, options, notes);
+    if (!binding) return give_up();
+    EagerModel model;
+    Impl& impl = *model.impl_;
+    impl.mode = mode;
+    impl.method = options.method;
+    impl.binding = std::move(*binding);
+    if (mode == EagerMode::fp64) {
+      module->to(at::kDouble);
+      const auto graph = jit::toGraphFunction(method->function()).graph()->copy();
+      jit::Inline(*graph);
+      widen(*graph->block());
+      const c10::InferenceMode inference;
+      const jit::GraphOptimizerEnabledGuard plain(false);
+      impl.widened = std::make_unique<jit::GraphExecutor>(graph, options.method);
+    }
+    impl.module = mode == EagerMode::frozen ? jit::freeze(*module, options.method == "forward" ? std::nullopt : std::optional(std::vector<std::string>{options.method})) : *module;
+    return model;
+  } catch (const std::exception& e) {
+    diagnostics.error("eager-failed", "LibTorch cannot prepare {}: {}", file.string(), first_line(e)).help("check that the model runs in PyTorch on the CPU");
+    return Failure{};
+  }
+}
+
+Result<std::vector<RawTensor>> EagerModel::run(const std::vector<RawTensor>& inputs, Diagnostics& diagnostics) {
+  try {
+    std::vector<at::Tensor> tensors;
+    flatten(impl_->call(impl_->make_arguments(inputs)), tensors);
+    std::vector<RawTensor> results;
+    for (const at::Tensor& tensor : tensors) {
+      const auto type = type_of(tensor);
+      if (!type) {
+        diagnostics.error("eager-failed", "an output of LibTorch cannot be read: {}", why_no_type(tensor)).help("return dense tensors of a real dtype");
+        return Failure{};
+      }
+      results.push_back(raw_of(tensor, *type));
+    }
+    return results;
+  } catch (const std::exception& e) {
+    diagnostics.error("eager-failed", "the model fails in LibTorch: {}", first_line(e)).help("pass inputs that the model accepts");
+    return Failure{};
+  }
+}
+
+Result<void> EagerModel::set_inputs(const std::vector<RawTensor>& inputs, Diagnostics& diagnostics) {
+  try {
+    impl_->arguments = impl_->make_arguments(inputs);
+    for (int i = 0; i < 3; ++i) impl_->call(impl_->arguments);  // the executor records types first, then optimises, then runs
+    return {};
+  } catch (const std::exception& e) {
+    diagnostics.error("eager-failed", "the model fails in LibTorch: {}", first_line(e)).help("pass inputs that the model accepts");
+    return Failure{};
+  }
+}
+
+double EagerModel::time_once() {
+  const auto start = std::chrono::steady_clock::now();
+  try {
+    impl_->call(impl_->arguments);
+  } catch (const std::exception&) {
+    return -1;  // set_inputs ran the same call before
+  }
+  return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count();
+}
+
+}  // namespace mica

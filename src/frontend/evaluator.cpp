@@ -1,0 +1,327 @@
+#include "evaluator.h"
+
+#include <torch/csrc/jit/api/function_impl.h>
+#include <torch/csrc/jit/ir/constants.h>
+
+#include "locate.h"
+
+namespace mica::frontend {
+namespace {
+
+namespace prim = c10::prim;
+using torch::jit::Block;
+using torch::jit::Node;
+
+constexpr int max_depth = 256;           // calls within calls
+constexpr int64_t max_steps = 20000000;  // TorchScript nodes run, loops unrolled
+constexpr size_t max_nodes = 2000000;    // nodes of the graph
+
+std::string join(const std::string& path, const std::string& name) { return path.empty() ? name : path + "." + name; }
+
+}  // namespace
+
+std::string full_name(const c10::FunctionSchema& schema) {
+  return schema.overload_name().empty() ? schema.name() : schema.name() + "." + schema.overload_name();
+}
+
+bool contains_unknown(const Item& item) {
+  if (item.is_unknown()) return true;
+  if (const auto* list = item.list()) return std::any_of(list->items.begin(), list->items.end(), contains_unknown);
+  if (const auto* tuple = item.tuple()) return std::any_of(tuple->items.begin(), tuple->items.end(), contains_unknown);
+  if (const auto* dict = item.dict()) return std::any_of(dict->entries.begin(), dict->entries.end(), [](const auto& e) { return contains_unknown(e.second); });
+  return false;
+}
+
+// ---- messages ----
+
+void Evaluator::enter(const Node& node) {
+  node_ = &node;
+  const auto [it, added] = locations_.try_emplace({&node, path_}, 0u);
+  if (added) {
+    Location where = locate(node, path_);
+    if (where.known()) {
+      it->second = static_cast<uint32_t>(graph_.locations.size());
+      graph_.locations.push_back(std::move(where));
+    }
+  }
+  builder_.location = it->second;
+}
+
+const Location& Evaluator::here() { return graph_.locations[builder_.location]; }
+
+void Evaluator::count_unsupported(const std::string& op) {
+  Unsupported& u = unsupported_[op];
+  if (u.count++ == 0) u.first = here();
+}
+
+void Evaluator::data_dependent(const std::string& what, const std::string& why) {
+  diagnostics_.unsupported("data-dependent", "{} depends on the values of the inputs", what)
+      .at(here())
+      .note(why)
+      .help("compute it from sizes or constants, or use tensor operators such as torch.where instead");
+  if (++errors_here_ >= 20) throw Stop{};
+}
+
+bool Evaluator::report_unsupported() {
+  std::vector<std::pair<std::string, Unsupported>> ops(unsupported_.begin(), unsupported_.end());
+  std::stable_sort(ops.begin(), ops.end(), [](const auto& a, const auto& b) { return a.second.count > b.second.count; });
+  for (const auto& [op, u] : ops) {
+    auto& d = diagnostics_.unsupported("unsupported-op", "{} is not supported (used {})", op, u.count == 1 ? "once" : fmt::format("{} times", u.count));
+    d.at(u.first, u.count == 1 ? "" : "first use");
+    if (op.find("mkldnn") != std::string::npos) d.help("save the model before torch.jit.optimize_for_inference");
+    else if (op.starts_with("quantized::")) d.help("compile the unquantised model; Mica does its own quantisation");
+    else d.help("replace it by operators that `mica check` lists as supported, or save the part of the model before it");
+  }
+  return !ops.empty();
+}
+
+// ---- walking ----
+
+Item Evaluator::call(torch::jit::Function& function, std::vector<Item> arguments) {
+  if (!function.isGraphFunction()) {
+    count_unsupported(function.qualname().qualifiedName());
+    return {};
+  }
+  if (++depth_ > max_depth) {
+    diagnostics_.unsupported("call-depth", "calls are nested more than {} deep", max_depth).at(here()).help("a module that calls itself cannot be unrolled");
+    throw Stop{};
+  }
+  const auto graph = torch::jit::toGraphFunction(function).graph();
+  Environment environment;
+  environment.reserve(256);
+  MICA_CHECK(graph->inputs().size() == arguments.size());
+  for (size_t i = 0; i < arguments.size(); ++i) environment[graph->inputs()[i]] = std::move(arguments[i]);
+  const std::string outer_path = path_;
+  const Node* outer_node = node_;
+  if (const auto self = graph->inputs().empty() ? nullptr : environment[graph->inputs()[0]].instance(); self && self->type->is_module()) path_ = self->path;
+  std::vector<Item> results = run_block(*graph->block(), environment);
+  path_ = outer_path;
+  if (outer_node) enter(*outer_node);
+  --depth_;
+  return results.empty() ? none_item() : std::move(results[0]);
+}
+
+std::vector<Item> Evaluator::run_block(const Block& block, Environment& environment) {
+  for (const Node* node : block.nodes()) run_node(*const_cast<Node*>(node), environment);
+  std::vector<Item> results;
+  for (const torch::jit::Value* output : block.outputs()) results.push_back(environment[output]);
+  return results;
+}
+
+std::vector<Item> Evaluator::inputs_of(const Node& node, Environment& environment) {
+  std::vector<Item> items;
+  items.reserve(node.inputs().size());
+  for (const torch::jit::Value* input : node.inputs()) items.push_back(environment[input]);
+  return items;
+}
+
+void Evaluator::set_outputs(const Node& node, std::vector<Item> items, Environment& environment) {
+  for (size_t i = 0; i < node.outputs().size(); ++i) environment[node.outputs()[i]] = i < items.size() ? std::move(items[i]) : Item();
+}
+
+void Evaluator::forget_outputs(const Node& node, Environment& environment) { set_outputs(node, {}, environment); }
+
+void Evaluator::run_node(Node& node, Environment& environment) {
+  if (++steps_ > max_steps || graph_.nodes.size() > max_nodes) {
+    diagnostics_.unsupported("model-too-large", "the model unrolls to more than {} operations", steps_ > max_steps ? max_steps : static_cast<int64_t>(max_nodes))
+        .at(here())
+        .help("loops are unrolled: give them fewer iterations");
+    throw Stop{};
+  }
+  if (node.kind() == prim::Constant) {
+    if (const auto value = torch::jit::toIValue(node.output())) environment[node.output()] = from_ivalue(*value, {}, Origin::module);
+    return;
+  }
+  enter(node);
+  if (run_prim(node, environment)) return;
+  const std::vector<Item> inputs = inputs_of(node, environment);
+  std::vector<Item> results;
+  if (run_python(node, inputs, results)) return set_outputs(node, std::move(results), environment);
+  set_outputs(node, run_operator(node, inputs), environment);
+}
+
+bool Evaluator::is_instance(const Item& item, const c10::TypePtr& type) {
+  if (type->kind() == c10::TypeKind::AnyType) return true;
+  if (const auto option = type->cast<c10::OptionalType>()) return item.is_none() || is_instance(item, option->getElementType());
+  if (const auto any = type->cast<c10::UnionType>()) {
+    const auto types = any->containedTypes();
+    return std::any_of(types.begin(), types.end(), [&](const c10::TypePtr& t) { return is_instance(item, t); });
+  }
+  if (item.tensor()) return type->kind() == c10::TypeKind::TensorType;
+  if (const auto* list = item.list()) {
+    if (type->kind() == c10::TypeKind::AnyListType) return true;
+    const auto t = type->cast<c10::ListType>();
+    return t && (!list->element || list->element->isSubtypeOf(*t->getElementType()));
+  }
+  if (const auto* tuple = item.tuple()) {
+    if (type->kind() == c10::TypeKind::AnyTupleType) return true;
+    const auto t = type->cast<c10::TupleType>();
+    if (!t || t->elements().size() != tuple->items.size()) return false;
+    for (size_t i = 0; i < tuple->items.size(); ++i) {
+      if (!is_instance(tuple->items[i], t->elements()[i])) return false;
+    }
+    return true;
+  }
+  if (const auto* dict = item.dict()) {
+    const auto t = type->cast<c10::DictType>();
+    return t && (!dict->value || dict->value->isSubtypeOf(*t->getValueType()));
+  }
+  if (const auto instance = item.instance()) return instance->type->isSubtypeOf(*type);
+  return item.plain() && item.plain()->type()->isSubtypeOf(*type);
+}
+
+bool Evaluator::run_prim(Node& node, Environment& environment) {
+  const auto kind = node.kind();
+  if (kind == prim::GetAttr) return get_attribute(node, environment), true;
+  if (kind == prim::SetAttr) return set_attribute(node, environment), true;
+  if (kind == prim::CallMethod || kind == prim::CallFunction) return run_call(node, environment), true;
+  if (kind == prim::If) return run_if(node, environment), true;
+  if (kind == prim::Loop) return run_loop(node, environment), true;
+  if (kind == prim::RaiseException) return raise_exception(node, environment), true;
+  const std::vector<Item> in = inputs_of(node, environment);
+  const auto set = [&](Item item) { environment[node.output()] = std::move(item); };
+  if (kind == prim::ListConstruct) {
+    auto list = std::make_shared<ListObject>();
+    list->items = in;
+    list->element = node.output()->type()->expectRef<c10::ListType>().getElementType();
+    set(std::move(list));
+  } else if (kind == prim::TupleConstruct) {
+    auto tuple = std::make_shared<TupleObject>();
+    tuple->items = in;
+    tuple->type = node.output()->type();
+    set(std::move(tuple));
+  } else if (kind == prim::DictConstruct) {
+    auto dict = std::make_shared<DictObject>();
+    const auto& type = node.output()->type()->expectRef<c10::DictType>();
+    dict->key = type.getKeyType(), dict->value = type.getValueType();
+    for (size_t i = 0; i + 1 < in.size(); i += 2) dict->entries.emplace_back(in[i], in[i + 1]);
+    set(std::move(dict));
+  } else if (kind == prim::TupleUnpack || kind == prim::ListUnpack) {
+    const auto* items = in[0].tuple() ? &in[0].tuple()->items : in[0].list() ? &in[0].list()->items : nullptr;
+    if (!items || items->size() != node.outputs().size()) forget_outputs(node, environment);
+    else set_outputs(node, *items, environment);
+  } else if (kind == prim::TupleIndex) {
+    const auto* tuple = in[0].tuple();
+    const int64_t size = tuple ? static_cast<int64_t>(tuple->items.size()) : 0;
+    int64_t at = in[1].is_int() ? in[1].integer() : size;
+    if (at < 0) at += size;
+    set(at >= 0 && at < size ? tuple->items[at] : Item());
+  } else if (kind == prim::TupleSlice) {
+    auto part = std::make_shared<TupleObject>();
+    part->type = node.output()->type();
+    if (const auto* tuple = in[0].tuple()) part->items.assign(tuple->items.begin() + node.i(c10::attr::beg), tuple->items.begin() + node.i(c10::attr::end));
+    set(std::move(part));
+  } else if (kind == prim::CreateObject) {
+    auto object = std::make_shared<InstanceObject>();
+    object->type = node.output()->type()->expect<c10::ClassType>();
+    set(std::move(object));
+  } else if (kind == prim::isinstance) {
+    const auto& types = node.tys(c10::attr::types);
+    if (in[0].is_unknown()) set(Item());
+    else set(c10::IValue(std::any_of(types.begin(), types.end(), [&](const c10::TypePtr& t) { return is_instance(in[0], t); })));
+  } else if (kind == prim::unchecked_cast || kind == c10::aten::_unwrap_optional || kind == prim::unchecked_unwrap_optional || kind == c10::aten::wait) {
+    set(in[0]);
+  } else if (kind == prim::Uninitialized) {
+    set(Item());
+  } else if (kind == prim::fork) {
+    const auto graph = node.g(c10::attr::Subgraph);
+    Environment inner;
+    for (size_t i = 0; i < in.size(); ++i) inner[graph->inputs()[i]] = in[i];
+    auto results = run_block(*graph->block(), inner);
+    enter(node);
+    set(results.empty() ? Item() : results[0]);
+  } else if (kind == prim::Enter || kind == prim::Exit || kind == prim::Print || kind == c10::aten::warn) {
+    set_outputs(node, std::vector<Item>(node.outputs().size(), none_item()), environment);
+  } else {
+    return false;
+  }
+  return true;
+}
+
+void Evaluator::get_attribute(Node& node, Environment& environment) {
+  const auto instance = environment[node.input()].instance();
+  const std::string& name = node.s(c10::attr::name);
+  if (!instance) return forget_outputs(node, environment);
+  auto it = instance->slots.find(name);
+  if (it == instance->slots.end()) {
+    Item item;
+    if (instance->object) item = from_ivalue(instance->object->getAttr(name), join(instance->path, name), Origin::module);
+    it = instance->slots.emplace(name, std::move(item)).first;
+  }
+  environment[node.output()] = it->second;
+}
+
+void Evaluator::set_attribute(Node& node, Environment& environment) {
+  const auto instance = environment[node.inputs()[0]].instance();
+  const std::string& name = node.s(c10::attr::name);
+  if (!instance) return;
+  if (instance->object) {
+    diagnostics_.unsupported("module-state", "the model assigns its attribute '{}' while it runs", join(instance->path, name))
+        .at(here())
+        .note("a compiled model keeps nothing from one run to the next")
+        .help("return the value as an output and take it as an input instead");
+    if (++errors_here_ >= 20) throw Stop{};
+  }
+  instance->slots[name] = environment[node.inputs()[1]];
+}
+
+void Evaluator::run_call(Node& node, Environment& environment) {
+  std::vector<Item> in = inputs_of(node, environment);
+  if (node.kind() == prim::CallFunction) {
+    torch::jit::Function* function = node.inputs()[0]->type()->expectRef<c10::FunctionType>().function();
+    in.erase(in.begin());
+    environment[node.output()] = call(*function, std::move(in));
+    return;
+  }
+  const auto instance = in[0].instance();
+  torch::jit::Function* function = instance ? instance->type->findMethod(node.s(c10::attr::name)) : nullptr;
+  if (!function) return forget_outputs(node, environment);
+  environment[node.output()] = call(*function, std::move(in));
+}
+
+void Evaluator::run_if(Node& node, Environment& environment) {
+  const Item& condition = environment[node.input()];
+  if (!condition.is_bool()) {
+    if (!condition.is_unknown()) data_dependent("a branch", "its condition is not known while compiling");
+    return forget_outputs(node, environment);
+  }
+  set_outputs(node, run_block(*node.blocks()[condition.plain()->toBool() ? 0 : 1], environment), environment);
+}
+
+void Evaluator::run_loop(Node& node, Environment& environment) {
+  std::vector<Item> in = inputs_of(node, environment);
+  if (!in[0].is_int() || !in[1].is_bool()) {
+    if (!in[0].is_unknown() && !in[1].is_unknown()) data_dependent("the number of a loop's iterations", "it is not known while compiling");
+    return forget_outputs(node, environment);
+  }
+  const int64_t trips = in[0].integer();
+  bool go_on = in[1].plain()->toBool();
+  std::vector<Item> carried(in.begin() + 2, in.end());
+  const Block& body = *node.blocks()[0];
+  for (int64_t i = 0; i < trips && go_on; ++i) {
+    environment[body.inputs()[0]] = c10::IValue(i);
+    for (size_t k = 0; k < carried.size(); ++k) environment[body.inputs()[k + 1]] = carried[k];
+    std::vector<Item> results = run_block(body, environment);
+    enter(node);
+    if (!results[0].is_bool()) {
+      if (!results[0].is_unknown()) data_dependent("the end of a loop", "its condition is not known while compiling");
+      return forget_outputs(node, environment);
+    }
+    go_on = results[0].plain()->toBool();
+    carried.assign(results.begin() + 1, results.end());
+    steps_ += 1;  // an empty body still counts
+    if (steps_ > max_steps) break;
+  }
+  set_outputs(node, std::move(carried), environment);
+}
+
+void Evaluator::raise_exception(Node& node, Environment& environment) {
+  const Item& message = environment[node.inputs()[0]];
+  const std::string text = message.plain() && message.plain()->isString() ? message.plain()->toStringRef() : std::string("an exception");
+  diagnostics_.error("model-raises", "the model raises an exception for these inputs: {}", text)
+      .at(here())
+      .help("pass inputs that the model accepts: --input NAME:SHAPE:DTYPE");
+  throw Stop{};
+}
+
+}  // namespace mica::frontend

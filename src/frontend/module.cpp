@@ -1,0 +1,78 @@
+#include "module.h"
+
+#include <torch/csrc/jit/serialization/import.h>
+
+#include "archive.h"
+
+namespace mica::frontend {
+namespace {
+
+/// LibTorch words a missing operator as "Unknown builtin op: torchvision::nms."; the name is what the user needs.
+std::string unknown_operator(const std::string& message) {
+  constexpr std::string_view lead = "Unknown builtin op: ";
+  const size_t at = message.find(lead);
+  if (at == std::string::npos) return {};
+  const size_t start = at + lead.size();
+  const size_t end = message.find_first_of(" \n", start);
+  std::string name = message.substr(start, end - start);
+  while (!name.empty() && name.back() == '.') name.pop_back();
+  return name;
+}
+
+void explain_load_failure(const std::filesystem::path& file, const std::exception& e, Diagnostics& diagnostics) {
+  const std::string message = e.what();
+  if (const std::string name = unknown_operator(message); !name.empty()) {
+    diagnostics.unsupported("unknown-operator", "{} uses the operator {}, which comes from an extension of PyTorch", file.string(), name)
+        .note("Mica knows the operators of PyTorch itself")
+        .help("replace it in the model by PyTorch's own operators, or save the part of the model before it");
+    return;
+  }
+  auto& d = diagnostics.error("load-failed", "{} could not be loaded as TorchScript: {}", file.string(), first_line(e));
+  d.help("check that torch.jit.load reads it; if it was saved by a newer PyTorch, save it again with 2.13 or older");
+}
+
+}  // namespace
+
+std::string first_line(const std::exception& e) {
+  std::string text;
+  if (const auto* error = dynamic_cast<const c10::Error*>(&e)) text = error->what_without_backtrace();
+  else text = e.what();
+  while (!text.empty() && (text[0] == '\n' || text[0] == ' ')) text.erase(0, 1);
+  text = text.substr(0, text.find('\n'));
+  for (char& c : text) {
+    if (static_cast<unsigned char>(c) < 0x20 || c == 0x7f) c = ' ';
+  }
+  return text.empty() ? "no reason given" : text;
+}
+
+Result<torch::jit::Module> open_module(const std::filesystem::path& file, Diagnostics& diagnostics) {
+  if (!check_archive(file, diagnostics)) return Failure{};
+  try {
+    torch::jit::ExtraFilesMap extra;
+    auto unit = std::make_shared<torch::jit::CompilationUnit>();
+    torch::jit::Module module = torch::jit::import_ir_module(unit, file.string(), at::Device(at::kCPU), extra, /*load_debug_files=*/true, /*restore_shapes=*/true);
+    if (module.hasattr("training") && module.is_training()) {
+      module.eval();
+      diagnostics.note("training-mode", "the model was saved in training mode; Mica compiles it in evaluation mode").help("call model.eval() before saving, to make this explicit");
+    } else {
+      module.eval();  // submodules have flags of their own
+    }
+    return module;
+  } catch (const std::exception& e) {
+    explain_load_failure(file, e, diagnostics);
+    return Failure{};
+  }
+}
+
+Result<torch::jit::Method> find_method(const torch::jit::Module& module, const std::string& name, Diagnostics& diagnostics) {
+  if (auto method = module.find_method(name)) return *method;
+  std::string names;
+  for (const auto& method : module.get_methods()) names += (names.empty() ? "" : ", ") + method.name();
+  auto& d = diagnostics.error("no-such-method", "the model has no method '{}'", name);
+  if (names.empty()) d.note("it has no methods at all: forward was not scripted or traced");
+  else d.note("it has: " + names);
+  d.help("name one of them by --method, or give the module a forward()");
+  return Failure{};
+}
+
+}  // namespace mica::frontend

@@ -1,0 +1,103 @@
+// The frontend's way: check the file, load it, bind inputs, evaluate the method into a graph, drop what no output needs.
+#include "mica/frontend/torchscript.h"
+
+#include <ATen/ATen.h>
+
+#include "binding.h"
+#include "module.h"
+
+namespace mica {
+namespace {
+
+using namespace frontend;
+
+/// Keeps what the outputs need (and all inputs), with values, constants and nodes numbered anew.
+Graph compact(Graph&& from) {
+  from.renumber();
+  std::vector<bool> live(from.values.size());
+  for (const Value v : from.outputs) live[v.id] = true;
+  std::vector<bool> keep(from.nodes.size());
+  for (size_t i = from.nodes.size(); i-- > 0;) {
+    const Node& node = from.nodes[i];
+    for (const Value r : node.results) keep[i] = keep[i] || live[r.id];
+    if (keep[i]) node.for_operands([&](Value v) { live[v.id] = true; });
+  }
+  Graph to;
+  to.locations = std::move(from.locations);
+  to.input_structure = std::move(from.input_structure);
+  to.output_structure = std::move(from.output_structure);
+  to.output_names = std::move(from.output_names);
+  to.symbols = std::move(from.symbols);
+  std::vector<Value> moved(from.values.size());
+  for (const Value v : from.inputs) moved[v.id] = to.add_input(from.values[v.id].type, from.values[v.id].name);
+  for (uint32_t id = 0; id < from.values.size(); ++id) {
+    if (live[id] && from.values[id].constant >= 0) moved[id] = to.add_constant(from.values[id].type, std::move(from.constants[from.values[id].constant]));
+  }
+  for (size_t i = 0; i < from.nodes.size(); ++i) {
+    if (!keep[i]) continue;
+    Node node = std::move(from.nodes[i]);
+    node.map_operands([&](Value v) { return v ? moved[v.id] : v; });
+    for (Value& r : node.results) r = moved[r.id] = to.add_value(from.values[r.id].type, from.values[r.id].name);
+    to.nodes.push_back(std::move(node));
+  }
+  for (const Value v : from.outputs) to.outputs.push_back(moved[v.id]);
+  to.renumber();
+  return to;
+}
+
+/// Evaluates `method` into `graph`. False when something was reported.
+bool evaluate(const torch::jit::Module& module, const torch::jit::Method& method, const Binding& binding, Graph& graph, Diagnostics& diagnostics) {
+  Evaluator evaluator(graph, diagnostics);
+  std::vector<Item> inputs, arguments;
+  for (const BoundInput& input : binding.inputs) inputs.push_back(evaluator.input_tensor(graph.add_input(input.type, input.name)));
+  arguments.emplace_back(evaluator.instance_of(module._ivalue(), {}));
+  for (const Argument& a : binding.arguments) arguments.push_back(a.kind == Argument::Kind::literal ? evaluator.from_ivalue(a.literal, {}, Origin::fresh) : item_of(a, inputs));
+  const size_t errors = diagnostics.error_count();
+  bool stopped = false;
+  try {
+    const Item result = evaluator.call(method.function(), std::move(arguments));
+    if (diagnostics.error_count() == errors && !contains_unknown(result)) {
+      for (const NamedTensor& output : flatten(result, graph.output_structure.text)) {
+        graph.outputs.push_back(evaluator.value_of(output.tensor));
+        graph.output_names.push_back(output.name);
+      }
+    }
+  } catch (const Stop&) {
+    stopped = true;
+  }
+  evaluator.report_unsupported();
+  if (diagnostics.error_count() != errors) return false;
+  MICA_CHECK(!stopped, "an import that stopped has said why");
+  if (graph.outputs.empty()) {
+    diagnostics.error("no-outputs", "{} returns no tensor", method.name()).note(signature_of(method)).help("compile a method that returns tensors");
+    return false;
+  }
+  return true;
+}
+
+}  // namespace
+
+Result<LoadedModel> load_torchscript(const std::filesystem::path& file, const LoadOptions& options, Diagnostics& diagnostics) {
+  auto module = open_module(file, diagnostics);
+  if (!module) return Failure{};
+  try {
+    const auto method = find_method(*module, options.method, diagnostics);
+    if (!method) return Failure{};
+    const auto binding = bind_inputs(*module, *method, options, diagnostics);
+    if (!binding) return Failure{};
+    LoadedModel model;
+    Graph graph;
+    if (!evaluate(*module, *method, *binding, graph, diagnostics)) return Failure{};
+    graph.input_structure.text = binding->structure;
+    model.graph = compact(std::move(graph));
+    if (binding->has_traced_data) {
+      for (const BoundInput& input : binding->inputs) model.traced_inputs.push_back(raw_of(input.traced, input.type).bytes);
+    }
+    return model;
+  } catch (const std::exception& e) {
+    diagnostics.error("load-failed", "{} could not be imported: LibTorch says: {}", file.string(), first_line(e)).help("check that the model runs in PyTorch on the CPU");
+    return Failure{};
+  }
+}
+
+}  // namespace mica

@@ -1,0 +1,318 @@
+// Views and in-place operators as SSA. A view knows how to get its part out of its parent and, where that is possible, how to put new contents
+// back (slice => slice_scatter, permute => permute back, reshape => reshape back). A write goes up the chain of views to the storage; other views
+// of that storage derive their contents again when they are read next. What cannot be decided without the strides of eager execution is refused.
+#include <ATen/ATen.h>
+#include <torch/csrc/jit/runtime/operator.h>
+
+#include <algorithm>
+#include <numeric>
+
+#include "evaluator.h"
+
+namespace mica::frontend {
+namespace {
+
+using torch::jit::Operator;
+
+enum class ViewKind : uint8_t { none, same, shape, permutation, slice, select, parts, other };
+struct ViewRule {
+  std::string_view op;
+  ViewKind kind;
+  bool maybe_copy = false;  ///< eager copies, depending on strides
+};
+constexpr ViewRule view_rules[] = {
+    {"aten::alias", ViewKind::same}, {"aten::detach", ViewKind::same}, {"aten::lift", ViewKind::same}, {"aten::lift_fresh", ViewKind::same},
+    {"aten::resolve_conj", ViewKind::same}, {"aten::resolve_neg", ViewKind::same}, {"aten::positive", ViewKind::same}, {"aten::contiguous", ViewKind::same, true},
+    {"aten::view", ViewKind::shape}, {"aten::_unsafe_view", ViewKind::shape}, {"aten::view_as", ViewKind::shape}, {"aten::unflatten", ViewKind::shape},
+    {"aten::squeeze", ViewKind::shape}, {"aten::unsqueeze", ViewKind::shape}, {"aten::reshape", ViewKind::shape, true}, {"aten::reshape_as", ViewKind::shape, true},
+    {"aten::flatten", ViewKind::shape, true}, {"aten::ravel", ViewKind::shape, true}, {"aten::atleast_1d", ViewKind::shape}, {"aten::atleast_2d", ViewKind::shape},
+    {"aten::permute", ViewKind::permutation}, {"aten::transpose", ViewKind::permutation}, {"aten::t", ViewKind::permutation}, {"aten::numpy_T", ViewKind::permutation},
+    {"aten::mT", ViewKind::permutation}, {"aten::swapaxes", ViewKind::permutation}, {"aten::swapdims", ViewKind::permutation}, {"aten::movedim", ViewKind::permutation},
+    {"aten::moveaxis", ViewKind::permutation}, {"aten::adjoint", ViewKind::permutation},
+    {"aten::slice", ViewKind::slice}, {"aten::narrow", ViewKind::slice}, {"aten::select", ViewKind::select},
+    {"aten::chunk", ViewKind::parts}, {"aten::split", ViewKind::parts}, {"aten::split_with_sizes", ViewKind::parts}, {"aten::tensor_split", ViewKind::parts},
+    {"aten::unbind", ViewKind::parts}, {"aten::expand", ViewKind::other}, {"aten::expand_as", ViewKind::other}, {"aten::broadcast_to", ViewKind::other},
+    {"aten::diagonal", ViewKind::other}, {"aten::unfold", ViewKind::other}, {"aten::as_strided", ViewKind::other}, {"aten::view_as_real", ViewKind::other},
+    {"aten::view_as_complex", ViewKind::other}, {"aten::real", ViewKind::other}, {"aten::imag", ViewKind::other},
+};
+
+const ViewRule* find_rule(const std::string& op) {
+  const auto it = std::find_if(std::begin(view_rules), std::end(view_rules), [&](const ViewRule& r) { return r.op == op; });
+  return it == std::end(view_rules) ? nullptr : it;
+}
+
+const Item* find(const std::vector<NamedItem>& arguments, std::string_view name) {
+  for (const NamedItem& a : arguments) {
+    if (a.name == name) return &a.item;
+  }
+  return nullptr;
+}
+std::optional<int64_t> integer(const std::vector<NamedItem>& arguments, std::string_view name) {
+  const Item* item = find(arguments, name);
+  return item && item->is_int() ? std::optional(item->integer()) : std::nullopt;
+}
+
+/// True when `to` is `from` with axes split or of size 1 added or dropped, which is a view whatever the strides are.
+bool only_splits(const Shape& from, const Shape& to) {
+  if (from.elements() == 0 || from.elements() == 1) return from.elements() == 1;
+  int64_t t = 0;
+  for (int64_t f = 0; f < from.rank(); ++f) {
+    if (from[f] == 1) continue;
+    int64_t product = 1;
+    while (t < to.rank() && product < from[f]) product *= to[t++];
+    if (product != from[f]) return false;
+  }
+  return true;
+}
+
+/// order[i] is the axis of the operand that becomes axis i, found by running the operator on a tensor whose sizes tell its axes apart.
+std::optional<std::vector<int64_t>> permutation_of(const Operator& op, const std::vector<NamedItem>& arguments, int64_t rank,
+                                                   const std::function<std::optional<c10::IValue>(const NamedItem&)>& ivalue) {
+  std::vector<int64_t> sizes(rank);
+  std::iota(sizes.begin(), sizes.end(), int64_t{2});
+  torch::jit::Stack stack;
+  for (size_t i = 0; i < arguments.size(); ++i) {
+    auto value = i ? ivalue(arguments[i]) : std::optional(c10::IValue(at::empty(sizes, at::TensorOptions().device(at::kMeta))));
+    if (!value) return std::nullopt;
+    stack.push_back(std::move(*value));
+  }
+  try {
+    op.getOperation()(stack);
+  } catch (const std::exception&) {
+    return std::nullopt;
+  }
+  std::vector<int64_t> order = stack.at(0).toTensor().sizes().vec();
+  for (int64_t& axis : order) axis -= 2;
+  return order;
+}
+
+void collect_unclear(const View* view, std::vector<const View*>& out) {
+  for (; view; view = view->parent.get()) {
+    if (view->unclear) out.push_back(view);
+  }
+}
+
+}  // namespace
+
+// ---- contents of parts ----
+
+ContentsRef Evaluator::slice_of(const ContentsRef& base, int64_t axis, int64_t start, int64_t end, int64_t step) {
+  ContentsRef part;
+  if (!base->constant.defined() || (base->value && !graph_.is_constant(base->value))) part = import_one("aten::slice.Tensor", {{"self", materialise(base)}, {"dim", axis}, {"start", start}, {"end", end}, {"step", step}});
+  else part = std::make_shared<Contents>();
+  if (base->constant.defined()) part->constant = base->constant.slice(axis, start, end, step), part->type = *type_of(part->constant);
+  return part;
+}
+
+ContentsRef Evaluator::select_of(const ContentsRef& base, int64_t axis, int64_t index) {
+  ContentsRef part;
+  if (!base->constant.defined() || (base->value && !graph_.is_constant(base->value))) part = import_one("aten::select.int", {{"self", materialise(base)}, {"dim", axis}, {"index", index}});
+  else part = std::make_shared<Contents>();
+  if (base->constant.defined()) part->constant = base->constant.select(axis, index), part->type = *type_of(part->constant);
+  return part;
+}
+
+ContentsRef Evaluator::reshape_of(const ContentsRef& base, const Shape& shape) {
+  ContentsRef part;
+  if (!base->constant.defined() || (base->value && !graph_.is_constant(base->value))) part = import_one("aten::reshape", {{"self", materialise(base)}, {"shape", shape.sizes()}});
+  else part = std::make_shared<Contents>();
+  if (base->constant.defined()) part->constant = base->constant.reshape(shape.sizes()), part->type = *type_of(part->constant);
+  return part;
+}
+
+ContentsRef Evaluator::permute_of(const ContentsRef& base, const std::vector<int64_t>& order) {
+  ContentsRef part;
+  if (!base->constant.defined() || (base->value && !graph_.is_constant(base->value))) part = import_one("aten::permute", {{"self", materialise(base)}, {"dims", order}});
+  else part = std::make_shared<Contents>();
+  if (base->constant.defined()) part->constant = base->constant.permute(order), part->type = *type_of(part->constant);
+  return part;
+}
+
+ContentsRef Evaluator::slice_scatter(const ContentsRef& base, const ContentsRef& part, int64_t axis, int64_t start, int64_t end, int64_t step) {
+  if (base->constant.defined() && part->constant.defined()) {
+    auto whole = std::make_shared<Contents>(*base);
+    whole->constant = at::slice_scatter(base->constant, part->constant, axis, start, end, step);
+    whole->value = Value{};
+    whole->name.clear();
+    return whole;
+  }
+  return import_one("aten::slice_scatter", {{"self", materialise(base)}, {"src", materialise(part)}, {"dim", axis}, {"start", start}, {"end", end}, {"step", step}});
+}
+
+ContentsRef Evaluator::select_scatter(const ContentsRef& base, const ContentsRef& part, int64_t axis, int64_t index) {
+  if (base->constant.defined() && part->constant.defined()) {
+    auto whole = std::make_shared<Contents>(*base);
+    whole->constant = at::select_scatter(base->constant, part->constant, axis, index);
+    whole->value = Value{};
+    whole->name.clear();
+    return whole;
+  }
+  return import_one("aten::select_scatter", {{"self", materialise(base)}, {"src", materialise(part)}, {"dim", axis}, {"index", index}});
+}
+
+// ---- views ----
+
+Item Evaluator::make_view(const Tensor& base, const std::string& name, ContentsRef contents, std::function<ContentsRef(const ContentsRef&)> get,
+                          std::function<ContentsRef(const ContentsRef&, const ContentsRef&)> put, bool unclear) {
+  auto view = std::make_shared<View>();
+  view->storage = base.storage;
+  view->parent = base.view;
+  view->get = std::move(get);
+  view->put = std::move(put);
+  view->unclear = unclear;
+  view->op = name;
+  view->contents = std::move(contents);
+  view->version = base.storage->version;
+  return Tensor{base.storage, std::move(view)};
+}
+
+bool Evaluator::run_view(const Operator& op, const std::string& name, const std::vector<NamedItem>& arguments, std::vector<Item>& results) {
+  const std::string& base_name = op.schema().name();
+  const Tensor* self = arguments.empty() ? nullptr : arguments[0].item.tensor();
+  if (!self) return false;
+  const TensorType type = self->type();
+  if (base_name == "aten::clone") return results = {fresh(read(*self))}, true;
+  if (base_name == "aten::to" || base_name == "aten::type_as") {
+    // The same tensor when nothing changes: devices and memory formats mean nothing here.
+    const Item* other = find(arguments, "other");
+    const auto dtype = integer(arguments, "dtype");
+    const auto wanted = other && other->tensor() ? std::optional(other->tensor()->type().dtype) : dtype ? dtype_from_torch(*dtype) : std::optional(type.dtype);
+    if (wanted != type.dtype) return false;
+    const Item* copy = find(arguments, "copy");
+    const bool copies = copy && copy->is_bool() && copy->plain()->toBool();
+    return results = {copies ? fresh(read(*self)) : arguments[0].item}, true;
+  }
+  const ViewRule* rule = find_rule(base_name);
+  if (!rule || name == "aten::view.dtype") return false;
+  if (rule->kind == ViewKind::same) {
+    const auto same = [](const ContentsRef& c) { return c; };
+    if (!rule->maybe_copy) results = {arguments[0].item};
+    else results = {make_view(*self, name, read(*self), same, [](const ContentsRef&, const ContentsRef& part) { return part; }, true)};
+    return true;
+  }
+  std::vector<Item> made = both(op, name, arguments, false);
+  if (made.empty()) return results = {}, true;
+  const auto rerun = [this, &op, name, arguments](const ContentsRef& parent) {
+    std::vector<NamedItem> again = arguments;
+    again[0].item = fresh(parent);
+    const auto items = both(op, name, again, false);
+    if (items.empty() || !items[0].tensor()) throw Stop{};
+    return read(*items[0].tensor());
+  };
+  int64_t axis = integer(arguments, "dim").value_or(integer(arguments, "axis").value_or(0));
+  if (axis < 0) axis += type.rank();
+  if (rule->kind == ViewKind::parts) {
+    auto* list = made[0].list();
+    if (!list) return results = std::move(made), true;
+    int64_t at = 0;
+    for (Item& item : list->items) {
+      const ContentsRef part = read(*item.tensor());
+      if (base_name == "aten::unbind") {
+        item = make_view(*self, name, part, [=, this](const ContentsRef& p) { return select_of(p, axis, at); },
+                         [=, this](const ContentsRef& p, const ContentsRef& n) { return select_scatter(p, n, axis, at); }, false);
+        ++at;
+      } else {
+        const int64_t end = at + part->type.shape[axis];
+        item = make_view(*self, name, part, [=, this](const ContentsRef& p) { return slice_of(p, axis, at, end, 1); },
+                         [=, this](const ContentsRef& p, const ContentsRef& n) { return slice_scatter(p, n, axis, at, end, 1); }, false);
+        at = end;
+      }
+    }
+    return results = std::move(made), true;
+  }
+  if (!made[0].tensor()) return results = std::move(made), true;
+  const ContentsRef part = read(*made[0].tensor());
+  std::function<ContentsRef(const ContentsRef&, const ContentsRef&)> put;
+  bool unclear = false;
+  if (rule->kind == ViewKind::shape) {
+    unclear = rule->maybe_copy && !only_splits(type.shape, part->type.shape);
+    put = [=, this](const ContentsRef& p, const ContentsRef& n) { return reshape_of(n, p->type.shape); };
+  } else if (rule->kind == ViewKind::permutation) {
+    const auto order = permutation_of(op, arguments, type.rank(), [this](const NamedItem& a) { return ivalue_of(a.item, a.schema->type(), false); });
+    if (order) {
+      std::vector<int64_t> back(order->size());
+      for (size_t i = 0; i < order->size(); ++i) back[(*order)[i]] = static_cast<int64_t>(i);
+      put = [=, this](const ContentsRef&, const ContentsRef& n) { return permute_of(n, back); };
+    }
+  } else if (rule->kind == ViewKind::slice) {
+    const int64_t start = integer(arguments, "start").value_or(0), step = integer(arguments, "step").value_or(1);
+    const auto length = integer(arguments, "length");
+    const int64_t end = length ? start + *length : integer(arguments, "end").value_or(type.rank() ? type.shape[axis] : 0);
+    put = [=, this](const ContentsRef& p, const ContentsRef& n) { return slice_scatter(p, n, axis, start, end, step); };
+  } else if (rule->kind == ViewKind::select) {
+    if (const auto index = integer(arguments, "index")) put = [=, this](const ContentsRef& p, const ContentsRef& n) { return select_scatter(p, n, axis, *index); };
+  } else if (part->type == type && base_name != "aten::diagonal" && base_name != "aten::unfold" && base_name != "aten::as_strided") {
+    put = [](const ContentsRef&, const ContentsRef& n) { return n; };  // an expansion to the same shape
+  }
+  results = {make_view(*self, name, part, rerun, std::move(put), unclear)};
+  return true;
+}
+
+namespace {
+/// A view's contents now, from the storage's; nothing is cached on the way.
+ContentsRef derive(const View* view) {
+  if (view->version == view->storage->version) return view->contents;
+  return view->get(view->parent ? derive(view->parent.get()) : view->storage->contents);
+}
+}  // namespace
+
+ContentsRef Evaluator::read_view(const ViewRef& view) {
+  const Storage& storage = *view->storage;
+  if (view->version == storage.version) return view->contents;
+  // A write through a maybe-copy is seen by exactly those that lie under the same maybe-copy.
+  std::vector<const View*> mine;
+  collect_unclear(view.get(), mine);
+  bool clear = mine.empty() || storage.version == view->version;
+  const auto write = std::find_if(storage.unclear_writes.begin(), storage.unclear_writes.end(), [&](const auto& w) { return w.first > view->version && w.second != mine; });
+  uint64_t matching = 0;
+  for (const auto& w : storage.unclear_writes) matching += w.first > view->version && w.second == mine;
+  if (!mine.empty()) clear = matching == storage.version - view->version;
+  if (!clear || write != storage.unclear_writes.end()) {
+    diagnostics_.unsupported("unclear-alias", "a tensor made by {} is read after an in-place operator wrote to the tensor that it may share memory with", view->op)
+        .at(here())
+        .note("whether it is a view or a copy depends on how PyTorch laid out the tensor's memory")
+        .help("use .view() or .clone() in the model, or the operator's form that is not in place");
+    throw Stop{};
+  }
+  view->contents = view->get(view->parent ? derive(view->parent.get()) : storage.contents);
+  view->version = storage.version;
+  return view->contents;
+}
+
+void Evaluator::write(const Tensor& tensor, ContentsRef contents) {
+  Storage& storage = *tensor.storage;
+  if (contents->type.shape != tensor.type().shape || contents->type.dtype != tensor.type().dtype) {
+    diagnostics_.error("in-place-type", "an in-place operator gives {} where the tensor is {}", contents->type.to_string(), tensor.type().to_string()).at(here()).help("use the operator's form that is not in place");
+    throw Stop{};
+  }
+  if (storage.origin == Origin::module) {
+    diagnostics_.unsupported("module-state", "the model changes its tensor {} while it runs", storage.contents->name.empty() ? "(a constant)" : "'" + storage.contents->name + "'")
+        .at(here())
+        .note("a compiled model keeps nothing from one run to the next")
+        .help("clone() it first, or return the new value as an output and take it as an input");
+    throw Stop{};
+  }
+  if (storage.origin == Origin::input && !warned_input_) {
+    warned_input_ = true;
+    diagnostics_.warning("input-written", "the model writes to one of its inputs; the compiled model leaves the caller's data as it is").at(here());
+  }
+  std::vector<const View*> unclear;
+  collect_unclear(tensor.view.get(), unclear);
+  ContentsRef whole = contents;
+  for (const View* view = tensor.view.get(); view; view = view->parent.get()) {
+    if (!view->put) {
+      diagnostics_.unsupported("write-through-view", "an in-place operator writes through {}", view->op).at(here()).help("use the operator's form that is not in place, or clone() the view first");
+      throw Stop{};
+    }
+    whole = view->put(view->parent ? derive(view->parent.get()) : storage.contents, whole);
+  }
+  ++storage.version;
+  storage.contents = std::move(whole);
+  if (!unclear.empty()) {
+    storage.unclear_writes.emplace_back(storage.version, unclear);
+    storage.kept.push_back(tensor.view);
+  }
+  if (tensor.view) tensor.view->contents = std::move(contents), tensor.view->version = storage.version;
+}
+
+}  // namespace mica::frontend
