@@ -1,0 +1,213 @@
+// Indexing as TorchScript spells it.
+#include <algorithm>
+
+#include "import_families.h"
+#include "mica/ops/compare.h"
+#include "mica/ops/factory.h"
+#include "mica/ops/index.h"
+#include "mica/ops/pointwise.h"
+#include "mica/ops/reduce.h"
+#include "mica/ops/view.h"
+
+namespace mica {
+
+namespace {
+
+Imported embedding(ImportContext& ctx) { return {ctx.create(Embedding{ctx.tensor("weight"), ctx.tensor("indices")})}; }
+
+Imported index_select(ImportContext& ctx) {
+  const Value x = ctx.tensor("self");
+  return {ctx.create(IndexSelect{x, ctx.axis_of("dim", x), ctx.tensor("index")})};
+}
+Imported gather(ImportContext& ctx) {
+  const Value x = ctx.tensor("self");
+  return {ctx.create(Gather{x, ctx.axis_of("dim", x), ctx.tensor("index")})};
+}
+Imported take_along_dim(ImportContext& ctx) {
+  Value x = ctx.tensor("self"), index = ctx.tensor("indices");
+  if (!ctx.has("dim")) {
+    const int64_t n = ctx.shape(index).elements();
+    return {ctx.create(Gather{reshape_to(ctx, x, {ctx.shape(x).elements()}), 0, reshape_to(ctx, index, {n})})};
+  }
+  const int64_t axis = ctx.axis_of("dim", x);
+  std::vector<int64_t> xs = ctx.shape(x).sizes(), is = ctx.shape(index).sizes();
+  if (xs.size() != is.size()) ctx.fail("index-rank", fmt::format("{} and {} must have one rank", ctx.type(x).to_string(), ctx.type(index).to_string()));
+  for (int64_t i = 0; i < ctx.rank(x); ++i) {
+    if (i != axis) xs[i] = is[i] = std::max(xs[i], is[i]);
+  }
+  return {ctx.create(Gather{expand_to(ctx, x, Shape(xs)), axis, expand_to(ctx, index, Shape(is))})};
+}
+
+/// The index tensors that are there, and the axes that they index. Bool masks have no fixed number of elements.
+struct Indices {
+  std::vector<Value> tensors;
+  std::vector<int64_t> axes;
+};
+Indices indices_of(ImportContext& ctx, Value x) {
+  Indices r;
+  const std::vector<Value> list = ctx.tensors("indices");
+  if (static_cast<int64_t>(list.size()) > ctx.rank(x)) ctx.fail("index-rank", fmt::format("{} indices are too many for {}", list.size(), ctx.type(x).to_string()));
+  for (size_t i = 0; i < list.size(); ++i) {
+    if (!list[i]) continue;
+    if (is_bool(ctx.type(list[i]).dtype) || ctx.type(list[i]).dtype == DType::u8) {
+      ctx.unsupported("data-dependent-size", "indexing with a mask has a result whose size depends on data; use torch.where or masked_fill");
+    }
+    r.tensors.push_back(list[i]);
+    r.axes.push_back(static_cast<int64_t>(i));
+  }
+  return r;
+}
+
+Imported index(ImportContext& ctx) {
+  const Value x = ctx.tensor("self");
+  const Indices i = indices_of(ctx, x);
+  if (i.tensors.empty()) return {x};
+  return {ctx.create(Index{x, Values(i.tensors), Ints(i.axes)})};
+}
+
+Value scatter_of(ImportContext& ctx, Value x, int64_t axis, Value index, Value source, bool add) {
+  source = cast_to(ctx, source, ctx.type(x).dtype);
+  return add ? ctx.create(ScatterAdd{x, axis, index, source}) : ctx.create(Scatter{x, axis, index, source});
+}
+
+/// x[indices] = values: with one mask of x's shape a choice, else a scatter over the indexed axes taken as one.
+Imported index_put(ImportContext& ctx) {
+  Value x = ctx.tensor("self"), values = cast_to(ctx, ctx.tensor("values"), ctx.type(ctx.tensor("self")).dtype);
+  const bool add = ctx.boolean_or("accumulate", false);
+  const std::vector<Value> list = ctx.tensors("indices");
+  if (list.size() == 1 && list[0] && is_bool(ctx.type(list[0]).dtype)) {
+    if (ctx.shape(values).elements() != 1) ctx.unsupported("data-dependent-size", "writing several values at a mask depends on data; use torch.where or masked_scatter");
+    Value mask = list[0], value = reshape_to(ctx, values, {});
+    if (add) value = ctx.create(Add{x, value});
+    while (ctx.rank(mask) < ctx.rank(x)) mask = unsqueeze_at(ctx, mask, ctx.rank(mask));
+    return {ctx.create(Where{mask, value, x})};
+  }
+  Indices at = indices_of(ctx, x);
+  if (at.tensors.empty()) return {expand_to(ctx, values, Shape(ctx.shape(x)))};
+  for (size_t k = 0; k < at.axes.size(); ++k) {
+    if (at.axes[k] != static_cast<int64_t>(k)) ctx.unsupported("index-put-axes", "writing at indices is supported for the first axes only");
+  }
+  const std::vector<int64_t> sizes = ctx.shape(x).sizes();
+  const int64_t n = static_cast<int64_t>(at.axes.size());
+  std::vector<Shape> shapes;
+  for (Value v : at.tensors) shapes.push_back(ctx.shape(v));
+  const auto both = broadcast_shapes(shapes);
+  if (!both) ctx.fail("broadcast-mismatch", "the index tensors do not broadcast");
+  int64_t rows = 1, rest = 1;
+  Value linear;
+  for (int64_t k = 0; k < n; ++k) {
+    Value i = cast_to(ctx, at.tensors[k], DType::i64);
+    const Value size = constant(ctx, DType::i64, Scalar(sizes[k]));
+    i = ctx.create(Where{ctx.create(Lt{i, constant(ctx, DType::i64, Scalar(0))}), ctx.create(Add{i, size}), i});
+    linear = linear ? ctx.create(Add{ctx.create(Mul{linear, size}), i}) : i;
+    rows *= sizes[k];
+  }
+  std::vector<int64_t> wide = both->sizes();
+  const int64_t count = both->elements();
+  for (size_t i = static_cast<size_t>(n); i < sizes.size(); ++i) {
+    rest *= sizes[i];
+    wide.push_back(sizes[i]);
+  }
+  linear = expand_to(ctx, reshape_to(ctx, expand_to(ctx, linear, *both), {count, 1}), Shape({count, rest}));
+  values = reshape_to(ctx, expand_to(ctx, values, Shape(wide)), {count, rest});
+  const Value y = scatter_of(ctx, reshape_to(ctx, x, {rows, rest}), 0, linear, values, add);
+  return {reshape_to(ctx, y, sizes)};
+}
+
+Imported scatter(ImportContext& ctx) {
+  const Value x = ctx.tensor("self"), index = ctx.tensor("index");
+  const int64_t axis = ctx.axis_of("dim", x);
+  const std::string reduce = ctx.text_or("reduce", "");
+  if (!reduce.empty() && reduce != "add" && reduce != "sum") ctx.unsupported("scatter-reduce", fmt::format("reduction `{}` is not supported", reduce));
+  const Value source = ctx.is_tensor("src") ? ctx.tensor("src")
+                                            : ctx.create(Full{Ints(ctx.shape(index).sizes()), ctx.scalar("value"), ctx.type(x).dtype});
+  return {scatter_of(ctx, x, axis, index, source, !reduce.empty())};
+}
+Imported scatter_add(ImportContext& ctx) {
+  const Value x = ctx.tensor("self");
+  return {scatter_of(ctx, x, ctx.axis_of("dim", x), ctx.tensor("index"), ctx.tensor("src"), true)};
+}
+/// index_add, index_copy, index_fill: whole slices along an axis, at the places of a rank-1 index.
+Imported index_write(ImportContext& ctx, Value source, bool add) {
+  const Value x = ctx.tensor("self");
+  const int64_t axis = ctx.axis_of("dim", x);
+  Value index = ctx.tensor("index");
+  std::vector<int64_t> line(static_cast<size_t>(ctx.rank(x)), 1), sizes = ctx.shape(x).sizes();
+  line[axis] = sizes[axis] = ctx.shape(index).elements();
+  index = expand_to(ctx, reshape_to(ctx, index, line), Shape(sizes));
+  return {scatter_of(ctx, x, axis, index, expand_to(ctx, source, Shape(sizes)), add)};
+}
+Imported index_add(ImportContext& ctx) {
+  Value source = ctx.tensor("source");
+  if (ctx.real_or("alpha", 1) != 1) source = ctx.create(Mul{source, number(ctx, ctx.scalar("alpha"), source)});
+  return index_write(ctx, source, true);
+}
+Imported index_copy(ImportContext& ctx) { return index_write(ctx, ctx.tensor("source"), false); }
+Imported index_fill(ImportContext& ctx) { return index_write(ctx, ctx.tensor("value"), false); }
+
+Imported one_hot(ImportContext& ctx) {
+  const Value x = ctx.tensor("self");
+  const int64_t classes = ctx.integer_or("num_classes", -1);
+  if (classes < 1) ctx.unsupported("data-dependent-size", "without num_classes the size of the result depends on data; pass num_classes");
+  const Value range = ctx.create(Arange{.count = classes, .start = Scalar(0), .step = Scalar(1), .dtype = DType::i64});
+  return {ctx.create(Cast{ctx.create(Eq{unsqueeze_at(ctx, x, ctx.rank(x)), range}), DType::i64})};
+}
+
+/// Where each element of x stands in sorted order along the axis: those that come before it are counted. Equal elements keep their order.
+Value sorted_rank(ImportContext& ctx, Value x, int64_t axis, bool descending) {
+  const int64_t rank = ctx.rank(x), n = ctx.shape(x)[axis];
+  // The one that it is compared with stands on an axis of its own behind all others.
+  const Value a = unsqueeze_at(ctx, x, rank);
+  std::vector<int64_t> column(static_cast<size_t>(rank) + 1, 1), row = column;
+  column[axis] = n;
+  row[rank] = n;
+  const Value other = swap_axes(ctx, a, axis, rank);  // [..., 1 at axis, ..., n]
+  const Value range = ctx.create(Arange{.count = n, .start = Scalar(0), .step = Scalar(1), .dtype = DType::i64});
+  const Value before = ctx.create(Lt{reshape_to(ctx, range, row), reshape_to(ctx, range, column)});
+  const Value wins = descending ? ctx.create(Gt{other, a}) : ctx.create(Lt{other, a});
+  const Value tie = ctx.create(LogicalAnd{ctx.create(Eq{other, a}), before});
+  return ctx.create(Sum{ctx.create(LogicalOr{wins, tie}), Ints{rank}, false});
+}
+
+/// The first `count` of the sorted order along `axis`, and where they come from.
+Imported sorted(ImportContext& ctx, Value x, int64_t axis, int64_t count, bool descending) {
+  if (!ctx.rank(x)) return {x, ctx.create(Full{Ints{}, Scalar(0), DType::i64})};
+  const int64_t rank = ctx.rank(x), n = ctx.shape(x)[axis];
+  if (count > n) ctx.fail("topk-count", fmt::format("{} elements are not to be had from axis {} of {}", count, axis, ctx.type(x).to_string()));
+  const Value place = sorted_rank(ctx, x, axis, descending);
+  // index[.., p, ..] = sum over j of j where place[j] = p
+  std::vector<int64_t> row(static_cast<size_t>(rank) + 1, 1), column = row;
+  column[axis] = count;
+  row[rank] = n;
+  const Value wanted = reshape_to(ctx, ctx.create(Arange{.count = count, .start = Scalar(0), .step = Scalar(1), .dtype = DType::i64}), column);
+  const Value source = reshape_to(ctx, ctx.create(Arange{.count = n, .start = Scalar(0), .step = Scalar(1), .dtype = DType::i64}), row);
+  const Value hit = ctx.create(Eq{swap_axes(ctx, unsqueeze_at(ctx, place, rank), axis, rank), wanted});
+  const Value index = ctx.create(Sum{ctx.create(Where{hit, source, constant(ctx, DType::i64, Scalar(0))}), Ints{rank}, false});
+  return {ctx.create(Gather{x, axis, index}), index};
+}
+Imported topk(ImportContext& ctx) {
+  const Value x = ctx.tensor("self");
+  return sorted(ctx, x, ctx.normal_axis(ctx.integer_or("dim", -1), ctx.rank(x)), ctx.integer("k"), ctx.boolean_or("largest", true));
+}
+Imported sort(ImportContext& ctx) {
+  const Value x = ctx.tensor("self");
+  const int64_t axis = ctx.normal_axis(ctx.integer_or("dim", -1), ctx.rank(x));
+  return sorted(ctx, x, axis, ctx.rank(x) ? ctx.shape(x)[axis] : 1, ctx.boolean_or("descending", false));
+}
+Imported argsort(ImportContext& ctx) { return {sort(ctx)[1]}; }
+
+Imported masked_select(ImportContext& ctx) { ctx.unsupported("data-dependent-size", "has a result whose size depends on data; use torch.where or masked_fill"); }
+
+}  // namespace
+
+std::span<const ImportEntry> import_index() {
+  static constexpr ImportEntry entries[] = {
+      {"aten::embedding", embedding}, {"aten::index_select", index_select}, {"aten::gather", gather}, {"aten::take_along_dim", take_along_dim}, {"aten::index", index}, {"aten::index_put", index_put},
+      {"aten::_index_put_impl", index_put}, {"aten::scatter", scatter}, {"aten::scatter_add", scatter_add}, {"aten::index_add", index_add}, {"aten::index_copy", index_copy}, {"aten::index_fill", index_fill},
+      {"aten::one_hot", one_hot}, {"aten::topk", topk}, {"aten::sort", sort}, {"aten::argsort", argsort}, {"aten::masked_select", masked_select}, {"aten::nonzero", masked_select},
+      {"aten::nonzero_numpy", masked_select}, {"aten::unique_dim", masked_select}, {"aten::_unique2", masked_select},
+  };
+  return entries;
+}
+
+}  // namespace mica

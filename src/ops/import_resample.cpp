@@ -1,0 +1,153 @@
+// Interpolation as TorchScript spells it, with the tables of taps and weights that torch computes while running.
+#include <algorithm>
+#include <cmath>
+
+#include "import_families.h"
+#include "mica/ops/resample.h"
+#include "mica/ops/view.h"
+
+namespace mica {
+
+namespace {
+
+enum class Filter { nearest, nearest_exact, linear, cubic };
+
+/// What one axis is resampled by.
+struct Axis {
+  int64_t in, out;
+  double scale;  ///< input steps per output step
+};
+
+/// torch's area_pixel_compute_scale: a given scale factor counts, unless corners are aligned.
+double step_of(int64_t in, int64_t out, bool align_corners, double factor) {
+  if (align_corners) return out > 1 ? static_cast<double>(in - 1) / static_cast<double>(out - 1) : 0;
+  return factor > 0 ? 1 / factor : static_cast<double>(in) / static_cast<double>(out);
+}
+
+/// Keys' cubic convolution weight with a = -0.75 (or -0.5 where antialiased).
+double cubic_weight(double x, double a) {
+  x = std::fabs(x);
+  if (x < 1) return ((a + 2) * x - (a + 3)) * x * x + 1;
+  return x < 2 ? (((x - 5) * x + 8) * x - 4) * a : 0;
+}
+
+struct Table {
+  int64_t count = 1;                  ///< taps per output
+  std::vector<int64_t> taps;
+  std::vector<double> weights;        ///< empty for nearest
+};
+
+Table table_of(const Axis& a, Filter filter, bool align_corners) {
+  Table t;
+  const auto clamped = [&](int64_t i) { return std::clamp<int64_t>(i, 0, a.in - 1); };
+  t.count = filter == Filter::linear ? 2 : filter == Filter::cubic ? 4 : 1;
+  for (int64_t o = 0; o < a.out; ++o) {
+    if (filter == Filter::nearest || filter == Filter::nearest_exact) {
+      const double at = (static_cast<double>(o) + (filter == Filter::nearest_exact ? 0.5 : 0)) * a.scale;
+      // torch computes this product in f32; where it lands just below an integer in f64 the f32 one decides.
+      t.taps.push_back(clamped(static_cast<int64_t>(std::floor(static_cast<float>(at)))));
+      continue;
+    }
+    double at = align_corners ? static_cast<double>(o) * a.scale : (static_cast<double>(o) + 0.5) * a.scale - 0.5;
+    if (filter == Filter::linear) {
+      at = std::max(at, 0.0);
+      const int64_t low = clamped(static_cast<int64_t>(at));
+      const double high_weight = std::clamp(at - static_cast<double>(low), 0.0, 1.0);
+      t.taps.insert(t.taps.end(), {low, clamped(low + 1)});
+      t.weights.insert(t.weights.end(), {1 - high_weight, high_weight});
+    } else {
+      const auto base = static_cast<int64_t>(std::floor(at));
+      for (int64_t k = -1; k <= 2; ++k) {
+        t.taps.push_back(clamped(base + k));
+        t.weights.push_back(cubic_weight(at - static_cast<double>(base + k), -0.75));
+      }
+    }
+  }
+  return t;
+}
+
+/// Antialiased: the filter is stretched by the step where that is above 1, and normalised.
+Table antialiased_table(const Axis& a, Filter filter) {
+  const double stretch = std::max(a.scale, 1.0), support = (filter == Filter::cubic ? 2 : 1) * stretch;
+  Table t;
+  t.count = std::min<int64_t>(a.in, static_cast<int64_t>(std::ceil(support)) * 2 + 1);
+  for (int64_t o = 0; o < a.out; ++o) {
+    const double center = a.scale * (static_cast<double>(o) + 0.5);
+    const int64_t first = std::max<int64_t>(static_cast<int64_t>(center - support + 0.5), 0), last = std::min<int64_t>(static_cast<int64_t>(center + support + 0.5), a.in);
+    std::vector<double> w;
+    double sum = 0;
+    for (int64_t i = first; i < last; ++i) {
+      const double x = (static_cast<double>(i) - center + 0.5) / stretch;
+      w.push_back(filter == Filter::cubic ? cubic_weight(x, -0.5) : std::max(0.0, 1 - std::fabs(x)));
+      sum += w.back();
+    }
+    for (int64_t k = 0; k < t.count; ++k) {
+      const bool there = k < static_cast<int64_t>(w.size());
+      t.taps.push_back(std::clamp<int64_t>(first + k, 0, a.in - 1));
+      t.weights.push_back(there && sum != 0 ? w[k] / sum : 0);
+    }
+  }
+  return t;
+}
+
+Value resampled(ImportContext& ctx, Value x, int64_t axis, const Table& t, int64_t out) {
+  const std::vector<double> taps(t.taps.begin(), t.taps.end());
+  OptValue weight;
+  if (!t.weights.empty()) weight = constant_tensor(ctx, working(ctx.type(x).dtype), Shape({out, t.count}), t.weights);
+  return ctx.create(Resample{x, constant_tensor(ctx, DType::i64, Shape({out, t.count}), taps), weight, axis});
+}
+
+/// Nearest by a whole factor is repetition, which stays affine.
+bool is_repetition(const Axis& a, Filter filter) { return filter == Filter::nearest && a.out % a.in == 0 && a.scale == static_cast<double>(a.in) / static_cast<double>(a.out); }
+Value repeated(ImportContext& ctx, Value x, int64_t axis, int64_t count) {
+  std::vector<int64_t> sizes = ctx.shape(x).sizes(), apart = sizes;
+  apart.insert(apart.begin() + axis + 1, 1);
+  std::vector<int64_t> wide = apart;
+  wide[axis + 1] = count;
+  sizes[axis] *= count;
+  return reshape_to(ctx, expand_to(ctx, reshape_to(ctx, x, apart), Shape(wide)), sizes);
+}
+
+/// Both forms of upsample: (input, output_size or None, align_corners, scale_factors or None) and (self, output_size, align_corners, scales_h, scales_w).
+template <int64_t n, Filter filter, bool antialias> Imported upsample(ImportContext& ctx) {
+  Value x = ctx.tensor(ctx.is_tensor("input") ? "input" : "self");
+  const std::vector<int64_t> sizes = ctx.shape(x).sizes();
+  if (static_cast<int64_t>(sizes.size()) != n + 2) ctx.fail("upsample-rank", fmt::format("takes a tensor of rank {}, not {}", n + 2, ctx.type(x).to_string()));
+  std::vector<double> factors = ctx.reals("scale_factors");
+  if (factors.empty()) {
+    constexpr std::string_view names[] = {"scales_d", "scales_h", "scales_w"};
+    for (int64_t i = 0; i < n; ++i) {
+      const std::string_view name = n == 1 ? "scales" : names[3 - n + i];
+      factors.push_back(ctx.real_or(name, 0));
+    }
+  }
+  if (static_cast<int64_t>(factors.size()) != n) ctx.fail("upsample-factors", fmt::format("needs {} scale factors, not {}", n, factors.size()));
+  const bool align = ctx.boolean_or("align_corners", false);
+  std::vector<int64_t> out = ctx.has("output_size") ? ctx.ints("output_size", n) : std::vector<int64_t>();
+  for (int64_t i = 0; out.empty() || i < n; ++i) {
+    if (out.empty()) {
+      for (int64_t k = 0; k < n; ++k) out.push_back(static_cast<int64_t>(std::floor(static_cast<double>(sizes[k + 2]) * factors[k])));
+    }
+    const Axis axis{sizes[i + 2], out[i], step_of(sizes[i + 2], out[i], align, factors[i])};
+    if (axis.out < 1 || axis.in < 1) ctx.fail("upsample-size", fmt::format("{} elements cannot be resampled to {}", axis.in, axis.out));
+    if (axis.in == axis.out && axis.scale == 1) continue;
+    if (is_repetition(axis, filter)) x = repeated(ctx, x, i + 2, axis.out / axis.in);
+    else x = resampled(ctx, x, i + 2, antialias ? antialiased_table(axis, filter) : table_of(axis, filter, align), axis.out);
+  }
+  return {x};
+}
+
+}  // namespace
+
+std::span<const ImportEntry> import_resample() {
+  static constexpr ImportEntry entries[] = {
+      {"aten::upsample_nearest1d", upsample<1, Filter::nearest, false>}, {"aten::upsample_nearest2d", upsample<2, Filter::nearest, false>}, {"aten::upsample_nearest3d", upsample<3, Filter::nearest, false>},
+      {"aten::_upsample_nearest_exact1d", upsample<1, Filter::nearest_exact, false>}, {"aten::_upsample_nearest_exact2d", upsample<2, Filter::nearest_exact, false>},
+      {"aten::_upsample_nearest_exact3d", upsample<3, Filter::nearest_exact, false>}, {"aten::upsample_linear1d", upsample<1, Filter::linear, false>},
+      {"aten::upsample_bilinear2d", upsample<2, Filter::linear, false>}, {"aten::upsample_trilinear3d", upsample<3, Filter::linear, false>}, {"aten::upsample_bicubic2d", upsample<2, Filter::cubic, false>},
+      {"aten::_upsample_bilinear2d_aa", upsample<2, Filter::linear, true>}, {"aten::_upsample_bicubic2d_aa", upsample<2, Filter::cubic, true>},
+  };
+  return entries;
+}
+
+}  // namespace mica
