@@ -10,6 +10,7 @@
 #include <algorithm>
 
 #include "mica/ir/interpret.h"
+#include "mica/ops/factory.h"
 #include "mica/ops/view.h"
 #include "mica/passes/graph.h"
 
@@ -17,7 +18,10 @@ namespace mica {
 
 namespace {
 
-constexpr int64_t small_bytes = 64 << 10;         // up to here a result may be larger than the operands
+// Up to here a result may be larger than the operands: what only repeats elements costs nothing to leave to the consumer, while a
+// computed table (a relative position bias) would be computed in every run.
+constexpr int64_t small_repeated_bytes = 64 << 10;
+constexpr int64_t small_computed_bytes = 1 << 20;
 constexpr double greatest_work = 256.0 * 1024 * 1024;  // points times reduction steps: about ten seconds of the interpreter
 
 bool is_foldable(const Rewriter& rw) {
@@ -36,7 +40,8 @@ bool is_foldable(const Rewriter& rw) {
     if (!rw.type(r).shape.is_static() || !rw.type(r).layout.is_identity()) return false;
     results += rw.type(r).bytes();
   }
-  return results <= std::max(operands, small_bytes);
+  const bool repeats = n.info->is(Trait::view) || n.info == &op_info<Full>;
+  return results <= std::max(operands, repeats ? small_repeated_bytes : small_computed_bytes);
 }
 
 /// Points of the results times steps of the reductions over them.
