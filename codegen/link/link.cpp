@@ -74,6 +74,7 @@ std::vector<std::string> link_arguments(const artifact::Image& image, const Targ
   for (const char* z : {"noexecstack", "relro", "now"}) a.insert(a.end(), {"-z", z});
   if (image.descriptor.triple.starts_with("x86_64")) a.insert(a.end(), {"-z", "lrodata-after-bss"});  // weights last
   a.insert(a.end(), {"--no-undefined", "-Bsymbolic", "--hash-style=gnu", "--build-id=none", "--eh-frame-hdr"});
+  a.push_back("--threads=1");  // no threads of LLD's stay behind, which a fork would lose; the weights do not go through it
   const std::string alias = query_alias(image.descriptor.name);
   if (!alias.empty()) a.push_back("--defsym=" + alias + "=mica_model_query");
   a.push_back("--version-script=" + (work / "exports.map").string());
@@ -135,6 +136,7 @@ Result<void> link_shared_object(const artifact::Image& image, const fs::path& ou
   const fs::path parent = output.has_parent_path() ? output.parent_path() : fs::path(".");
   if (!work.create(parent, diagnostics) || !write_inputs(image, files, work, diagnostics)) return Failure{};
   if (!run_lld(link_arguments(image, files, work), work, diagnostics)) return Failure{};
+  if (!artifact::append_weights(image, work / "out.so", diagnostics)) return Failure{};
 
   // A rename replaces the old file at once and leaves processes that have it mapped with the old bytes.
   if (rename((work / "out.so").c_str(), output.c_str()) == 0) return {};

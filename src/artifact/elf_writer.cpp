@@ -1,15 +1,19 @@
-// The relocatable object that holds a model's data: three sections, three hidden symbols, no relocations. Written front to
-// back; the weights, which may be gigabytes, go from the caller's memory to the file in one pass.
+// The relocatable object that holds a model's data: three sections, three hidden symbols, no relocations.
+//
+// The weights may be gigabytes. On x86-64 they are in the large-model section .lrodata, which the linker puts into a
+// segment of its own, last of all: the object only reserves it (SHT_NOBITS), and append_weights() writes the bytes to the end
+// of the linked file, once. On AArch64, whose ABI has no large sections, the linker copies them from the object.
 #include <elf.h>
-#include <fcntl.h>
-#include <unistd.h>
 
+#include <algorithm>
 #include <array>
 #include <cerrno>
 #include <cstring>
+#include <vector>
 
 #include "mica/artifact/elf.h"
 #include "mica/support/check.h"
+#include "output.h"
 
 namespace mica::artifact {
 namespace {
@@ -17,46 +21,6 @@ namespace {
 /// SHF_X86_64_LARGE of the x86-64 psABI: the linker may place the section where 32-bit offsets do not reach.
 constexpr uint64_t shf_x86_64_large = 0x10000000;
 constexpr uint64_t page = 4096;
-
-/// A file that is written from front to back. The first error sticks.
-class Output {
- public:
-  explicit Output(const std::filesystem::path& path) : fd_(open(path.c_str(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0644)) {
-    if (fd_ < 0) error_ = errno;
-  }
-  ~Output() { close(); }
-  Output(const Output&) = delete;
-  Output& operator=(const Output&) = delete;
-
-  void write(const void* data, size_t bytes) {
-    const char* from = static_cast<const char*>(data);
-    at_ += bytes;
-    while (bytes && !error_) {
-      const ssize_t done = ::write(fd_, from, std::min<size_t>(bytes, 1 << 30));
-      if (done < 0 && errno == EINTR) continue;
-      if (done <= 0) error_ = errno ? errno : EIO;
-      if (done <= 0) return;
-      from += done;
-      bytes -= static_cast<size_t>(done);
-    }
-  }
-  void pad_to(uint64_t offset) {
-    static constexpr std::array<char, 4096> zeros{};
-    MICA_CHECK(offset >= at_);
-    while (at_ < offset) write(zeros.data(), std::min<uint64_t>(zeros.size(), offset - at_));
-  }
-  /// 0, or the errno of the first thing that failed.
-  int close() {
-    if (fd_ >= 0 && ::close(fd_) != 0 && !error_) error_ = errno;
-    fd_ = -1;
-    return error_;
-  }
-
- private:
-  int fd_;
-  int error_ = 0;
-  uint64_t at_ = 0;
-};
 
 Result<void> finish(Output& output, const std::filesystem::path& path, Diagnostics& diagnostics) {
   const int error = output.close();
@@ -67,6 +31,20 @@ Result<void> finish(Output& output, const std::filesystem::path& path, Diagnosti
 }
 
 constexpr uint64_t round_up(uint64_t n, uint64_t unit) { return (n + unit - 1) / unit * unit; }
+
+bool has_large_sections(const Descriptor& d) { return d.triple.starts_with("x86_64"); }
+
+/// At least one line, so that the symbol has an address of its own where there are no weights.
+uint64_t weights_section_bytes(const Descriptor& d) { return round_up(std::max<uint64_t>(static_cast<uint64_t>(d.weights_bytes), 1), 64); }
+
+/// Writes the weights from file offset `at` on, with zeros between the blobs and behind them.
+void stream_weights(const Image& image, uint64_t at, Output& output) {
+  for (const Blob& b : image.weights) {
+    output.pad_to(at + static_cast<uint64_t>(b.offset));
+    output.write(b.data, static_cast<size_t>(b.bytes));
+  }
+  output.pad_to(at + weights_section_bytes(image.descriptor));
+}
 
 enum Section : uint16_t { none, descriptor, manifest, weights, note, symtab, strtab, shstrtab, sections };
 
@@ -83,7 +61,7 @@ struct Plan {
                   .sh_offset = end, .sh_size = bytes, .sh_link = 0, .sh_info = 0, .sh_addralign = alignment, .sh_entsize = 0};
     names += name;
     names += '\0';
-    end += bytes;
+    if (type != SHT_NOBITS) end += bytes;
   }
   void add_symbol(size_t i, const char* name, Section s) {
     symbols[i] = {.st_name = static_cast<Elf64_Word>(symbol_names.size()), .st_info = ELF64_ST_INFO(STB_GLOBAL, STT_OBJECT),
@@ -95,12 +73,10 @@ struct Plan {
 
 Plan make_plan(const Descriptor& d, size_t descriptor_size, size_t manifest_size) {
   Plan p;
-  const bool x86 = d.triple.starts_with("x86_64");
   p.add(descriptor, ".rodata.mica", SHT_PROGBITS, SHF_ALLOC, descriptor_size, 64);
   p.add(manifest, ".mica.manifest", SHT_PROGBITS, SHF_ALLOC, manifest_size, 1);
-  // At least one line, so that the symbol has an address of its own where there are no weights.
-  p.add(weights, ".lrodata", SHT_PROGBITS, SHF_ALLOC | (x86 ? shf_x86_64_large : 0),
-        round_up(std::max<uint64_t>(static_cast<uint64_t>(d.weights_bytes), 1), 64), page);
+  if (has_large_sections(d)) p.add(weights, ".lrodata", SHT_NOBITS, SHF_ALLOC | shf_x86_64_large, weights_section_bytes(d), page);
+  else p.add(weights, ".lrodata", SHT_PROGBITS, SHF_ALLOC, weights_section_bytes(d), page);
   p.add(note, ".note.GNU-stack", SHT_PROGBITS, 0, 0, 1);
   p.add_symbol(1, "mica_descriptor", descriptor);
   p.add_symbol(2, "mica_manifest", manifest);
@@ -157,17 +133,39 @@ Result<void> write_data_object(const Image& image, const std::filesystem::path& 
   };
   section(descriptor, descriptor_data.data(), descriptor_data.size());
   section(manifest, manifest_text.c_str(), manifest_text.size() + 1);
-  const uint64_t weights_at = plan.headers[weights].sh_offset;
-  for (const Blob& b : image.weights) {
-    output.pad_to(weights_at + static_cast<uint64_t>(b.offset));
-    output.write(b.data, static_cast<size_t>(b.bytes));
-  }
-  output.pad_to(weights_at + plan.headers[weights].sh_size);
+  if (!has_large_sections(d)) stream_weights(image, plan.headers[weights].sh_offset, output);
   section(symtab, plan.symbols.data(), sizeof plan.symbols);
   section(strtab, plan.symbol_names.data(), plan.symbol_names.size());
   section(shstrtab, plan.names.data(), plan.names.size());
   output.pad_to(plan.end);
   output.write(plan.headers.data(), sizeof plan.headers);
+  return finish(output, path, diagnostics);
+}
+
+Result<void> append_weights(const Image& image, const std::filesystem::path& path, Diagnostics& diagnostics) {
+  if (!has_large_sections(image.descriptor)) return {};
+  Output output(path, Output::Mode::existing);
+  Elf64_Ehdr header{};
+  output.read_at(0, &header, sizeof header);
+  std::vector<Elf64_Phdr> segments(header.e_phnum);
+  std::vector<Elf64_Shdr> headers(header.e_shnum);
+  output.read_at(header.e_phoff, segments.data(), segments.size() * sizeof(Elf64_Phdr));
+  output.read_at(header.e_shoff, headers.data(), headers.size() * sizeof(Elf64_Shdr));
+  const auto section = std::ranges::find_if(headers, [](const Elf64_Shdr& h) { return h.sh_flags & shf_x86_64_large; });
+  MICA_CHECK(output.failed() || (section != headers.end() && section->sh_type == SHT_NOBITS));
+  if (output.failed()) return finish(output, path, diagnostics);
+  const auto segment = std::ranges::find_if(segments, [&](const Elf64_Phdr& s) { return s.p_type == PT_LOAD && s.p_vaddr == section->sh_addr; });
+  MICA_CHECK(segment != segments.end() && segment->p_filesz == 0 && segment->p_memsz == weights_section_bytes(image.descriptor));
+
+  // The offset in the file must equal the address modulo the segment's alignment.
+  const uint64_t at = round_up(output.size(), segment->p_align) + segment->p_vaddr % segment->p_align;
+  segment->p_offset = section->sh_offset = at;
+  segment->p_filesz = segment->p_memsz;
+  section->sh_type = SHT_PROGBITS;
+  output.write_at(header.e_phoff, segments.data(), segments.size() * sizeof(Elf64_Phdr));
+  output.write_at(header.e_shoff, headers.data(), headers.size() * sizeof(Elf64_Shdr));
+  output.seek_end();
+  stream_weights(image, at, output);
   return finish(output, path, diagnostics);
 }
 

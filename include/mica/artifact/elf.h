@@ -8,9 +8,13 @@
 
 namespace mica::artifact {
 
-/// Writes a relocatable object with the symbols mica_descriptor, mica_manifest and mica_weights (all hidden). The
-/// weights are streamed, never held in memory, into .lrodata (a large-model section on x86-64), aligned to 4096.
+/// Writes a relocatable object with the symbols mica_descriptor, mica_manifest and mica_weights (all hidden), the last in
+/// .lrodata, aligned to 4096. On x86-64 the weights' bytes are not in it: see append_weights().
 Result<void> write_data_object(const Image& image, const std::filesystem::path& path, Diagnostics& diagnostics);
+
+/// Gives the linked file its weights, streamed to its end: on x86-64 .lrodata is a segment of its own, which the object
+/// only reserved, so that no copy of the weights goes through the linker. Elsewhere nothing is left to do.
+Result<void> append_weights(const Image& image, const std::filesystem::path& path, Diagnostics& diagnostics);
 
 /// Writes `bytes` to a new file. Reports what the system says when it cannot.
 Result<void> write_file(const std::filesystem::path& path, std::string_view bytes, Diagnostics& diagnostics);
