@@ -209,8 +209,7 @@ struct Vectorizer {
 
   Expr vector_mask(const Expr& own) {
     Expr m = own ? run(own) : Expr();
-    if (m && mask) m = m && mask;
-    else if (mask) m = mask;
+    if (mask) m = m ? m && mask : mask;
     if (m && m->type.lanes == 1) m = make_broadcast(m, lanes);
     return m;
   }
