@@ -49,16 +49,17 @@ Trace carry(const Graph& g, const Node& n, const std::vector<Trace>& traces) {
   return {};
 }
 
-/// Rows that the indices of a node select from, or -1 when operand `field` is no index: by convention of the op table, indices stand in a field
-/// named `index` or `indices`, what they select from is the first tensor, along the field `axis` (the first axis where there is none).
-int64_t rows_selected(const Graph& g, const Node& n, size_t field) {
+/// Rows that operand `k` of field `field` selects from, or -1 when it is no index: by convention of the op table, indices stand in a field
+/// named `index` or `indices`; what they select from is the first tensor, along `axis`, or `axes[k]`, or the first axis.
+int64_t rows_selected(const Graph& g, const Node& n, size_t field, size_t k) {
   const auto& params = n.info->spec->signature.params;
-  if (params[field] != "index" && params[field] != "indices") return -1;
   const auto* table = std::get_if<Value>(&n.fields[0]);
-  if (!table || field == 0) return -1;
+  if ((params[field] != "index" && params[field] != "indices") || !table) return -1;
   int64_t axis = 0;
-  for (size_t i = 0; i < n.fields.size(); ++i)
-    if (params[i] == "axis" && std::holds_alternative<int64_t>(n.fields[i])) axis = std::get<int64_t>(n.fields[i]);
+  for (size_t i = 0; i < n.fields.size(); ++i) {
+    if (auto one = std::get_if<int64_t>(&n.fields[i]); one && params[i] == "axis") axis = *one;
+    if (auto all = std::get_if<Ints>(&n.fields[i]); all && params[i] == "axes" && k < all->size()) axis = (*all)[k];
+  }
   const TensorType& type = g.type(*table);
   if (!type.has_axis(axis) || type.shape.dim(axis).is_symbol()) return -1;
   return type.shape[axis];
@@ -99,18 +100,18 @@ std::vector<InputDraw> find_input_draws(const Graph& g) {
     if (is_integer(g.type(g.inputs[i]).dtype)) traces[g.inputs[i].id] = {static_cast<int32_t>(i), 0};
   for (const Node& n : g.nodes) {
     for (size_t f = 0; f < n.fields.size(); ++f) {
-      const auto narrow = [&](Value v) {
+      const auto narrow = [&](Value v, size_t k) {
         const Trace t = traces[v.id];
-        const int64_t rows = t.input >= 0 ? rows_selected(g, n, f) : -1;
+        const int64_t rows = t.input >= 0 ? rows_selected(g, n, f, k) : -1;
         if (rows < 0) return;
         const auto i = static_cast<size_t>(t.input);
         high[i] = std::min(high[i], rows - t.offset);
         low[i] = std::max(low[i], -t.offset);
       };
-      if (auto v = std::get_if<Value>(&n.fields[f])) narrow(*v);
-      else if (auto o = std::get_if<OptValue>(&n.fields[f]); o && *o) narrow(**o);
+      if (auto v = std::get_if<Value>(&n.fields[f])) narrow(*v, 0);
       else if (auto vs = std::get_if<Values>(&n.fields[f]))
-        for (Value v : vs->items) narrow(v);
+        for (size_t k = 0; k < vs->size(); ++k)
+          if ((*vs)[k]) narrow((*vs)[k], k);
     }
     const Trace t = n.results.empty() ? Trace{} : carry(g, n, traces);
     for (Value r : n.results) traces[r.id] = t;

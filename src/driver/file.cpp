@@ -1,6 +1,7 @@
 #include "mica/driver/file.h"
 
 #include <fcntl.h>
+#include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -8,6 +9,9 @@
 #include <cerrno>
 #include <cstring>
 #include <numeric>
+#include <utility>
+
+#include "mica/support/hash.h"
 
 namespace mica {
 
@@ -86,6 +90,24 @@ Result<std::string> read_file(const fs::path& file, Diagnostics& diagnostics) {
     return Failure{};
   }
   return bytes;
+}
+
+Result<std::string> file_hash(const fs::path& file, Diagnostics& diagnostics) {
+  if (!check_readable(file, "file", diagnostics)) return Failure{};
+  const int descriptor = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
+  struct stat st {};
+  void* map = MAP_FAILED;
+  if (descriptor >= 0 && ::fstat(descriptor, &st) == 0 && st.st_size > 0)
+    map = ::mmap(nullptr, static_cast<size_t>(st.st_size), PROT_READ, MAP_PRIVATE, descriptor, 0);
+  const int code = errno;
+  if (descriptor >= 0) ::close(descriptor);
+  if (map == MAP_FAILED) {
+    diagnostics.environment("file-not-readable", "cannot read `{}`: {}", file.string(), st.st_size ? system_message(code) : "it is empty");
+    return Failure{};
+  }
+  std::string key = hash_key({static_cast<const std::byte*>(map), static_cast<size_t>(st.st_size)});
+  ::munmap(map, static_cast<size_t>(st.st_size));
+  return key;
 }
 
 PendingFile::PendingFile(fs::path target, fs::path temporary) : target_(std::move(target)), temporary_(std::move(temporary)) {}

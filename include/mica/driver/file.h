@@ -11,6 +11,9 @@ namespace mica {
 /// The bytes of a file. Names what is wrong: not there, a folder, not readable.
 Result<std::string> read_file(const std::filesystem::path& file, Diagnostics& diagnostics);
 
+/// 32 hexadecimal digits of the file's bytes (XXH64 twice), to tell models apart.
+Result<std::string> file_hash(const std::filesystem::path& file, Diagnostics& diagnostics);
+
 /// That `file` is there and a regular file that can be opened. `what` is what the user calls it: "model".
 Result<void> check_readable(const std::filesystem::path& file, std::string_view what, Diagnostics& diagnostics);
 
