@@ -42,7 +42,7 @@ struct AvgPool {
   static constexpr OpSpec spec = {.signature = "avg_pool(x, kernel, stride, padding, ceil_mode, include_pad, divisor)",
                                   .samples = {"x=f32[1, 3, 8, 8], kernel=[2, 2], stride=[2, 2], padding=[0, 0]", "x=f32[2, 4, 9, 7], kernel=[3, 3], stride=[2, 2], padding=[1, 1]",
                                               "x=f32[2, 4, 9, 7], kernel=[3, 3], stride=[1, 2], padding=[1, 1], include_pad=false", "x=f32[1, 2, 7, 6], kernel=[3, 2], stride=[2, 3], padding=[1, 0], ceil_mode=true",
-                                              "x=f32[1, 2, 7, 6], kernel=[3, 2], stride=[2, 3], padding=[1, 0], ceil_mode=true, include_pad=false", "x=f32[3, 10], kernel=[4], stride=[3], padding=[2], divisor=3",
+                                              "x=f32[1, 2, 7, 6], kernel=[3, 2], stride=[2, 3], padding=[1, 0], ceil_mode=true, include_pad=false", "x=f32[3, 10], kernel=[4], stride=[3], padding=[2]", "x=f32[1, 2, 6, 6], kernel=[2, 3], stride=[2, 2], padding=[0, 1], divisor=5",
                                               "x=f16[1, 2, 4, 4, 4], kernel=[2, 2, 2], stride=[1, 2, 2], padding=[0, 0, 1]"}};
   Value x;
   Ints kernel;

@@ -65,7 +65,7 @@ struct Mean {
 /// Product over `axes`. Integers and bool are multiplied in i64.
 struct Prod {
   static constexpr OpSpec spec = {.signature = "prod(x, axes, keepdim)",
-                                  .samples = {"x=f32[4, 7], axes=[1]", "x=f32[2, 3], axes=[0, 1], keepdim=true", "x=i64[4, 3] in -3..4, axes=[0]", "x=f32[3, 0], axes=[1]"}};
+                                  .samples = {"x=f32[4, 7], axes=[1]", "x=f32[2, 3], axes=[0], keepdim=true", "x=i64[4, 3] in -3..4, axes=[0]", "x=f32[3, 0], axes=[1]"}};
   Value x;
   Ints axes;
   bool keepdim = false;

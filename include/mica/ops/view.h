@@ -86,7 +86,7 @@ struct Pad {
 /// Padding that mirrors at the border without repeating it; each amount is below the axis's size.
 struct ReflectionPad {
   static constexpr OpSpec spec = {.signature = "reflection_pad(x, before, after)",
-                                  .samples = {"x=f32[1, 2, 5], before=[0, 0, 2], after=[0, 0, 4]", "x=f32[1, 4, 4], before=[0, 1, 2], after=[0, 3, 0]", "x=f16[3], before=[2], after=[1]"}};
+                                  .samples = {"x=f32[1, 2, 5], before=[0, 0, 2], after=[0, 0, 4]", "x=f32[1, 4, 4], before=[0, 1, 2], after=[0, 3, 0]", "x=f16[1, 3], before=[0, 2], after=[0, 1]"}};
   Value x;
   Ints before;
   Ints after;
@@ -97,7 +97,7 @@ struct ReflectionPad {
 /// Padding that repeats the border element.
 struct ReplicationPad {
   static constexpr OpSpec spec = {.signature = "replication_pad(x, before, after)",
-                                  .samples = {"x=f32[1, 2, 5], before=[0, 0, 2], after=[0, 0, 7]", "x=f32[1, 4, 4], before=[0, 1, 2], after=[0, 3, 0]", "x=f16[1], before=[2], after=[1]"}};
+                                  .samples = {"x=f32[1, 2, 5], before=[0, 0, 2], after=[0, 0, 7]", "x=f32[1, 4, 4], before=[0, 1, 2], after=[0, 3, 0]", "x=f16[2, 1], before=[0, 2], after=[0, 1]"}};
   Value x;
   Ints before;
   Ints after;
