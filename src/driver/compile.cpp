@@ -3,6 +3,7 @@
 //   load_model         .pt    => Graph     ops on tensors, shapes known
 //   run_graph_pipeline Graph  => Graph     simplified, fused, laid out
 //   lower_to_program   Graph  => Program   kernels (loops over buffers), and where every tensor lives
+//   expand_math        Program => Program  exp, tanh, erf ... as arithmetic
 //   generate_code      Program => objects  machine code for one target
 //   link_shared_object objects => .so
 #include "mica/driver/compile.h"
@@ -20,6 +21,7 @@
 #include "mica/ir/text.h"
 #include "mica/pass/lower.h"
 #include "mica/pass/pipeline.h"
+#include "passes/kernel/expand_math.h"
 
 namespace mica {
 
@@ -219,8 +221,9 @@ Result<CompileReport> compile(const Options& options, Diagnostics& diagnostics) 
   }
 
   phases.begin("lower");
-  auto program = lower_to_program(graph, *target, {.schedules = options.schedules && options.emit != EmitKind::kernel}, diagnostics);
+  auto program = lower_to_program(graph, *target, {.schedules = options.schedules}, diagnostics);
   if (!program) return Failure{};
+  if (options.emit != EmitKind::kernel) expand_math(*program, *target);
   describe_program(*program, report);
   if (options.emit == EmitKind::kernel || options.emit == EmitKind::scheduled) {
     if (!deliver(options, to_string(*program), report, diagnostics)) return Failure{};
