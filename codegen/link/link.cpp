@@ -58,16 +58,6 @@ Result<void> check_output(const fs::path& output, Diagnostics& diagnostics) {
   return {};
 }
 
-/// The name under which this model's mica_model_query can be linked beside that of other models; empty: none.
-std::string query_alias(const std::string& model) {
-  std::string name;
-  for (const char c : model) {
-    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
-    name += plain ? c : '_';
-  }
-  return name.empty() ? name : "mica_model_query_" + name;
-}
-
 /// Everything that LLD is given, in order; the paths are those in `work`.
 std::vector<std::string> link_arguments(const artifact::Image& image, const TargetFiles& files, const WorkFolder& work) {
   std::vector<std::string> a = {"ld.lld", "-shared", "-m", files.emulation};
@@ -75,7 +65,7 @@ std::vector<std::string> link_arguments(const artifact::Image& image, const Targ
   if (image.descriptor.triple.starts_with("x86_64")) a.insert(a.end(), {"-z", "lrodata-after-bss"});  // weights last
   a.insert(a.end(), {"--no-undefined", "-Bsymbolic", "--hash-style=gnu", "--build-id=none", "--eh-frame-hdr"});
   a.push_back("--threads=1");  // no threads of LLD's stay behind, which a fork would lose; the weights do not go through it
-  const std::string alias = query_alias(image.descriptor.name);
+  const std::string alias = artifact::query_symbol(image.descriptor);
   if (!alias.empty()) a.push_back("--defsym=" + alias + "=mica_model_query");
   a.push_back("--version-script=" + (work / "exports.map").string());
   for (size_t i = 0; i < image.objects.size(); ++i) a.push_back((work / ("model" + std::to_string(i) + ".o")).string());
@@ -85,12 +75,10 @@ std::vector<std::string> link_arguments(const artifact::Image& image, const Targ
 }
 
 Result<void> write_inputs(const artifact::Image& image, const TargetFiles& files, const WorkFolder& work, Diagnostics& diagnostics) {
-  const std::string alias = query_alias(image.descriptor.name);
+  const std::string alias = artifact::query_symbol(image.descriptor);
   const std::string exports = "{ global: mica_model_query; " + (alias.empty() ? alias : alias + "; ") + "local: *; };\n";
   bool good = true;
-  const auto write = [&](const std::string& name, std::string_view bytes) {
-    good = good && artifact::write_file(work / name, bytes, diagnostics);
-  };
+  const auto write = [&](const std::string& name, std::string_view bytes) { good = good && artifact::write_file(work / name, bytes, diagnostics); };
   write("exports.map", exports);
   for (size_t i = 0; i < image.objects.size(); ++i) write("model" + std::to_string(i) + ".o", image.objects[i]);
   write("runtime.o", files.runtime);

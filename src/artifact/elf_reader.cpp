@@ -19,7 +19,7 @@ constexpr uint64_t max_section_bytes = 256 << 20;  ///< a manifest is a few hund
 class Input {
  public:
   explicit Input(const std::filesystem::path& path) : fd_(open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)) {
-    struct stat status {};
+    struct stat status{};
     if (fd_ < 0 || fstat(fd_, &status) != 0) {
       error_ = errno;
     } else if (S_ISDIR(status.st_mode)) {
@@ -66,8 +66,8 @@ enum class Found : uint8_t { yes, not_elf, damaged, no_section };
 
 Found find_section(const Input& file, std::string_view name, std::string& bytes) {
   Elf64_Ehdr header{};
-  if (!file.read(0, &header, sizeof header) || std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 ||
-      header.e_ident[EI_CLASS] != ELFCLASS64 || header.e_ident[EI_DATA] != ELFDATA2LSB) {
+  if (!file.read(0, &header, sizeof header) || std::memcmp(header.e_ident, ELFMAG, SELFMAG) != 0 || header.e_ident[EI_CLASS] != ELFCLASS64 ||
+      header.e_ident[EI_DATA] != ELFDATA2LSB) {
     return Found::not_elf;
   }
   if (header.e_shentsize != sizeof(Elf64_Shdr) || header.e_shstrndx >= header.e_shnum) return Found::damaged;

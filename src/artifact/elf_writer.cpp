@@ -57,15 +57,27 @@ struct Plan {
 
   void add(Section s, const char* name, uint32_t type, uint64_t flags, uint64_t bytes, uint64_t alignment) {
     end = round_up(end, alignment);
-    headers[s] = {.sh_name = static_cast<Elf64_Word>(names.size()), .sh_type = type, .sh_flags = flags, .sh_addr = 0,
-                  .sh_offset = end, .sh_size = bytes, .sh_link = 0, .sh_info = 0, .sh_addralign = alignment, .sh_entsize = 0};
+    headers[s] = {.sh_name = static_cast<Elf64_Word>(names.size()),
+                  .sh_type = type,
+                  .sh_flags = flags,
+                  .sh_addr = 0,
+                  .sh_offset = end,
+                  .sh_size = bytes,
+                  .sh_link = 0,
+                  .sh_info = 0,
+                  .sh_addralign = alignment,
+                  .sh_entsize = 0};
     names += name;
     names += '\0';
     if (type != SHT_NOBITS) end += bytes;
   }
   void add_symbol(size_t i, const char* name, Section s) {
-    symbols[i] = {.st_name = static_cast<Elf64_Word>(symbol_names.size()), .st_info = ELF64_ST_INFO(STB_GLOBAL, STT_OBJECT),
-                  .st_other = STV_HIDDEN, .st_shndx = s, .st_value = 0, .st_size = headers[s].sh_size};
+    symbols[i] = {.st_name = static_cast<Elf64_Word>(symbol_names.size()),
+                  .st_info = ELF64_ST_INFO(STB_GLOBAL, STT_OBJECT),
+                  .st_other = STV_HIDDEN,
+                  .st_shndx = s,
+                  .st_value = 0,
+                  .st_size = headers[s].sh_size};
     symbol_names += name;
     symbol_names += '\0';
   }

@@ -25,16 +25,15 @@ bool runtime_checks(const Descriptor& d, std::string_view feature) {
 /// systems, for caches and persistence, random numbers, transactions.
 bool never_generated(std::string_view feature) {
   static constexpr std::array names = {
-      "cldemote", "clflushopt", "clwb",   "clzero", "enqcmd", "fsgsbase", "hreset",  "invpcid",  "kl",       "lwp",      "movdir64b",
-      "movdiri",  "mwaitx",     "pconfig", "pku",   "prefetchi", "ptwrite", "rdpid",  "rdpru",    "rdseed",   "rtm",      "serialize",
-      "sgx",      "shstk",      "tsxldtrk", "uintr", "usermsr", "waitpkg", "wbnoinvd", "widekl",  "xsavec",   "xsaveopt", "xsaves",
+      "cldemote", "clflushopt", "clwb",     "clzero", "enqcmd",    "fsgsbase", "hreset",   "invpcid", "kl",     "lwp",      "movdir64b",
+      "movdiri",  "mwaitx",     "pconfig",  "pku",    "prefetchi", "ptwrite",  "rdpid",    "rdpru",   "rdseed", "rtm",      "serialize",
+      "sgx",      "shstk",      "tsxldtrk", "uintr",  "usermsr",   "waitpkg",  "wbnoinvd", "widekl",  "xsavec", "xsaveopt", "xsaves",
   };
   return std::ranges::find(names, feature) != names.end();
 }
 
 int32_t abi_dtype(DType t) {
-  constexpr std::array<int32_t, 10> codes = {MICA_F64, MICA_F32, MICA_F16, MICA_BF16, MICA_I64,
-                                             MICA_I32, MICA_I16, MICA_I8,  MICA_U8,   MICA_BOOL};
+  constexpr std::array<int32_t, 10> codes = {MICA_F64, MICA_F32, MICA_F16, MICA_BF16, MICA_I64, MICA_I32, MICA_I16, MICA_I8, MICA_U8, MICA_BOOL};
   return codes.at(static_cast<size_t>(t));
 }
 
@@ -67,9 +66,7 @@ std::string joined(const std::vector<std::string>& words) {
   return text;
 }
 
-nlohmann::ordered_json value_json(const Value& v) {
-  return {{"name", v.name}, {"dtype", name_of(v.dtype)}, {"shape", v.shape}};
-}
+nlohmann::ordered_json value_json(const Value& v) { return {{"name", v.name}, {"dtype", name_of(v.dtype)}, {"shape", v.shape}}; }
 
 }  // namespace
 
@@ -81,8 +78,7 @@ Result<void> check_image(const Image& image, Diagnostics& diagnostics) {
   }
   for (const std::string& f : d.features) {
     if (runtime_checks(d, f) || never_generated(f)) continue;
-    diagnostics.unsupported("link-feature", "the runtime cannot check whether a CPU has '{}'", f)
-        .help("leave it out: --cpu-features -" + f);
+    diagnostics.unsupported("link-feature", "the runtime cannot check whether a CPU has '{}'", f).help("leave it out: --cpu-features -" + f);
   }
   MICA_CHECK(d.arena_bytes >= 0 && d.state_bytes >= 0 && d.weights_bytes >= 0);
   MICA_CHECK(d.state_init_at < 0 || d.state_init_at + d.state_bytes <= d.weights_bytes);
@@ -144,6 +140,15 @@ std::string descriptor_bytes(const Descriptor& d, size_t manifest_bytes) {
   head.bytes = bytes.size();
   bytes.set(0, head);
   return bytes.take();
+}
+
+std::string query_symbol(const Descriptor& d) {
+  std::string name;
+  for (const char c : d.name) {
+    const bool plain = (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+    name += plain ? c : '_';
+  }
+  return name.empty() ? name : "mica_model_query_" + name;
 }
 
 std::string make_manifest(const Descriptor& d, std::string_view more) {

@@ -53,7 +53,7 @@ class Output {
     if (!error_ && pwrite(fd_, from, bytes, static_cast<off_t>(offset)) != static_cast<ssize_t>(bytes)) error_ = errno ? errno : EIO;
   }
   uint64_t size() {
-    struct stat status {};
+    struct stat status{};
     if (!error_ && fstat(fd_, &status) != 0) error_ = errno;
     return static_cast<uint64_t>(status.st_size);
   }

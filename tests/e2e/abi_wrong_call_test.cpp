@@ -19,8 +19,10 @@ std::vector<WrongCall> wrong_calls() {
   static int64_t padded[2] = {17, 1}, transposed[2] = {1, 8}, reversed[1] = {-1}, broadcast[1] = {0};
   return {
       {"size not set", [](LookupCall& c) { c.inputs[0].size = 0; }, MICA_ERR_STRUCT, "input 0 'x': size is 0, expected sizeof(mica_tensor) = 48"},
-      {"size too small", [](LookupCall& c) { c.outputs[0].size = 40; }, MICA_ERR_STRUCT, "output 0 'y': size is 40, expected sizeof(mica_tensor) = 48"},
-      {"sizes differ", [](LookupCall& c) { c.inputs[1].size = 56; }, MICA_ERR_STRUCT, "input 1 'index': size is 56, expected sizeof(mica_tensor) = 48"},
+      {"size too small", [](LookupCall& c) { c.outputs[0].size = 40; }, MICA_ERR_STRUCT,
+       "output 0 'y': size is 40, expected sizeof(mica_tensor) = 48"},
+      {"sizes differ", [](LookupCall& c) { c.inputs[1].size = 56; }, MICA_ERR_STRUCT,
+       "input 1 'index': size is 56, expected sizeof(mica_tensor) = 48"},
       {"dtype", [](LookupCall& c) { c.inputs[0].dtype = MICA_F64; }, MICA_ERR_DTYPE, "input 0 'x': dtype is f64, expected f32"},
       {"int for long", [](LookupCall& c) { c.inputs[1].dtype = MICA_I32; }, MICA_ERR_DTYPE, "input 1 'index': dtype is i32, expected i64"},
       {"output dtype", [](LookupCall& c) { c.outputs[0].dtype = MICA_BF16; }, MICA_ERR_DTYPE, "output 0 'y': dtype is bf16, expected f32"},

@@ -25,10 +25,10 @@ struct Descriptor {
   std::string structure;  ///< how the outputs nest: "(y, {a: z})"
   int64_t symbols = 0;    ///< number of symbolic sizes
   int64_t arena_bytes = 0, state_bytes = 0, weights_bytes = 0;
-  int64_t state_init_at = -1;              ///< offset in the weights of the state's initial bytes; -1: zeros
-  std::string triple;                      ///< "x86_64-..." or "aarch64-..."
-  std::vector<std::string> features;       ///< LLVM feature names that the code may use
-  std::vector<std::string> fault_sites;    ///< text by site number: "embedding: index out of range of 30522 rows, at file.py:12"
+  int64_t state_init_at = -1;            ///< offset in the weights of the state's initial bytes; -1: zeros
+  std::string triple;                    ///< "x86_64-..." or "aarch64-..."
+  std::vector<std::string> features;     ///< LLVM feature names that the code may use
+  std::vector<std::string> fault_sites;  ///< text by site number: "embedding: index out of range of 30522 rows, at file.py:12"
 };
 
 /// Bytes of the weights space. Gaps between blobs are zero.
@@ -55,6 +55,10 @@ std::string descriptor_bytes(const Descriptor& descriptor, size_t manifest_bytes
 /// Those of `features` that the .so has to check, in the order given; `features` may also name some that only change
 /// what the system may do (xsavec, clwb, ...), which generated code never uses.
 std::vector<std::string> checked_features(const Descriptor& descriptor);
+
+/// The name under which this model's mica_model_query can be linked beside that of other models: "mica_model_query_<name>"
+/// with _ for what is no letter or digit; empty when the model has no name.
+std::string query_symbol(const Descriptor& descriptor);
 
 /// The manifest, a JSON object: "schema", "mica", name, signature, target, sizes, then the keys of `more` (a JSON object or empty).
 std::string make_manifest(const Descriptor& descriptor, std::string_view more);

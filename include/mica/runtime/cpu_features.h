@@ -84,9 +84,8 @@ struct mica_aarch64_feature {
 };
 
 static const struct mica_aarch64_feature mica_aarch64_features[] = {
-    {"fp-armv8", 0, 0}, {"neon", 0, 1},    {"aes", 0, 3},  {"sha2", 0, 6}, {"crc", 0, 7},    {"lse", 0, 8},
-    {"fullfp16", 0, 10}, {"rdm", 0, 12},   {"rcpc", 0, 15}, {"dotprod", 0, 20}, {"fp16fml", 0, 23}, {"sve", 0, 22},
-    {"sve2", 1, 1},      {"i8mm", 1, 13},  {"bf16", 1, 14},
+    {"fp-armv8", 0, 0}, {"neon", 0, 1},     {"aes", 0, 3},      {"sha2", 0, 6}, {"crc", 0, 7},  {"lse", 0, 8},   {"fullfp16", 0, 10}, {"rdm", 0, 12},
+    {"rcpc", 0, 15},    {"dotprod", 0, 20}, {"fp16fml", 0, 23}, {"sve", 0, 22}, {"sve2", 1, 1}, {"i8mm", 1, 13}, {"bf16", 1, 14},
 };
 
 #endif

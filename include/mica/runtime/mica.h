@@ -28,9 +28,9 @@ extern "C" {
 typedef enum mica_status {
   MICA_OK = 0,
   /* the caller's arguments */
-  MICA_ERR_NULL = 10,      /* a pointer that must not be null is null */
-  MICA_ERR_STRUCT = 11,    /* a struct's `size` field is not set, or too small */
-  MICA_ERR_COUNT = 12,     /* wrong number of inputs or outputs, or an index past them */
+  MICA_ERR_NULL = 10,   /* a pointer that must not be null is null */
+  MICA_ERR_STRUCT = 11, /* a struct's `size` field is not set, or too small */
+  MICA_ERR_COUNT = 12,  /* wrong number of inputs or outputs, or an index past them */
   MICA_ERR_DTYPE = 13,
   MICA_ERR_RANK = 14,
   MICA_ERR_SHAPE = 15,
@@ -41,13 +41,13 @@ typedef enum mica_status {
   MICA_ERR_OPTION = 20,    /* an option's value is not one of those allowed */
   MICA_ERR_BUSY = 21,      /* another thread is running on this context */
   /* this machine */
-  MICA_ERR_CPU = 30,       /* the CPU lacks a feature that the model was compiled for */
+  MICA_ERR_CPU = 30, /* the CPU lacks a feature that the model was compiled for */
   MICA_ERR_MEMORY = 31,
-  MICA_ERR_THREADS = 32,   /* a worker thread could not be started */
+  MICA_ERR_THREADS = 32, /* a worker thread could not be started */
   /* the values in the inputs */
-  MICA_ERR_INDEX = 40,     /* an index is out of range */
-  MICA_ERR_DIVIDE = 41,    /* integer division by zero */
-  MICA_ERR_VALUE = 42,     /* another value that the model cannot take */
+  MICA_ERR_INDEX = 40,  /* an index is out of range */
+  MICA_ERR_DIVIDE = 41, /* integer division by zero */
+  MICA_ERR_VALUE = 42,  /* another value that the model cannot take */
   /* Mica itself */
   MICA_ERR_INTERNAL = 50
 } mica_status;
@@ -146,15 +146,13 @@ typedef struct mica_api {
   int (*workspace_size)(const mica_tensor* inputs, size_t count, size_t* bytes);
 
   /* --- contexts --- */
-  int (*context_create)(mica_model* model, const mica_context_options* options, mica_context** context, char* error,
-                        size_t error_size);
+  int (*context_create)(mica_model* model, const mica_context_options* options, mica_context** context, char* error, size_t error_size);
   void (*context_destroy)(mica_context* context);
   /* Puts state that the model keeps between runs back to its initial values. */
   int (*context_reset)(mica_context* context);
   /* Reads the inputs, fills the outputs. Nothing is allocated. When it fails on the arguments the outputs are
    * untouched; when it fails on a value they hold no meaning. */
-  int (*run)(mica_context* context, const mica_tensor* inputs, size_t input_count, const mica_tensor* outputs,
-             size_t output_count);
+  int (*run)(mica_context* context, const mica_tensor* inputs, size_t input_count, const mica_tensor* outputs, size_t output_count);
   /* What the last failed call on this context was about, one sentence; valid until the next call on it. */
   const char* (*last_error)(const mica_context* context);
 

@@ -74,9 +74,7 @@ static int value_info(size_t index, mica_value_info* info) {
   return MICA_OK;
 }
 
-static int input_info(size_t index, mica_value_info* info) {
-  return index < mica_descriptor.inputs ? value_info(index, info) : MICA_ERR_COUNT;
-}
+static int input_info(size_t index, mica_value_info* info) { return index < mica_descriptor.inputs ? value_info(index, info) : MICA_ERR_COUNT; }
 
 static int output_info(size_t index, mica_value_info* info) {
   return index < mica_descriptor.outputs ? value_info(mica_descriptor.inputs + index, info) : MICA_ERR_COUNT;
@@ -303,7 +301,8 @@ static int context_create(mica_model* model, const mica_context_options* options
   if (!result) return mica_say(error, error_size, MICA_ERR_NULL, "the place for the context is null");
   if (!model) return mica_say(error, error_size, MICA_ERR_NULL, "the model is null");
   if (options && options->size < sizeof *options) {
-    return mica_say(error, error_size, MICA_ERR_STRUCT, "options: size is %zu, expected sizeof(mica_context_options) = %zu", options->size, sizeof *options);
+    return mica_say(error, error_size, MICA_ERR_STRUCT, "options: size is %zu, expected sizeof(mica_context_options) = %zu", options->size,
+                    sizeof *options);
   }
   const int saved_errno = *__errno_location();
   mica_context* context = calloc(1, sizeof *context);

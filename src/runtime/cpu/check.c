@@ -4,8 +4,7 @@
 static const struct {
   const char* name;
   uint32_t bytes;
-} dtypes[] = {{"?", 1},  {"f64", 8}, {"f32", 4}, {"f16", 2}, {"bf16", 2}, {"i64", 8},
-              {"i32", 4}, {"i16", 2}, {"i8", 1},  {"u8", 1},  {"bool", 1}};
+} dtypes[] = {{"?", 1}, {"f64", 8}, {"f32", 4}, {"f16", 2}, {"bf16", 2}, {"i64", 8}, {"i32", 4}, {"i16", 2}, {"i8", 1}, {"u8", 1}, {"bool", 1}};
 enum { DTYPES = sizeof dtypes / sizeof dtypes[0] };
 
 /* Where errors go, and what they are about. */
@@ -17,16 +16,16 @@ struct subject {
   const char* name;
 };
 
-#define SAY(subject, status, format, ...) \
-  mica_say((subject)->error, (subject)->error_bytes, status, "%s %zu '%s': " format, (subject)->kind, (subject)->index, \
-           (subject)->name, ##__VA_ARGS__)
+#define SAY(subject, status, format, ...)                                                                                                \
+  mica_say((subject)->error, (subject)->error_bytes, status, "%s %zu '%s': " format, (subject)->kind, (subject)->index, (subject)->name, \
+           ##__VA_ARGS__)
 
 static const mica_tensor* tensor_at(const mica_tensor* tensors, size_t index) {
   return (const mica_tensor*)((const char*)tensors + index * tensors->size);
 }
 
-static int check_shape(const struct subject* s, const mica_tensor* t, const struct mica_descriptor_value* v,
-                       struct mica_binding binding, size_t* elements) {
+static int check_shape(const struct subject* s, const mica_tensor* t, const struct mica_descriptor_value* v, struct mica_binding binding,
+                       size_t* elements) {
   if (t->rank != v->rank) return SAY(s, MICA_ERR_RANK, "rank is %d, expected %d", t->rank, v->rank);
   if (t->rank && !t->shape) return SAY(s, MICA_ERR_NULL, "shape is null");
   const int64_t* dims = mica_at(v->dims_at);
@@ -40,9 +39,7 @@ static int check_shape(const struct subject* s, const mica_tensor* t, const stru
       expected = *bound;
     }
     if (size < 0) return SAY(s, MICA_ERR_SHAPE, "dim %d is %lld, which is negative", i, (long long)size);
-    if (size != expected) {
-      return SAY(s, MICA_ERR_SHAPE, "dim %d is %lld, expected %lld", i, (long long)size, (long long)expected);
-    }
+    if (size != expected) { return SAY(s, MICA_ERR_SHAPE, "dim %d is %lld, expected %lld", i, (long long)size, (long long)expected); }
     if (__builtin_mul_overflow(*elements, (size_t)size, elements)) return SAY(s, MICA_ERR_SHAPE, "the shape has too many elements");
   }
   return MICA_OK;
@@ -54,16 +51,15 @@ static int check_strides(const struct subject* s, const mica_tensor* t, size_t e
   for (int32_t i = t->rank - 1; i >= 0; --i) {
     if (t->shape[i] == 1) continue; /* its stride is never used */
     if (t->strides[i] != expected) {
-      return SAY(s, MICA_ERR_STRIDES, "stride %d is %lld, expected %lld elements; only C-contiguous tensors are taken", i,
-                 (long long)t->strides[i], (long long)expected);
+      return SAY(s, MICA_ERR_STRIDES, "stride %d is %lld, expected %lld elements; only C-contiguous tensors are taken", i, (long long)t->strides[i],
+                 (long long)expected);
     }
     expected *= t->shape[i];
   }
   return MICA_OK;
 }
 
-static int check_tensor(const struct subject* s, const mica_tensor* t, const struct mica_descriptor_value* v,
-                        struct mica_binding binding) {
+static int check_tensor(const struct subject* s, const mica_tensor* t, const struct mica_descriptor_value* v, struct mica_binding binding) {
   if (t->dtype != v->dtype) {
     const char* name = t->dtype > 0 && t->dtype < DTYPES ? dtypes[t->dtype].name : "not a mica_dtype";
     return SAY(s, MICA_ERR_DTYPE, "dtype is %s, expected %s", name, dtypes[v->dtype].name);
@@ -93,8 +89,8 @@ static int overlaps(const mica_tensor* a, const mica_tensor* b) {
   return a_bytes && b_bytes && a0 < b0 + b_bytes && b0 < a0 + a_bytes;
 }
 
-static int check_overlaps(const mica_tensor* inputs, size_t input_count, const mica_tensor* outputs, size_t output_count,
-                          char* error, size_t error_bytes) {
+static int check_overlaps(const mica_tensor* inputs, size_t input_count, const mica_tensor* outputs, size_t output_count, char* error,
+                          size_t error_bytes) {
   for (size_t o = 0; o < output_count; ++o) {
     const mica_tensor* output = tensor_at(outputs, o);
     for (size_t i = 0; i < input_count; ++i) {
@@ -110,11 +106,9 @@ static int check_overlaps(const mica_tensor* inputs, size_t input_count, const m
 }
 
 /* One side of the signature. */
-static int check_side(const char* kind, const mica_tensor* tensors, size_t count, size_t expected, size_t first,
-                      struct mica_binding binding, uint8_t** io, char* error, size_t error_bytes) {
-  if (count != expected) {
-    return mica_say(error, error_bytes, MICA_ERR_COUNT, "the call has %zu %ss, the model %zu", count, kind, expected);
-  }
+static int check_side(const char* kind, const mica_tensor* tensors, size_t count, size_t expected, size_t first, struct mica_binding binding,
+                      uint8_t** io, char* error, size_t error_bytes) {
+  if (count != expected) { return mica_say(error, error_bytes, MICA_ERR_COUNT, "the call has %zu %ss, the model %zu", count, kind, expected); }
   if (count && !tensors) return mica_say(error, error_bytes, MICA_ERR_NULL, "the array of %ss is null", kind);
   const struct mica_descriptor_value* values = mica_at(mica_descriptor.values_at);
   for (size_t i = 0; i < count; ++i) {
@@ -131,8 +125,8 @@ static int check_side(const char* kind, const mica_tensor* tensors, size_t count
   return MICA_OK;
 }
 
-int mica_check_tensors(const mica_tensor* inputs, size_t input_count, const mica_tensor* outputs, size_t output_count,
-                       struct mica_binding binding, uint8_t** io, char* error, size_t error_bytes) {
+int mica_check_tensors(const mica_tensor* inputs, size_t input_count, const mica_tensor* outputs, size_t output_count, struct mica_binding binding,
+                       uint8_t** io, char* error, size_t error_bytes) {
   const struct mica_descriptor* d = &mica_descriptor;
   for (uint32_t i = 0; i < d->symbols; ++i) binding.dims[i] = -1;
   int status = check_side("input", inputs, input_count, d->inputs, 0, binding, io, error, error_bytes);

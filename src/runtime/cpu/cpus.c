@@ -100,7 +100,7 @@ int mica_quota_cpus(const char* root) {
     if (second < length) {
       const char* group = line + second + 1;
       const size_t group_length = length - second - 1;
-      const char *folders[3] = {"cpu", "cpu,cpuacct", "cpuacct,cpu"};
+      const char* folders[3] = {"cpu", "cpu,cpuacct", "cpuacct,cpu"};
       if (second == first + 1) {
         const char* mounts[2] = {"", "/unified"};
         for (int i = 0; i < 2; ++i) {

@@ -61,6 +61,6 @@ int mica_check_cpu(const char* features, char* error, size_t error_bytes) {
   }
   if (!used) return MICA_OK;
   missing[used] = 0;
-  return mica_say(error, error_bytes, MICA_ERR_CPU,
-                  "this CPU lacks %s, which the model was compiled for; compile it with --cpu for this machine", missing);
+  return mica_say(error, error_bytes, MICA_ERR_CPU, "this CPU lacks %s, which the model was compiled for; compile it with --cpu for this machine",
+                  missing);
 }

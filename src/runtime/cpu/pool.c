@@ -216,8 +216,7 @@ void mica_pool_run(struct mica_pool* pool, struct mica_run* run) {
   const int threads = mica_pool_start(pool);
   const uint64_t fp = mica_fp_enter();
   uint32_t idle = 0;
-  if (threads == pool->options.threads && threads > 1 &&
-      __atomic_compare_exchange_n(&s->busy, &idle, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
+  if (threads == pool->options.threads && threads > 1 && __atomic_compare_exchange_n(&s->busy, &idle, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
     run->pool = pool;
     run->frame.barrier = pool_barrier;
     run->frame.nthreads = threads;

@@ -26,8 +26,8 @@ struct mica_binding {
   int64_t* dims; /* [mica_descriptor.symbols] */
 };
 /* Fills io[] and the binding; a bad tensor gives its code and a sentence in error. */
-int mica_check_tensors(const mica_tensor* inputs, size_t input_count, const mica_tensor* outputs, size_t output_count,
-                       struct mica_binding binding, uint8_t** io, char* error, size_t error_bytes);
+int mica_check_tensors(const mica_tensor* inputs, size_t input_count, const mica_tensor* outputs, size_t output_count, struct mica_binding binding,
+                       uint8_t** io, char* error, size_t error_bytes);
 
 /* --- features.c --- */
 /* MICA_ERR_CPU with the names of what is missing when the CPU or the operating system lacks one of `features`. */
@@ -62,7 +62,7 @@ struct mica_pool;
 
 struct mica_pool_options {
   int threads;
-  int spin_us;      /* -1: park at once */
+  int spin_us;       /* -1: park at once */
   int yield_at_once; /* more threads than CPUs: a spinning thread would keep the one it waits for off its CPU */
 };
 /* One run: the frame first, so that barrier() finds the pool from it. */
@@ -81,11 +81,11 @@ void mica_pool_run(struct mica_pool* pool, struct mica_run* run);
 /* Joins the workers. */
 void mica_pool_destroy(struct mica_pool* pool);
 
-/* --- fpenv.h in short: what generated code may rely on --- */
-uint64_t mica_fp_enter(void);         /* FTZ, DAZ, round to nearest, no traps; returns what was */
+/* --- fpenv.c: what generated code may rely on --- */
+uint64_t mica_fp_enter(void); /* FTZ, DAZ, round to nearest, no traps; returns what was */
 void mica_fp_leave(uint64_t previous);
 
-/* --- atomics in short --- */
+/* --- atomics --- */
 #define mica_load(p) __atomic_load_n((p), __ATOMIC_ACQUIRE)
 #define mica_store(p, v) __atomic_store_n((p), (v), __ATOMIC_RELEASE)
 

@@ -8,7 +8,7 @@ void mica_main(struct mica_frame* f, int64_t tid, int64_t nthreads) {
   int64_t wrong = 0;
   counters[tid * 16] = 0;
   f->barrier(f, tid);
-  if (count < 100000) {
+  if (count < 10000) {
     for (int64_t i = 1; i <= count; ++i) {
       counters[tid * 16] = i;
       f->barrier(f, tid);

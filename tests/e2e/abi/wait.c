@@ -6,6 +6,5 @@ void mica_main(struct mica_frame* f, int64_t tid, int64_t nthreads) {
   if (tid != 0) return;
   *(int32_t*)f->io[1] = (int32_t)nthreads;
   __atomic_store_n(&signals[1], 1, __ATOMIC_RELEASE);
-  while (!__atomic_load_n(&signals[0], __ATOMIC_ACQUIRE)) {
-  }
+  while (!__atomic_load_n(&signals[0], __ATOMIC_ACQUIRE)) {}
 }
