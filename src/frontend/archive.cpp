@@ -1,6 +1,8 @@
 // A `.pt` is a zip archive. LibTorch's reader answers a wrong file with a C++ stack trace, so the usual mistakes are told apart here.
 #include "archive.h"
 
+#include "pickle.h"
+
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
@@ -9,6 +11,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <optional>
 #include <span>
 #include <string_view>
 
@@ -132,6 +135,40 @@ Bytes contents(Bytes b, const ArchiveEntry& e) {
   return b.subspan(data, e.size);
 }
 
+/// The record's bytes, inflated when need be; none when they do not unpack to the length that they claim.
+std::optional<std::vector<unsigned char>> unpack(Bytes b, const ArchiveEntry& e) {
+  const size_t data = e.offset + 30 + read<uint16_t>(b, e.offset + 26) + read<uint16_t>(b, e.offset + 28);
+  if (e.method == 0) return std::vector<unsigned char>(b.begin() + data, b.begin() + data + e.size);
+  std::vector<unsigned char> out(e.size);
+  z_stream z{};
+  if (e.size > (uint64_t{1} << 31) || inflateInit2(&z, -MAX_WBITS) != Z_OK) return std::nullopt;
+  z.next_in = const_cast<unsigned char*>(b.data() + data), z.avail_in = static_cast<uInt>(e.packed_size);
+  z.next_out = out.data(), z.avail_out = static_cast<uInt>(e.size);
+  const int result = inflate(&z, Z_FINISH);
+  inflateEnd(&z);
+  return result == Z_STREAM_END && z.total_out == e.size ? std::optional(std::move(out)) : std::nullopt;
+}
+
+/// Every tensor of the model's pickles lies within its record: LibTorch believes the pickle and would read past the record's end.
+std::string check_storages(Bytes b, const std::vector<ArchiveEntry>& entries) {
+  for (const ArchiveEntry& e : entries) {
+    const size_t slash = e.name.find('/');
+    const std::string top = e.name.substr(0, slash + 1), rest = slash == std::string::npos ? e.name : e.name.substr(slash + 1);
+    if (rest != "data.pkl" && rest != "constants.pkl") continue;
+    const auto pickle = unpack(b, e);
+    if (!pickle) return fmt::format("record '{}' does not unpack", e.name);
+    std::vector<PickledStorage> storages;
+    if (const std::string trouble = read_storages(*pickle, storages); !trouble.empty()) return fmt::format("record '{}': {}", e.name, trouble);
+    const std::string folder = top + (rest == "data.pkl" ? "data/" : "constants/");
+    for (const PickledStorage& s : storages) {
+      const auto record = std::find_if(entries.begin(), entries.end(), [&](const ArchiveEntry& r) { return r.name == folder + s.key; });
+      if (record == entries.end()) return fmt::format("it has no record '{}'", folder + s.key);
+      if (s.bytes > record->size) return fmt::format("record '{}' has {} bytes where the model reads {}", record->name, record->size, s.bytes);
+    }
+  }
+  return {};
+}
+
 /// The first GLOBAL of a pickle ("c<module>\n<name>\n"), which names the class of what was saved: "collections.OrderedDict".
 std::string first_global(Bytes pickle) {
   for (size_t i = 0; i < pickle.size() && i < 64; ++i) {
@@ -242,7 +279,13 @@ Result<void> check_archive(const fs::path& file, Diagnostics& diagnostics) {
     diagnostics.error("damaged-archive", "{} is damaged or cut off: {}", file.string(), trouble).note(fmt::format("it has {} bytes", b.size())).help("copy or download it again, or save the model again");
     return Failure{};
   }
-  return check_kind(file, b, entries, diagnostics);
+  if (!check_kind(file, b, entries, diagnostics)) return Failure{};
+  trouble = check_storages(b, entries);
+  if (!trouble.empty()) {
+    diagnostics.error("damaged-archive", "{} is damaged: {}", file.string(), trouble).help("copy or download it again, or save the model again");
+    return Failure{};
+  }
+  return {};
 }
 
 }  // namespace mica::frontend

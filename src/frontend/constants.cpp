@@ -28,10 +28,24 @@ at::ScalarType scalar_type_of(DType dtype) {
 }
 
 std::optional<TensorType> type_of(const at::Tensor& tensor) {
-  if (!tensor.defined() || tensor.layout() != at::kStrided || !tensor.device().is_cpu() || tensor.is_quantized()) return std::nullopt;
+  if (!tensor.defined() || tensor.layout() != at::kStrided || !(tensor.device().is_cpu() || tensor.is_meta()) || tensor.is_quantized()) return std::nullopt;
   const auto dtype = dtype_of(tensor.scalar_type());
   if (!dtype) return std::nullopt;
   return TensorType{.dtype = *dtype, .shape = Shape(tensor.sizes().vec()), .layout = {}};
+}
+
+bool has_data(const at::Tensor& tensor) {
+  if (!tensor.has_storage() || tensor.is_meta()) return false;
+  if (tensor.numel() == 0) return true;
+  // In elements; every product is checked, since sizes and strides come from the file.
+  const int64_t available = static_cast<int64_t>(tensor.storage().nbytes() / tensor.itemsize());
+  int64_t last = tensor.storage_offset();
+  if (last < 0 || last >= available) return false;
+  for (int64_t i = 0; i < tensor.dim(); ++i) {
+    int64_t reach = 0;
+    if (tensor.stride(i) < 0 || __builtin_mul_overflow(tensor.size(i) - 1, tensor.stride(i), &reach) || __builtin_add_overflow(last, reach, &last) || last >= available) return false;
+  }
+  return true;
 }
 
 std::string why_no_type(const at::Tensor& tensor) {

@@ -13,8 +13,10 @@ namespace mica::frontend {
 
 std::optional<DType> dtype_of(at::ScalarType type);
 at::ScalarType scalar_type_of(DType dtype);
-/// None when the dtype is one that Mica does not have, or the tensor is not dense and strided on the CPU.
+/// None when the dtype is one that Mica does not have, or the tensor is not dense and strided, on the CPU or without data on the meta device.
 std::optional<TensorType> type_of(const at::Tensor& tensor);
+/// False when the tensor's sizes and strides reach outside its storage: traced inputs are stored without their data, and files can be damaged.
+bool has_data(const at::Tensor& tensor);
 /// Why `type_of` gave none: "its dtype is complex64".
 std::string why_no_type(const at::Tensor& tensor);
 

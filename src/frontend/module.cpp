@@ -1,6 +1,10 @@
 #include "module.h"
 
+#include <caffe2/serialize/inline_container.h>
 #include <torch/csrc/jit/serialization/import.h>
+#include <torch/csrc/jit/serialization/import_read.h>
+
+#include <ATen/ATen.h>
 
 #include "archive.h"
 
@@ -31,6 +35,52 @@ void explain_load_failure(const std::filesystem::path& file, const std::exceptio
   d.help("check that torch.jit.load reads it; if it was saved by a newer PyTorch, save it again with 2.13 or older");
 }
 
+/// The same with tensors of the meta device: their sizes and dtypes, and no memory.
+c10::IValue without_data(const c10::IValue& value) {
+  if (value.isTensor()) {
+    const at::Tensor& t = value.toTensor();
+    return t.defined() ? c10::IValue(at::empty(t.sizes(), t.options().device(at::kMeta))) : value;
+  }
+  if (value.isTuple()) {
+    std::vector<c10::IValue> items;
+    for (const c10::IValue& i : value.toTupleRef().elements()) items.push_back(without_data(i));
+    return c10::ivalue::Tuple::create(std::move(items));
+  }
+  if (value.isList()) {
+    const auto list = value.toList();
+    c10::impl::GenericList items(list.elementType());
+    for (size_t i = 0; i < list.size(); ++i) items.push_back(without_data(list.get(i)));
+    return items;
+  }
+  if (value.isGenericDict()) {
+    const auto dict = value.toGenericDict();
+    c10::impl::GenericDict items(dict.keyType(), dict.valueType());
+    for (const auto& e : dict) items.insert(e.key(), without_data(e.value()));
+    return items;
+  }
+  return value;
+}
+
+/// torch.jit.trace stores its example inputs, by method: shapes and dtypes, while the records of their data are empty. LibTorch's loader does not
+/// hand them out, so the record is read here.
+void read_traced_inputs(const std::filesystem::path& file, torch::jit::Module& module) {
+  caffe2::serialize::PyTorchStreamReader reader(file.string());
+  if (!reader.hasRecord("traced_inputs.pkl")) return;
+  try {
+    const c10::IValue value = torch::jit::readArchiveAndTensors("traced_inputs", "", "traced_inputs/", std::nullopt, std::nullopt, at::Device(at::kCPU), reader);
+    if (!value.isGenericDict()) return;
+    for (const auto& entry : value.toGenericDict()) {
+      if (!entry.key().isString() || !entry.value().isList()) continue;
+      const auto list = entry.value().toList();
+      std::vector<c10::IValue> inputs;
+      for (size_t i = 0; i < list.size(); ++i) inputs.push_back(without_data(list.get(i)));
+      module.store_traced_inputs(entry.key().toStringRef(), std::move(inputs));
+    }
+  } catch (const std::exception&) {
+    // Without them the shapes come from --input, as the error about missing inputs says.
+  }
+}
+
 }  // namespace
 
 std::string first_line(const std::exception& e) {
@@ -48,9 +98,9 @@ std::string first_line(const std::exception& e) {
 Result<torch::jit::Module> open_module(const std::filesystem::path& file, Diagnostics& diagnostics) {
   if (!check_archive(file, diagnostics)) return Failure{};
   try {
-    torch::jit::ExtraFilesMap extra;
     auto unit = std::make_shared<torch::jit::CompilationUnit>();
-    torch::jit::Module module = torch::jit::import_ir_module(unit, file.string(), at::Device(at::kCPU), extra, /*load_debug_files=*/true, /*restore_shapes=*/true);
+    torch::jit::Module module = torch::jit::import_ir_module(unit, file.string(), at::Device(at::kCPU), /*load_debug_files=*/true);
+    read_traced_inputs(file, module);
     if (module.hasattr("training") && module.is_training()) {
       module.eval();
       diagnostics.note("training-mode", "the model was saved in training mode; Mica compiles it in evaluation mode").help("call model.eval() before saving, to make this explicit");

@@ -20,6 +20,10 @@ Item Evaluator::fresh_constant(const at::Tensor& tensor, const std::string& name
     if (++errors_here_ >= 20) throw Stop{};
     return {};
   }
+  if (!has_data(tensor)) {
+    diagnostics_.error("damaged-tensor", "the tensor '{}' is {} but the file holds fewer bytes for it", name, type->to_string()).at(here()).help("the file is damaged: save the model again");
+    throw Stop{};
+  }
   auto contents = std::make_shared<Contents>();
   contents->type = *type;
   contents->constant = tensor;
