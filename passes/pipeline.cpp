@@ -19,6 +19,8 @@ constexpr const Pass* graph_passes[] = {
     &simplify_algebra,
     // From here on what depends on constants alone is a constant: parameters that the model computes count as parameters below.
     &fold_constants,
+    // Before batch_norm is folded: behind a concatenation it would have to be split first.
+    &merge_grouped_convolutions,
     // A layer in front of a batch_norm must have that one user only; merging equal nodes before would add users, so it comes later.
     // From here on there is no batch_norm with constant parameters in 32 or 64 bits.
     &fold_batch_norm,
@@ -26,6 +28,8 @@ constexpr const Pass* graph_passes[] = {
     &fold_padding,
     // From here on a product with a constant matrix is `linear`, with its bias.
     &canonicalize_matmul,
+    // From here on adaptive pooling has windows of different sizes.
+    &canonicalize_pooling,
     // The passes above leave permuted weights and joined biases to be computed, and views that now meet.
     &fold_constants,
     &simplify_views,
@@ -43,9 +47,8 @@ constexpr const Pass* graph_passes[] = {
 
 /// By name, each once.
 constexpr const Pass* passes_by_name[] = {
-    &choose_layout, &pad_narrow_convolutions,
-    &canonicalize_matmul, &decompose,    &eliminate_common_subexpressions, &eliminate_dead_code, &fold_batch_norm,
-    &fold_constants,      &fold_padding, &simplify_algebra,                &simplify_views,
+    &canonicalize_matmul, &canonicalize_pooling, &choose_layout,  &decompose,    &eliminate_common_subexpressions, &eliminate_dead_code,    &fold_batch_norm,
+    &fold_constants,      &fold_padding,   &merge_grouped_convolutions, &pad_narrow_convolutions, &simplify_algebra, &simplify_views,
 };
 
 }  // namespace

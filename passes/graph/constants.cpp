@@ -25,6 +25,35 @@ Value make_constant(Rewriter& rw, const TensorType& type, std::vector<double> el
   return rw.constant(type, ConstantData::own(from_host(t, type), std::move(name)));
 }
 
+namespace {
+/// `type` with another size of axis 0.
+TensorType resized(const TensorType& type, int64_t size) {
+  std::vector<Dim> dims = type.shape.dims();
+  dims.at(0) = Dim(size);
+  return {type.dtype, Shape(std::move(dims)), {}};
+}
+}  // namespace
+
+Value constant_part(Rewriter& rw, Value v, int64_t start, int64_t count) {
+  const TensorType whole = rw.type(v), type = resized(whole, count);
+  const int64_t each = whole.bytes() / std::max<int64_t>(whole.shape[0], 1);
+  ConstantData data = rw.graph().constant(v);  // shares the storage
+  data.bytes = data.bytes.subspan(static_cast<size_t>(start * each), static_cast<size_t>(count * each));
+  return rw.constant(type, std::move(data));
+}
+
+Value joined_constant(Rewriter& rw, const std::vector<Value>& parts) {
+  std::vector<std::byte> bytes;
+  int64_t size = 0;
+  for (const Value v : parts) {
+    const auto part = rw.graph().constant(v).bytes;
+    bytes.insert(bytes.end(), part.begin(), part.end());
+    size += rw.type(v).shape[0];
+  }
+  const TensorType type = resized(rw.type(parts.at(0)), size);
+  return rw.constant(type, ConstantData::own(std::move(bytes), name_of_value(rw.graph(), parts[0])));
+}
+
 std::string name_of_value(const Graph& graph, Value v) { return graph.values[v.id].name; }
 
 }  // namespace mica

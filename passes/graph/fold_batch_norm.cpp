@@ -8,6 +8,10 @@
 ///   %y = conv(%n, w, b)
 ///     =>
 ///   %y = conv(%x, w * s, b + sum of w * (beta - mean * s))
+/// or into each of the convolutions that are concatenated before it:
+///   %y = batch_norm(cat(%c, %d, axis=1), ..)
+///     =>
+///   %y = cat(batch_norm(%c, ..), batch_norm(%d, ..), axis=1)
 /// and makes any other one a multiplication and an addition:
 ///   %y = batch_norm(%x, gamma, beta, mean, var)
 ///     =>
@@ -22,6 +26,7 @@
 #include "mica/ops/matmul.h"
 #include "mica/ops/norm.h"
 #include "mica/ops/pointwise.h"
+#include "mica/ops/view.h"
 #include "mica/passes/graph.h"
 
 namespace mica {
@@ -146,6 +151,31 @@ bool fold_into_linear(Rewriter& rw, const Linear& op) {
   return rw.replace(rw.create(Linear{norm->x, p.weight, p.bias})), true;
 }
 
+bool split_over_cat(Rewriter& rw, const BatchNorm& op) {
+  const auto cat = rw.producer<Cat>(op.x);
+  if (!cat || rw.uses(op.x) != 1 || from_front(cat->axis, rw.type(op.x).rank()) != 1 || !scale_shift(rw, op)) return false;
+  const TensorType whole = rw.type(op.x);
+  for (const Value v : cat->xs.items) {
+    const auto conv = rw.producer<Conv>(v);
+    if (!conv || rw.uses(v) != 1 || !has_constant_parameters(rw, conv->weight, conv->bias) || rw.type(v).dtype != whole.dtype || rw.type(v).rank() != whole.rank()) return false;
+  }
+  std::vector<Value> parts;
+  int64_t start = 0;
+  for (const Value v : cat->xs.items) {
+    const int64_t count = rw.type(v).shape[1];
+    const auto part = [&](Value parameter) { return constant_part(rw, parameter, start, count); };
+    BatchNorm norm = op;
+    norm.x = v;
+    if (op.weight) norm.weight = part(*op.weight);
+    if (op.bias) norm.bias = part(*op.bias);
+    norm.mean = part(op.mean);
+    norm.var = part(op.var);
+    parts.push_back(rw.create(norm));
+    start += count;
+  }
+  return rw.replace(rw.create(Cat{parts, 1})), true;
+}
+
 /// 16-bit types keep batch_norm, which computes in f32: a rounded scale would cost accuracy.
 bool make_affine(Rewriter& rw, const BatchNorm& op) {
   const TensorType type = rw.type(op.x);
@@ -161,7 +191,7 @@ bool make_affine(Rewriter& rw, const BatchNorm& op) {
 }
 
 bool run(Graph& graph, PassContext& context) {
-  const bool folded = rewrite_rules<fold_into_producer, fold_into_conv, fold_into_linear>(graph, context);
+  const bool folded = rewrite_rules<split_over_cat, fold_into_producer, fold_into_conv, fold_into_linear>(graph, context);
   return rewrite_rules<make_affine>(graph, context) || folded;
 }
 

@@ -56,12 +56,13 @@ bool simplify_div(Rewriter& rw, const Div& op) {
   if (!s) return false;
   if (*s == 1.0 && becomes(rw, op.x)) return true;
   const DType dtype = rw.type(rw.at().result()).dtype;
-  if (!is_float(rw.type(op.x).dtype) || rw.type(op.y).dtype != dtype) return false;
+  if (rw.type(op.x).dtype != dtype) return false;
   int exponent = 0;
   const double fraction = std::frexp(std::fabs(*s), &exponent);
   // A power of two whose inverse is a normal number of every float type.
   if (fraction != 0.5 || exponent < -12 || exponent > 14) return false;
-  const TensorType type = rw.type(op.y);
+  // In the result's dtype, whatever the divisor had: a Python number comes as f64.
+  const TensorType type{dtype, rw.type(op.y).shape, {}};
   const Value inverse = make_constant(rw, type, std::vector<double>(type.shape.elements(), 1.0 / *s), "");
   return rw.replace(rw.create(Mul{op.x, inverse})), true;
 }

@@ -7,6 +7,7 @@
 ///   slice(cat(%a, %b)) within %b               =>  slice(%b)
 ///   cat(cat(%a, %b), %c)                       =>  cat(%a, %b, %c)
 ///   add(expand(%x), %y), broadcast as well     =>  add(%x, %y)
+///   exp(expand(%x))                            =>  expand(exp(%x))
 /// From here on the shape of a reshape or expand is written out (no -1), axes count from the front.
 #include <algorithm>
 #include <numeric>
@@ -132,6 +133,27 @@ bool drop_operand_expand(Rewriter& rw) {
   return false;
 }
 
+/// Computes before the elements are repeated, not after.
+bool sink_expand(Rewriter& rw) {
+  const Node& n = rw.at();
+  if (!n.info->is(Trait::pointwise) || n.results.size() != 1) return false;
+  Node changed = n;
+  bool any = false;
+  for (Attr& a : changed.fields)
+    if (auto* operand = std::get_if<Value>(&a))
+      if (const auto expand = rw.producer<Expand>(*operand)) {
+        *operand = expand->x;
+        any = true;
+      }
+  if (!any) return false;
+  const TensorType type = rw.type(n.result());
+  Diagnostics ignored;
+  const auto types = n.info->infer(changed, Infer(rw.graph(), changed, ignored));
+  if (!types || types->size() != 1 || (*types)[0].dtype != type.dtype || (*types)[0].shape.elements() * 2 > type.shape.elements()) return false;
+  const std::vector<Value> small = rw.append(n.info, changed.fields);
+  return rw.replace(rw.create(Expand{small[0], type.shape.sizes()})), true;
+}
+
 bool simplify(Rewriter& rw) {
   const Node& n = rw.at();
   if (auto op = match<Reshape>(n)) return simplify_reshape(rw, *op);
@@ -139,9 +161,9 @@ bool simplify(Rewriter& rw) {
   if (auto op = match<Expand>(n)) return simplify_expand(rw, *op);
   if (auto op = match<Slice>(n)) return simplify_slice(rw, *op);
   if (auto op = match<Cat>(n)) return simplify_cat(rw, *op);
-  if (auto op = match<Cast>(n)) return drop_identity(rw, *op);
+  if (auto op = match<Cast>(n); op && drop_identity(rw, *op)) return true;
   if (auto op = match<Pad>(n)) return std::ranges::all_of(op->before.items, [](int64_t v) { return v == 0; }) && drop_identity(rw, *op);
-  return drop_operand_expand(rw);
+  return drop_operand_expand(rw) || sink_expand(rw);
 }
 
 bool run(Graph& graph, PassContext& context) {

@@ -14,7 +14,8 @@ namespace {
 
 constexpr int greatest_nesting = 64;
 constexpr int64_t greatest_elements = int64_t{1} << 40;
-constexpr int64_t greatest_constant = int64_t{1} << 32;  // bytes that a few characters (splat, random) may ask for
+constexpr int64_t greatest_constant = int64_t{1} << 32;  // bytes of one constant
+constexpr int64_t greatest_random = int64_t{1} << 22;    // bytes
 
 /// Positions in the text, tokens, errors. After the first error everything fails.
 class Reader {
@@ -258,6 +259,7 @@ bool Parser::element(DType dtype, std::vector<std::byte>& out) {
 bool Parser::random(const TensorType& t, std::vector<std::byte>& out) {
   uint32_t seed = 0;
   if (!in_.integer(seed)) return false;
+  if (t.bytes() > greatest_random) return in_.fail("random<...> makes up to 4 MiB");
   std::mt19937 generate(seed);
   for (int64_t i = 0; i < t.shape.elements(); ++i) {
     const uint32_t r = generate();

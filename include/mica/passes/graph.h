@@ -5,12 +5,14 @@
 namespace mica {
 
 extern const Pass canonicalize_matmul;
+extern const Pass canonicalize_pooling;
 extern const Pass decompose;
 extern const Pass eliminate_common_subexpressions;
 extern const Pass eliminate_dead_code;
 extern const Pass fold_batch_norm;
 extern const Pass fold_constants;
 extern const Pass fold_padding;
+extern const Pass merge_grouped_convolutions;
 extern const Pass simplify_algebra;
 extern const Pass simplify_views;
 
