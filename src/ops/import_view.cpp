@@ -372,7 +372,6 @@ Imported meshgrid(ImportContext& ctx) {
     std::vector<int64_t> line(list.size(), 1);
     line[i] = sizes[i];
     list[i] = expand_to(ctx, reshape_to(ctx, list[i], line), Shape(sizes));
-    if (xy && list.size() > 1) list[i] = swap_axes(ctx, list[i], 0, 1);
   }
   if (xy && list.size() > 1) std::swap(list[0], list[1]);
   return {Values(list)};

@@ -176,10 +176,25 @@ Result<Sample> parse_sample(const OpInfo& op, std::string_view text, Diagnostics
   return sample;
 }
 
-std::vector<std::vector<std::byte>> draw_inputs(const Sample& sample, uint64_t seed) {
+Result<std::vector<SampleInput>> parse_sample_inputs(std::string_view text, Diagnostics& diagnostics) {
+  std::vector<SampleInput> inputs;
+  Reader r(text);
+  while (!r.done()) {
+    const std::string name(r.word());
+    auto in = r.take("=") ? read_input(r, name) : std::nullopt;
+    if (!in || (!r.take(",") && !r.done())) {
+      diagnostics.error("sample-syntax", "inputs `{}`: no tensor before `{}`", text, r.rest());
+      return Failure{};
+    }
+    inputs.push_back(std::move(*in));
+  }
+  return inputs;
+}
+
+std::vector<std::vector<std::byte>> draw_inputs(const std::vector<SampleInput>& inputs, uint64_t seed) {
   std::vector<std::vector<std::byte>> out;
   uint64_t state = seed;
-  for (const SampleInput& in : sample.inputs) {
+  for (const SampleInput& in : inputs) {
     std::vector<std::byte> bytes;
     for (int64_t i = 0; i < in.type.shape.elements(); ++i) {
       const double unit = static_cast<double>(next_random(state) >> 11) * 0x1p-53;

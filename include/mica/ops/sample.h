@@ -18,7 +18,10 @@ struct Sample {
 /// Reads "x=f32[2, 3] in -1..1, xs=[f32[3], f32[2]], axis=1". Operands without a range are drawn from [-2, 2), integers from 0, 1, 2. Fields that
 /// are not named keep their default. Reports what does not parse ("sample-syntax") or does not infer.
 Result<Sample> parse_sample(const OpInfo& op, std::string_view text, Diagnostics& diagnostics);
-/// Input bytes of the sample, the same for the same seed on every machine.
-std::vector<std::vector<std::byte>> draw_inputs(const Sample& sample, uint64_t seed);
+/// Only inputs: "x=f32[2, 3], i=i64[4] in 0..3".
+Result<std::vector<SampleInput>> parse_sample_inputs(std::string_view text, Diagnostics& diagnostics);
+/// Bytes for each input, the same for the same seed on every machine.
+std::vector<std::vector<std::byte>> draw_inputs(const std::vector<SampleInput>& inputs, uint64_t seed);
+inline std::vector<std::vector<std::byte>> draw_inputs(const Sample& sample, uint64_t seed) { return draw_inputs(sample.inputs, seed); }
 
 }  // namespace mica

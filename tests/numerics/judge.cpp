@@ -1,0 +1,75 @@
+#include "judge.h"
+
+#include <unistd.h>
+
+#include <cmath>
+
+#include "mica/ir/verify.h"
+
+namespace mica::numerics {
+
+namespace {
+
+double roundoff(DType t) { return t == DType::f64 ? 1e-9 : t == DType::f32 ? 1e-6 : t == DType::f16 ? 2e-3 : t == DType::bf16 ? 1.6e-2 : 0; }
+
+void expect_same(const HostTensor& got, const HostTensor& expected, double tolerance) {
+  ASSERT_EQ(got.shape, expected.shape) << got.shape.to_string() << ", but LibTorch has " << expected.shape.to_string();
+  ASSERT_EQ(is_float(got.dtype), is_float(expected.dtype));
+  for (size_t i = 0; i < expected.real.size(); ++i) {
+    const double a = got.real[i], b = expected.real[i];
+    if (std::isnan(a) && std::isnan(b)) continue;
+    if (std::isinf(b)) {
+      ASSERT_EQ(a, b) << "element " << i;
+      continue;
+    }
+    ASSERT_LE(std::fabs(a - b), tolerance * std::max(1.0, std::fabs(b))) << "element " << i << ": " << a << ", but LibTorch has " << b;
+  }
+  for (size_t i = 0; i < expected.integer.size(); ++i) ASSERT_EQ(got.integer[i], expected.integer[i]) << "element " << i;
+}
+
+}  // namespace
+
+Judged::~Judged() {
+  std::error_code ignored;
+  std::filesystem::remove(file_, ignored);
+}
+
+void Judged::judge(const std::string& source, const std::vector<SampleInput>& inputs, const std::string& name, uint64_t seed) {
+  SCOPED_TRACE(source);
+  const auto bytes = draw_inputs(inputs, seed);
+  for (size_t i = 0; i < bytes.size(); ++i) {
+    raw_.push_back({inputs[i].type, bytes[i]});
+    host_.push_back(to_host(inputs[i].type, bytes[i]));
+    options_.inputs.push_back({inputs[i].name, inputs[i].type.shape, inputs[i].type.dtype, std::nullopt, inputs[i].name});
+  }
+  file_ = std::filesystem::temp_directory_path() / fmt::format("mica_{}_{}.pt", ::getpid(), name);
+  ASSERT_TRUE(write_script(file_, {.source = source, .parameters = {}, .children = {}}, {}, diagnostics)) << diagnostics.to_string();
+  auto exact = EagerModel::load(file_, EagerMode::fp64, 1, options_, diagnostics);
+  ASSERT_TRUE(exact) << diagnostics.to_string();
+  auto outputs = exact->run(raw_, diagnostics);
+  ASSERT_TRUE(outputs) << diagnostics.to_string();
+  for (const RawTensor& r : *outputs) judged_.push_back(to_host(r.type, r.bytes));
+  auto eager = EagerModel::load(file_, EagerMode::eager, 1, options_, diagnostics);
+  ASSERT_TRUE(eager) << diagnostics.to_string();
+  Diagnostics refused;
+  if (auto working_outputs = eager->run(raw_, refused)) {
+    for (const RawTensor& r : *working_outputs) types_.push_back(r.type);
+  }
+}
+
+void Judged::compare(const std::vector<HostTensor>& got, double least) const {
+  ASSERT_EQ(got.size(), judged_.size());
+  for (size_t i = 0; i < got.size(); ++i) expect_same(got[i], judged_[i], std::max(least, roundoff(judged_[i].dtype)));
+}
+
+void Judged::expect_import() {
+  auto model = load_torchscript(file_, options_, diagnostics);
+  ASSERT_TRUE(model) << diagnostics.to_string();
+  ASSERT_TRUE(verify(model->graph, diagnostics)) << diagnostics.to_string();
+  auto got = interpret(model->graph, host_, diagnostics);
+  ASSERT_TRUE(got) << diagnostics.to_string();
+  compare(*got, 1e-6);
+  for (size_t i = 0; i < types_.size(); ++i) EXPECT_EQ(model->graph.type(model->graph.outputs[i]).to_string(), types_[i].to_string());
+}
+
+}  // namespace mica::numerics

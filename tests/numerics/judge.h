@@ -1,0 +1,33 @@
+#pragma once
+// One TorchScript program on given inputs: LibTorch in fp64 as the judge of graphs that are interpreted.
+#include <gtest/gtest.h>
+
+#include <filesystem>
+
+#include "mica/frontend/script.h"
+#include "mica/ir/interpret.h"
+#include "mica/ops/sample.h"
+
+namespace mica::numerics {
+
+class Judged : public testing::Test {
+ public:
+  ~Judged() override;
+
+ protected:
+  /// Saves the program and runs it in fp64; afterwards file_, options_, raw_, host_ and judged_ hold.
+  void judge(const std::string& source, const std::vector<SampleInput>& inputs, const std::string& name, uint64_t seed);
+  /// Shapes equal, integers exact, floats within the larger of `least` and what the judge's dtype rounds, relative to max(1, |value|).
+  void compare(const std::vector<HostTensor>& got, double least) const;
+  /// Imports the program, interprets it and compares; also that the graph has LibTorch's shapes and dtypes.
+  void expect_import();
+
+  Diagnostics diagnostics;
+  std::vector<RawTensor> raw_;             ///< inputs
+  std::vector<HostTensor> host_, judged_;  ///< inputs, and what LibTorch says in fp64
+  std::vector<TensorType> types_;          ///< LibTorch's in the working dtypes; empty where it has no kernel for them
+  std::filesystem::path file_;
+  LoadOptions options_;
+};
+
+}  // namespace mica::numerics
