@@ -9,6 +9,8 @@
 #include <torch/csrc/jit/runtime/operator.h>
 
 #include <chrono>
+#include <map>
+#include <set>
 
 #include "binding.h"
 #include "module.h"
@@ -43,6 +45,19 @@ void widen(jit::Block& block) {
       jit::WithInsertPoint here(node);
       node->replaceInput(i, block.owningGraph()->insertConstant(static_cast<int64_t>(at::kDouble)));
     }
+  }
+}
+
+/// Tensors of floating dtype become f64, in the module and all below it; integers and tied tensors stay what they are.
+void widen(const c10::intrusive_ptr<c10::ivalue::Object>& object, std::map<const void*, at::Tensor>& done, std::set<const void*>& seen) {
+  if (!seen.insert(object.get()).second) return;
+  for (size_t i = 0; i < object->slots().size(); ++i) {
+    const c10::IValue slot = object->getSlot(i);
+    if (slot.isObject()) widen(slot.toObject(), done, seen);
+    if (!slot.isTensor() || !slot.toTensor().defined() || !narrow_float(slot.toTensor().scalar_type())) continue;
+    at::Tensor& wide = done[slot.toTensor().unsafeGetTensorImpl()];
+    if (!wide.defined()) wide = slot.toTensor().detach().to(at::kDouble);
+    object->setSlot(i, wide);
   }
 }
 
@@ -122,7 +137,9 @@ Result<EagerModel> EagerModel::load(const std::filesystem::path& file, EagerMode
     impl.method = options.method;
     impl.binding = std::move(*binding);
     if (mode == EagerMode::fp64) {
-      module->to(at::kDouble);
+      std::map<const void*, at::Tensor> done;
+      std::set<const void*> seen;
+      widen(module->_ivalue(), done, seen);
       const auto graph = jit::toGraphFunction(method->function()).graph()->copy();
       jit::Inline(*graph);
       widen(*graph->block());

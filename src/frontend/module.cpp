@@ -87,6 +87,9 @@ std::string first_line(const std::exception& e) {
   std::string text;
   if (const auto* error = dynamic_cast<const c10::Error*>(&e)) text = error->what_without_backtrace();
   else text = e.what();
+  while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
+  // The interpreter prints the model's stack first and the reason last: "RuntimeError: expected ...".
+  if (const size_t reason = text.rfind("\nRuntimeError: "); reason != std::string::npos) text = text.substr(reason + 15);
   while (!text.empty() && (text[0] == '\n' || text[0] == ' ')) text.erase(0, 1);
   text = text.substr(0, text.find('\n'));
   for (char& c : text) {
