@@ -19,6 +19,8 @@ constexpr const Pass* graph_passes[] = {
     &simplify_algebra,
     // From here on what depends on constants alone is a constant: parameters that the model computes count as parameters below.
     &fold_constants,
+    // While a formula is as the model wrote it. From here on an activation is one op with one operand.
+    &recognize_activations,
     // Before batch_norm is folded: behind a concatenation it would have to be split first.
     &merge_grouped_convolutions,
     // A layer in front of a batch_norm must have that one user only; merging equal nodes before would add users, so it comes later.
@@ -48,7 +50,7 @@ constexpr const Pass* graph_passes[] = {
 /// By name, each once.
 constexpr const Pass* passes_by_name[] = {
     &canonicalize_matmul, &canonicalize_pooling, &choose_layout,  &decompose,    &eliminate_common_subexpressions, &eliminate_dead_code,    &fold_batch_norm,
-    &fold_constants,      &fold_padding,   &merge_grouped_convolutions, &pad_narrow_convolutions, &simplify_algebra, &simplify_views,
+    &fold_constants,      &fold_padding,   &merge_grouped_convolutions, &pad_narrow_convolutions, &recognize_activations, &simplify_algebra, &simplify_views,
 };
 
 }  // namespace

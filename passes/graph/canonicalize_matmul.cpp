@@ -5,7 +5,11 @@
 ///   %1 = add(%0, b[N])                    =>
 ///   %0 = conv(%x, w)                          %1 = conv(%x, w, b)
 ///   %1 = add(%0, b[O, 1, 1])              =>
-/// fold_constants then permutes the weights. Only where w and b are constants, and the product has no other user.
+///   %0 = reshape(%x, [6, K])                  %0 = reshape(%x, [2, 3, K])
+///   %1 = linear(%0, w)                    =>  %1 = linear(%0, w)
+///   %2 = reshape(%1, [2, 3, N])
+/// so that the work behind a linear layer has the shape of the work before it. fold_constants then permutes the weights.
+/// Only where w and b are constants, and the product has no other user.
 #include "mica/ops/conv.h"
 #include "mica/ops/matmul.h"
 #include "mica/ops/pointwise.h"
@@ -55,9 +59,19 @@ bool add_to_bias(Rewriter& rw, Value product, Value b) {
 
 bool add_to_product(Rewriter& rw, const Add& op) { return add_to_bias(rw, op.x, op.y) || add_to_bias(rw, op.y, op.x); }
 
+/// A reshape of the rows of a linear layer's result is one of its operand's.
+bool reshape_rows(Rewriter& rw, const Reshape& op) {
+  const auto linear = rw.producer<Linear>(op.x);
+  const Shape shape = rw.type(rw.at().result()).shape, made = rw.type(op.x).shape;
+  if (!linear || rw.uses(op.x) != 1 || shape.rank() < 2 || made.rank() < 2 || shape[-1] != made[-1] || made[-1] == 0) return false;
+  std::vector<int64_t> sizes = shape.sizes();
+  sizes.back() = rw.type(linear->x).shape[-1];
+  return rw.replace(rw.create(Linear{rw.create(Reshape{linear->x, sizes}), linear->weight, linear->bias})), true;
+}
+
 }  // namespace
 
 constinit const Pass canonicalize_matmul = {
-    .name = "canonicalize_matmul", .summary = "Bring products with constant weights to linear with a bias", .run = rewrite_rules<matmul_to_linear, add_to_product>};
+    .name = "canonicalize_matmul", .summary = "Bring products with constant weights to linear with a bias", .run = rewrite_rules<matmul_to_linear, add_to_product, reshape_rows>};
 
 }  // namespace mica

@@ -79,9 +79,65 @@ bool fold_reshape(Rewriter& rw) {
   return true;
 }
 
+/// Copies elements of one size in result order; `strides` are those of the result's axes in the operand, in elements.
+template <class T> void copy_permuted(const std::byte* from, std::byte* to, const std::vector<int64_t>& sizes, const std::vector<int64_t>& strides, size_t unit) {
+  const auto* source = reinterpret_cast<const T*>(from);
+  auto* out = reinterpret_cast<T*>(to);
+  // The last axis and the one that is innermost in the operand go in tiles, so that both sides stay in the cache.
+  constexpr int64_t tile = 32;
+  const size_t last = sizes.size() - 1;
+  std::vector<int64_t> steps(sizes.size(), 1);
+  for (size_t a = last; a-- > 0;) steps[a] = steps[a + 1] * sizes[a + 1];
+  std::vector<int64_t> index(sizes.size(), 0);
+  for (bool more = true; more;) {
+    int64_t place = 0, target = 0;
+    for (size_t a = 0; a < last; ++a)
+      if (a != unit) place += index[a] * strides[a], target += index[a] * steps[a];
+    const int64_t rows = unit == last ? 1 : sizes[unit];
+    for (int64_t r0 = 0; r0 < rows; r0 += tile)
+      for (int64_t c0 = 0; c0 < sizes[last]; c0 += tile)
+        for (int64_t r = r0; r < std::min(rows, r0 + tile); ++r)
+          for (int64_t c = c0; c < std::min(sizes[last], c0 + tile); ++c)
+            out[target + (unit == last ? 0 : r * steps[unit]) + c] = source[place + (unit == last ? 0 : r * strides[unit]) + c * strides[last]];
+    more = false;
+    for (size_t a = last; a-- > 0 && !more;) {
+      if (a == unit) continue;
+      more = ++index[a] < sizes[a];
+      if (!more) index[a] = 0;
+    }
+  }
+}
+
+/// A permutation of large weights: bytes are moved, nothing is computed.
+bool fold_permute(Rewriter& rw) {
+  const auto permute = match<Permute>(rw.at());
+  if (!permute || !rw.type(permute->x).layout.is_identity() || rw.type(permute->x).rank() < 2) return false;
+  const TensorType from = rw.type(permute->x), type = rw.type(rw.at().result());
+  if (type.shape.elements() == 0) return false;
+  const std::vector<int64_t> operand_strides = from.strides();
+  std::vector<int64_t> strides;
+  size_t unit = 0;
+  for (size_t i = 0; i < permute->axes.size(); ++i) {
+    const int64_t axis = from_front(permute->axes[i], from.rank());
+    strides.push_back(operand_strides[axis]);
+    if (axis == from.rank() - 1) unit = i;
+  }
+  std::vector<std::byte> bytes(type.bytes());
+  const std::byte* source = rw.graph().constant(permute->x).bytes.data();
+  const std::vector<int64_t> sizes = type.shape.sizes();
+  switch (size_of(type.dtype)) {
+    case 8: copy_permuted<uint64_t>(source, bytes.data(), sizes, strides, unit); break;
+    case 4: copy_permuted<uint32_t>(source, bytes.data(), sizes, strides, unit); break;
+    case 2: copy_permuted<uint16_t>(source, bytes.data(), sizes, strides, unit); break;
+    default: copy_permuted<uint8_t>(source, bytes.data(), sizes, strides, unit);
+  }
+  rw.replace(rw.constant(type, ConstantData::own(std::move(bytes), folded_name(rw))));
+  return true;
+}
+
 bool fold(Rewriter& rw) {
   if (!is_foldable(rw)) return false;
-  if (fold_reshape(rw)) return true;
+  if (fold_reshape(rw) || fold_permute(rw)) return true;
   Graph& graph = rw.graph();
   const Node& n = rw.at();
   if (work_of(graph, n) > greatest_work) return false;

@@ -13,6 +13,7 @@ extern const Pass fold_batch_norm;
 extern const Pass fold_constants;
 extern const Pass fold_padding;
 extern const Pass merge_grouped_convolutions;
+extern const Pass recognize_activations;
 extern const Pass simplify_algebra;
 extern const Pass simplify_views;
 

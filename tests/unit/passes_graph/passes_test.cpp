@@ -138,6 +138,33 @@ TEST(merge_grouped_convolutions, parts_in_order) {
   EXPECT_FALSE(holds(after("merge_grouped_convolutions", swapped), "groups=2"));
 }
 
+TEST(recognize_activations, written_out) {
+  const std::string t = after("recognize_activations",
+                              "graph(%a: f32[5], %b: f32[5]) { %half = constant dense<0.5> : f32[] %1 = constant dense<1.0> : f32[] %c = constant dense<0.7978846> : f32[] %k = constant dense<0.044715> : f32[] "
+                              "%3 = constant dense<3.0> : f32[] %r = constant dense<1.4142135> : f32[] %x = mul(%a, %b) "
+                              "%p = pow(%x, %3) %kp = mul(%p, %k) %s = add(%x, %kp) %cs = mul(%s, %c) %t = tanh(%cs) %t1 = add(%t, %1) %h = mul(%x, %half) %y = mul(%h, %t1) "
+                              "%d = div(%x, %r) %e = erf(%d) %e1 = add(%1, %e) %xe = mul(%x, %e1) %z = mul(%xe, %half) "
+                              "%g = sigmoid(%x) %u = mul(%g, %x) %g2 = sigmoid(%a) %v = mul(%g2, %x) return %y, %z, %u, %v }",
+                              1e-6);
+  EXPECT_EQ(count(t, "gelu(%x, tanh=true)"), 1) << t;
+  EXPECT_EQ(count(t, "gelu(%x)"), 1) << t;
+  EXPECT_EQ(count(t, "silu(%x)"), 1);
+  EXPECT_EQ(count(t, "sigmoid(%a)"), 1);
+}
+
+TEST(canonicalize_matmul, rows_are_reshaped_before) {
+  const std::string t = after("canonicalize_matmul",
+                              "graph(%x: f32[2, 3, 8]) { %w = constant random<1> : f32[5, 8] %a = reshape(%x, shape=[6, 8]) %b = linear(%a, %w) %c = reshape(%b, shape=[2, 3, 5]) %d = linear(%x, %w) %e = reshape(%d, shape=[6, 5, 1]) return %c, %e }");
+  EXPECT_TRUE(holds(t, "[2, 3, 5]\n  return") || !holds(t, "f32[6, 5]")) << t;
+  EXPECT_TRUE(holds(t, "f32[6, 5, 1]"));
+}
+
+TEST(fold_constants, permutes_bytes) {
+  after("fold_constants",
+        "graph() { %a = constant random<1> : f32[3, 40, 35] %b = permute(%a, axes=[2, 0, 1]) %c = permute(%a, axes=[1, 0, 2]) %d = permute(%a, axes=[0, 2, 1]) %e = permute(%a, axes=[2, 1, 0]) "
+        "%f = constant random<2> : f16[2, 3, 4, 5] %g = permute(%f, axes=[3, 1, 0, 2]) %h = permute(%f, axes=[1, 0, 3, 2]) %i = constant random<3> : u8[70, 3] %j = permute(%i, axes=[1, 0]) return %b, %c, %d, %e, %g, %h, %j }");
+}
+
 TEST(canonicalize_pooling, by_size) {
   const std::string t = after("canonicalize_pooling",
                               "graph(%x: f32[1, 3, 8, 6], %u: f32[3, 8]) { %a = adaptive_avg_pool(%x, size=[1, 1]) %b = adaptive_avg_pool(%x, size=[4, 3]) %c = adaptive_max_pool(%x, size=[2, 6]) "
