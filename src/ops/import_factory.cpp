@@ -66,6 +66,22 @@ Imported eye(ImportContext& ctx) {
   return {ctx.create(Cast{ctx.create(Eq{unsqueeze_at(ctx, rows, 1), columns}), ctx.dtype("dtype").value_or(DType::f32)})};
 }
 
+/// Rows and columns of the elements on and below (or above) a diagonal, as [2, count].
+template <bool lower> Imported triangle_indices(ImportContext& ctx) {
+  const int64_t rows = ctx.integer("row"), columns = ctx.integer("col"), offset = ctx.integer_or("offset", 0);
+  std::vector<double> places, second;
+  for (int64_t i = 0; i < rows; ++i) {
+    for (int64_t j = 0; j < columns; ++j) {
+      if (lower ? j - i > offset : j - i < offset) continue;
+      places.push_back(static_cast<double>(i));
+      second.push_back(static_cast<double>(j));
+    }
+  }
+  const auto count = static_cast<int64_t>(places.size());
+  places.insert(places.end(), second.begin(), second.end());
+  return {constant_tensor(ctx, ctx.dtype("dtype").value_or(DType::i64), Shape({2, count}), places)};
+}
+
 Imported random(ImportContext& ctx) { ctx.unsupported("random-op", "draws random numbers, which a compiled model does not; export the model after model.eval(), or pass them in as an input"); }
 
 }  // namespace
@@ -74,7 +90,7 @@ std::span<const ImportEntry> import_factory() {
   static constexpr ImportEntry entries[] = {
       {"aten::zeros", constant_of<0>}, {"aten::ones", constant_of<1>}, {"aten::empty", constant_of<0>}, {"aten::zeros_like", constant_like<0>}, {"aten::ones_like", constant_like<1>}, {"aten::empty_like", constant_like<0>},
       {"aten::new_zeros", constant_like<0>}, {"aten::new_ones", constant_like<1>}, {"aten::new_empty", constant_like<0>}, {"aten::full", full}, {"aten::full_like", full_like}, {"aten::new_full", full_like},
-      {"aten::scalar_tensor", scalar_tensor}, {"aten::arange", arange}, {"aten::linspace", linspace}, {"aten::eye", eye},
+      {"aten::scalar_tensor", scalar_tensor}, {"aten::arange", arange}, {"aten::linspace", linspace}, {"aten::eye", eye}, {"aten::tril_indices", triangle_indices<true>}, {"aten::triu_indices", triangle_indices<false>},
       {"aten::rand", random}, {"aten::randn", random}, {"aten::randint", random}, {"aten::randperm", random}, {"aten::rand_like", random}, {"aten::randn_like", random}, {"aten::randint_like", random},
       {"aten::bernoulli", random}, {"aten::multinomial", random}, {"aten::normal", random}, {"aten::uniform", random}, {"aten::normal_", random}, {"aten::uniform_", random}, {"aten::bernoulli_", random},
   };

@@ -12,6 +12,7 @@ std::span<const ImportEntry> import_nn();
 std::span<const ImportEntry> import_index();
 std::span<const ImportEntry> import_factory();
 std::span<const ImportEntry> import_resample();
+std::span<const ImportEntry> import_rnn();
 std::span<const ImportEntry> import_meta();
 
 using Imported = std::vector<ImportValue>;

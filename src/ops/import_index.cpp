@@ -118,7 +118,7 @@ Imported scatter(ImportContext& ctx) {
   const Value x = ctx.tensor("self"), index = ctx.tensor("index");
   const int64_t axis = ctx.axis_of("dim", x);
   const std::string reduce = ctx.text_or("reduce", "");
-  if (!reduce.empty() && reduce != "add" && reduce != "sum") ctx.unsupported("scatter-reduce", fmt::format("reduction `{}` is not supported", reduce));
+  if ((!reduce.empty() && reduce != "add" && reduce != "sum") || !ctx.boolean_or("include_self", true)) ctx.unsupported("scatter-reduce", fmt::format("reduction `{}` is not supported", reduce));
   const Value source = ctx.is_tensor("src") ? ctx.tensor("src")
                                             : ctx.create(Full{Ints(ctx.shape(index).sizes()), ctx.scalar("value"), ctx.type(x).dtype});
   return {scatter_of(ctx, x, axis, index, source, !reduce.empty())};
@@ -196,6 +196,63 @@ Imported sort(ImportContext& ctx) {
 }
 Imported argsort(ImportContext& ctx) { return {sort(ctx)[1]}; }
 
+/// bucketize and searchsorted: how many boundaries stand before each value.
+Imported buckets(ImportContext& ctx, Value values, Value boundaries) {
+  const bool right = ctx.boolean_or("right", false) || ctx.text_or("side", "left") == "right";
+  if (ctx.has("sorter")) ctx.unsupported("unsupported-argument", "argument `sorter` is not supported");
+  // Boundaries [..., n] beside values [..., v]: an axis for each.
+  const Value v = unsqueeze_at(ctx, values, ctx.rank(values));
+  const Value b = ctx.rank(boundaries) == 1 ? boundaries : unsqueeze_at(ctx, boundaries, ctx.rank(boundaries) - 1);
+  const Value before = right ? ctx.create(Le{b, v}) : ctx.create(Lt{b, v});
+  const Value count = ctx.create(Sum{before, Ints{ctx.rank(before) - 1}, false});
+  return {ctx.boolean_or("out_int32", false) ? cast_to(ctx, count, DType::i32) : count};
+}
+Imported bucketize(ImportContext& ctx) { return buckets(ctx, ctx.tensor("self"), ctx.tensor("boundaries")); }
+Imported searchsorted(ImportContext& ctx) { return buckets(ctx, ctx.tensor("self"), ctx.tensor("sorted_sequence")); }
+
+Imported median(ImportContext& ctx) {
+  Value x = ctx.tensor("self");
+  const bool all = !ctx.has("dim");
+  if (all) x = reshape_to(ctx, x, {ctx.shape(x).elements()});
+  if (!ctx.rank(x)) return {x, ctx.create(Full{Ints{}, Scalar(0), DType::i64})};
+  const int64_t axis = all ? 0 : ctx.axis_of("dim", x), n = ctx.shape(x)[axis];
+  if (!n) ctx.fail("reduce-empty", "an empty tensor has no median");
+  Imported both = sorted(ctx, x, axis, n, false);
+  for (ImportValue& v : both) {
+    const Value middle = ctx.create(Slice{.x = std::get<Value>(v), .axis = axis, .start = (n - 1) / 2, .end = (n - 1) / 2 + 1, .step = 1});
+    v = ctx.boolean_or("keepdim", false) ? middle : squeeze_at(ctx, middle, axis);
+  }
+  if (all) return {both[0]};
+  return both;
+}
+
+/// Where the mask holds, the elements of source in their order.
+Imported masked_scatter(ImportContext& ctx) {
+  const Value x = ctx.tensor("self"), source = ctx.tensor("source");
+  const Shape shape = ctx.shape(x);
+  const Value mask = expand_to(ctx, ctx.tensor("mask"), shape);
+  const Value flat = reshape_to(ctx, mask, {shape.elements()});
+  const Value place = ctx.create(Maximum{ctx.create(Sub{ctx.create(Cumsum{flat, 0}), constant(ctx, DType::i64, Scalar(1))}), constant(ctx, DType::i64, Scalar(0))});
+  const Value taken = ctx.create(IndexSelect{reshape_to(ctx, source, {ctx.shape(source).elements()}), 0, ctx.create(Where{flat, place, constant(ctx, DType::i64, Scalar(0))})});
+  return {ctx.create(Where{mask, reshape_to(ctx, taken, shape.sizes()), x})};
+}
+
+template <int64_t n> Imported max_unpool(ImportContext& ctx) {
+  const Value x = ctx.tensor("self"), index = ctx.tensor("indices");
+  const std::vector<int64_t> in = ctx.shape(x).sizes(), out = ctx.ints("output_size", n);
+  std::vector<int64_t> head(in.begin(), in.end() - n), flat = head, lines = head;
+  int64_t from = 1, to = 1;
+  for (int64_t i = 0; i < n; ++i) {
+    from *= in[in.size() - n + i];
+    to *= out[i];
+  }
+  flat.push_back(from);
+  lines.push_back(to);
+  head.insert(head.end(), out.begin(), out.end());
+  const Value empty = ctx.create(Full{Ints(lines), Scalar(0), ctx.type(x).dtype});
+  return {reshape_to(ctx, ctx.create(Scatter{empty, static_cast<int64_t>(lines.size()) - 1, reshape_to(ctx, index, flat), reshape_to(ctx, x, flat)}), head)};
+}
+
 Imported masked_select(ImportContext& ctx) { ctx.unsupported("data-dependent-size", "has a result whose size depends on data; use torch.where or masked_fill"); }
 
 }  // namespace
@@ -204,7 +261,8 @@ std::span<const ImportEntry> import_index() {
   static constexpr ImportEntry entries[] = {
       {"aten::embedding", embedding}, {"aten::index_select", index_select}, {"aten::gather", gather}, {"aten::take_along_dim", take_along_dim}, {"aten::index", index}, {"aten::index_put", index_put},
       {"aten::_index_put_impl", index_put}, {"aten::scatter", scatter}, {"aten::scatter_add", scatter_add}, {"aten::index_add", index_add}, {"aten::index_copy", index_copy}, {"aten::index_fill", index_fill},
-      {"aten::one_hot", one_hot}, {"aten::topk", topk}, {"aten::sort", sort}, {"aten::argsort", argsort}, {"aten::masked_select", masked_select}, {"aten::nonzero", masked_select},
+      {"aten::one_hot", one_hot}, {"aten::topk", topk}, {"aten::sort", sort}, {"aten::argsort", argsort}, {"aten::masked_select", masked_select}, {"aten::bucketize", bucketize}, {"aten::searchsorted", searchsorted}, {"aten::median", median},
+      {"aten::masked_scatter", masked_scatter}, {"aten::max_unpool2d", max_unpool<2>}, {"aten::max_unpool3d", max_unpool<3>}, {"aten::scatter_reduce", scatter}, {"aten::nonzero", masked_select},
       {"aten::nonzero_numpy", masked_select}, {"aten::unique_dim", masked_select}, {"aten::_unique2", masked_select},
   };
   return entries;

@@ -31,6 +31,17 @@ Imported outer(ImportContext& ctx) {
   return {ctx.create(Mul{unsqueeze_at(ctx, a, 1), unsqueeze_at(ctx, b, 0)})};
 }
 
+/// The vector product along an axis of 3.
+Imported cross(ImportContext& ctx) {
+  const Value a = ctx.tensor("self"), b = ctx.tensor("other");
+  int64_t axis = -1;
+  if (ctx.has("dim")) axis = ctx.axis_of("dim", a);
+  for (int64_t i = 0; axis < 0 && i < ctx.rank(a); ++i) axis = ctx.shape(a)[i] == 3 ? i : -1;
+  if (axis < 0 || ctx.shape(a)[axis] != 3) ctx.fail("cross-axis", fmt::format("{} has no axis of 3 there", ctx.type(a).to_string()));
+  const auto rolled = [&](Value v, int64_t by) { return ctx.create(Roll{v, Ints{-by}, Ints{axis}}); };
+  return {ctx.create(Sub{ctx.create(Mul{rolled(a, 1), rolled(b, 2)}), ctx.create(Mul{rolled(a, 2), rolled(b, 1)})})};
+}
+
 /// beta * self + alpha * product
 Value combined(ImportContext& ctx, Value y) {
   const double alpha = ctx.real_or("alpha", 1), beta = ctx.real_or("beta", 1);
@@ -234,7 +245,7 @@ Imported einsum(ImportContext& ctx) {
 
 std::span<const ImportEntry> import_matmul() {
   static constexpr ImportEntry entries[] = {
-      {"aten::matmul", matmul}, {"aten::mm", matmul}, {"aten::bmm", matmul}, {"aten::mv", matmul}, {"aten::dot", matmul}, {"aten::__matmul__", matmul}, {"aten::outer", outer}, {"aten::ger", outer}, {"aten::addmm", addmm},
+      {"aten::matmul", matmul}, {"aten::mm", matmul}, {"aten::bmm", matmul}, {"aten::mv", matmul}, {"aten::dot", matmul}, {"aten::__matmul__", matmul}, {"aten::outer", outer}, {"aten::ger", outer}, {"aten::cross", cross}, {"aten::linalg_cross", cross}, {"aten::addmm", addmm},
       {"aten::baddbmm", baddbmm}, {"aten::addbmm", addbmm}, {"aten::addmv", addmv}, {"aten::linalg_multi_dot", chain_matmul}, {"aten::chain_matmul", chain_matmul}, {"aten::einsum", einsum},
   };
   return entries;

@@ -243,6 +243,30 @@ Imported round(ImportContext& ctx) {
   return {ctx.create(Div{ctx.create(Round{ctx.create(Mul{x, scale})}), scale})};
 }
 
+Imported hypot(ImportContext& ctx) {
+  const Pair p = operands(ctx);
+  return {ctx.create(Sqrt{ctx.create(Add{ctx.create(Mul{p.x, p.x}), ctx.create(Mul{p.y, p.y})})})};
+}
+Imported logit(ImportContext& ctx) {
+  Value x = ctx.tensor("self");
+  if (ctx.has("eps")) x = ctx.create(Clamp{x, ctx.real("eps"), 1 - ctx.real("eps")});
+  return {ctx.create(Log{ctx.create(Div{x, ctx.create(Sub{number(ctx, Scalar(1.0), x), x})})})};
+}
+Imported float_power(ImportContext& ctx) {
+  const Value x = ctx.is_tensor("self") ? cast_to(ctx, ctx.tensor("self"), DType::f64) : constant(ctx, DType::f64, ctx.scalar("self"));
+  const Value e = ctx.is_tensor("exponent") ? cast_to(ctx, ctx.tensor("exponent"), DType::f64) : constant(ctx, DType::f64, ctx.scalar("exponent"));
+  return {ctx.create(Pow{x, e})};
+}
+/// |x - y| <= atol + rtol |y|, or equal.
+Imported isclose(ImportContext& ctx) {
+  const Pair p = operands(ctx);
+  if (ctx.boolean_or("equal_nan", false)) ctx.unsupported("unsupported-argument", "equal_nan=True is not supported");
+  const Value same = ctx.create(Eq{p.x, p.y});
+  const Value limit = ctx.create(Add{ctx.create(Mul{ctx.create(Abs{p.y}), number(ctx, Scalar(ctx.real_or("rtol", 1e-5)), p.y)}), number(ctx, Scalar(ctx.real_or("atol", 1e-8)), p.y)});
+  const Value distance = ctx.create(Abs{ctx.create(Sub{p.x, p.y})});
+  return {ctx.create(LogicalOr{same, ctx.create(LogicalAnd{ctx.create(Le{distance, limit}), ctx.create(Isfinite{distance})})})};
+}
+
 Imported isclose_to_infinity(ImportContext& ctx, double value) {
   const Value x = ctx.tensor("self");
   return {ctx.create(Eq{x, constant(ctx, is_float(ctx.type(x).dtype) ? ctx.type(x).dtype : DType::f32, Scalar(value))})};
@@ -261,7 +285,7 @@ std::span<const ImportEntry> import_pointwise() {
       {"aten::gelu", gelu}, {"aten::celu", celu}, {"aten::selu", selu}, {"aten::prelu", prelu}, {"aten::_prelu_kernel", prelu}, {"aten::glu", glu}, {"aten::threshold", threshold},
       {"aten::hardshrink", hardshrink}, {"aten::softshrink", softshrink}, {"aten::log_sigmoid_forward", log_sigmoid_forward}, {"aten::round.decimals", round},
       {"aten::eq", binary<Eq>}, {"aten::ne", binary<Ne>}, {"aten::not_equal", binary<Ne>}, {"aten::lt", binary<Lt>}, {"aten::less", binary<Lt>}, {"aten::le", binary<Le>}, {"aten::less_equal", binary<Le>},
-      {"aten::gt", binary<Gt>}, {"aten::greater", binary<Gt>}, {"aten::ge", binary<Ge>}, {"aten::greater_equal", binary<Ge>}, {"aten::isposinf", isposinf}, {"aten::isneginf", isneginf},
+      {"aten::gt", binary<Gt>}, {"aten::greater", binary<Gt>}, {"aten::ge", binary<Ge>}, {"aten::greater_equal", binary<Ge>}, {"aten::isposinf", isposinf}, {"aten::isneginf", isneginf}, {"aten::hypot", hypot}, {"aten::logit", logit}, {"aten::special_logit", logit}, {"aten::float_power", float_power}, {"aten::isclose", isclose},
       {"aten::bitwise_and", bitwise_and}, {"aten::__and__", bitwise_and}, {"aten::bitwise_or", bitwise_or}, {"aten::__or__", bitwise_or}, {"aten::bitwise_xor", bitwise_xor}, {"aten::__xor__", bitwise_xor},
       {"aten::bitwise_left_shift", binary<ShiftLeft>}, {"aten::__lshift__", binary<ShiftLeft>}, {"aten::bitwise_right_shift", binary<ShiftRight>}, {"aten::__rshift__", binary<ShiftRight>},
       {"aten::where", where}, {"aten::masked_fill", masked_fill}, {"aten::lerp", lerp}, {"aten::addcmul", addcmul}, {"aten::addcdiv", addcdiv}, {"aten::nan_to_num", nan_to_num}, {"aten::logaddexp", logaddexp},

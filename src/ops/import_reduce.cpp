@@ -121,6 +121,36 @@ Imported frobenius_norm(ImportContext& ctx) {
   return {vector_norm(ctx, x, 2, Ints(ctx.axes_of("dim", x)), ctx.boolean_or("keepdim", false))};
 }
 
+/// ||x1 - x2 + eps||_p along the last axis.
+Imported pairwise_distance(ImportContext& ctx) {
+  const Value a = ctx.tensor("x1"), difference = ctx.create(Add{ctx.create(Sub{a, ctx.tensor("x2")}), number(ctx, Scalar(ctx.real_or("eps", 1e-6)), a)});
+  return {vector_norm(ctx, difference, ctx.real_or("p", 2), Ints{ctx.rank(difference) - 1}, ctx.boolean_or("keepdim", false))};
+}
+/// Distances of all pairs: x1 [..., m, d], x2 [..., n, d] to [..., m, n].
+Imported cdist(ImportContext& ctx) {
+  const Value a = ctx.tensor("x1"), b = ctx.tensor("x2");
+  if (ctx.rank(a) < 2 || ctx.rank(b) < 2) ctx.fail("needs-matrix", "takes tensors of rank 2 or more");
+  const Value difference = ctx.create(Sub{unsqueeze_at(ctx, a, ctx.rank(a) - 1), unsqueeze_at(ctx, b, ctx.rank(b) - 2)});
+  return {vector_norm(ctx, difference, ctx.real_or("p", 2), Ints{ctx.rank(difference) - 1}, false)};
+}
+Imported cosine_similarity(ImportContext& ctx) {
+  const Value a = ctx.tensor("x1"), b = ctx.tensor("x2"), product = ctx.create(Mul{a, b});
+  const int64_t axis = ctx.normal_axis(ctx.integer_or("dim", 1), ctx.rank(product));
+  const double eps = ctx.real_or("eps", 1e-8);
+  const auto norm_of = [&](Value v) {
+    const int64_t own = axis - (ctx.rank(product) - ctx.rank(v));
+    if (own < 0) ctx.unsupported("cosine-similarity", "operands of different rank along the axis are not supported");
+    return ctx.create(Clamp{.x = vector_norm(ctx, v, 2, Ints{own}, true), .low = eps});
+  };
+  const Value quotient = ctx.create(Div{product, ctx.create(Mul{norm_of(a), norm_of(b)})});
+  return {ctx.create(Sum{quotient, Ints{axis}, false})};
+}
+Imported nansum(ImportContext& ctx) {
+  const Value x = input(ctx);
+  const Value clean = is_float(ctx.type(x).dtype) ? ctx.create(Where{ctx.create(Isnan{x}), constant(ctx, ctx.type(x).dtype, Scalar(0)), x}) : x;
+  return {ctx.create(Sum{clean, Ints(ctx.axes_of("dim", x)), ctx.boolean_or("keepdim", false)})};
+}
+
 Imported count_nonzero(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
   return {ctx.create(Sum{ctx.create(Cast{x, DType::b8}), Ints(ctx.axes_of("dim", x)), false})};
@@ -144,7 +174,8 @@ std::span<const ImportEntry> import_reduce() {
       {"aten::all", reduction<All>}, {"aten::logsumexp", reduction<LogSumExp>}, {"aten::var", var}, {"aten::std", std_deviation}, {"aten::var_mean", var_mean}, {"aten::std_mean", std_mean},
       {"aten::max", extremum<Amax, Argmax>}, {"aten::min", extremum<Amin, Argmin>}, {"aten::aminmax", aminmax}, {"aten::argmax", arg_extremum<Argmax>}, {"aten::argmin", arg_extremum<Argmin>},
       {"aten::cumsum", scan<Cumsum>}, {"aten::cumprod", scan<Cumprod>}, {"aten::norm", norm}, {"aten::linalg_vector_norm", linalg_vector_norm}, {"aten::linalg_norm", linalg_norm},
-      {"aten::frobenius_norm", frobenius_norm}, {"aten::count_nonzero", count_nonzero}, {"aten::_weight_norm", weight_norm},
+      {"aten::frobenius_norm", frobenius_norm}, {"aten::count_nonzero", count_nonzero}, {"aten::pairwise_distance", pairwise_distance}, {"aten::cdist", cdist}, {"aten::_cdist_forward", cdist},
+      {"aten::cosine_similarity", cosine_similarity}, {"aten::nansum", nansum}, {"aten::_weight_norm", weight_norm},
   };
   return entries;
 }

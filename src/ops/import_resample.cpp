@@ -3,6 +3,7 @@
 #include <cmath>
 
 #include "import_families.h"
+#include "mica/ops/matmul.h"
 #include "mica/ops/resample.h"
 #include "mica/ops/view.h"
 
@@ -137,6 +138,41 @@ template <int64_t n, Filter filter, bool antialias> Imported upsample(ImportCont
   return {x};
 }
 
+Imported grid_sampler(ImportContext& ctx) {
+  if (ctx.integer("interpolation_mode") > 1) ctx.unsupported("grid-mode", "bicubic interpolation is not supported");
+  return {ctx.create(GridSample{ctx.tensor("input"), ctx.tensor("grid"), ctx.integer("interpolation_mode"), ctx.integer("padding_mode"), ctx.boolean("align_corners")})};
+}
+
+/// theta [N, n, n + 1] applied to the centres of an image's elements, in [-1, 1]: a grid for grid_sampler.
+Imported affine_grid(ImportContext& ctx) {
+  const Value theta = ctx.tensor("theta");
+  const std::vector<int64_t> size = ctx.ints("size");
+  const bool corners = ctx.boolean("align_corners");
+  const int64_t n = static_cast<int64_t>(size.size()) - 2;
+  if (n < 2 || n > 3 || ctx.shape(theta) != Shape({size[0], n, n + 1})) ctx.fail("affine-grid", fmt::format("{} does not fit {} output sizes", ctx.type(theta).to_string(), size.size()));
+  int64_t points = 1;
+  for (int64_t i = 0; i < n; ++i) points *= size[i + 2];
+  std::vector<double> base;
+  for (int64_t p = 0; p < points; ++p) {
+    std::vector<double> place;
+    int64_t rest = p;
+    for (int64_t i = n - 1; i >= 0; --i) {
+      const int64_t m = size[i + 2], at = rest % m;
+      rest /= m;
+      const double unit = m > 1 ? -1 + 2 * static_cast<double>(at) / static_cast<double>(m - 1) : 0;
+      place.push_back(corners ? unit : unit * static_cast<double>(m - 1) / static_cast<double>(m));
+    }
+    base.insert(base.end(), place.begin(), place.end());
+    base.push_back(1);
+  }
+  const Value points_table = constant_tensor(ctx, ctx.type(theta).dtype, Shape({points, n + 1}), base);
+  const Value grid = ctx.create(Matmul{points_table, swap_axes(ctx, theta, 1, 2)});
+  std::vector<int64_t> sizes = {size[0]};
+  sizes.insert(sizes.end(), size.begin() + 2, size.end());
+  sizes.push_back(n);
+  return {reshape_to(ctx, grid, sizes)};
+}
+
 }  // namespace
 
 std::span<const ImportEntry> import_resample() {
@@ -146,6 +182,7 @@ std::span<const ImportEntry> import_resample() {
       {"aten::_upsample_nearest_exact3d", upsample<3, Filter::nearest_exact, false>}, {"aten::upsample_linear1d", upsample<1, Filter::linear, false>},
       {"aten::upsample_bilinear2d", upsample<2, Filter::linear, false>}, {"aten::upsample_trilinear3d", upsample<3, Filter::linear, false>}, {"aten::upsample_bicubic2d", upsample<2, Filter::cubic, false>},
       {"aten::_upsample_bilinear2d_aa", upsample<2, Filter::linear, true>}, {"aten::_upsample_bicubic2d_aa", upsample<2, Filter::cubic, true>},
+      {"aten::grid_sampler", grid_sampler}, {"aten::grid_sampler_2d", grid_sampler}, {"aten::grid_sampler_3d", grid_sampler}, {"aten::affine_grid_generator", affine_grid},
   };
   return entries;
 }

@@ -469,6 +469,26 @@ Imported im2col(ImportContext& ctx) {
   return {batched ? x : squeeze_at(ctx, x, 0)};
 }
 
+/// Columns added up to an image: the transpose of im2col.
+Imported col2im(ImportContext& ctx) {
+  Value x = ctx.tensor("self");
+  const bool is_batched = ctx.rank(x) == 3;
+  if (!is_batched) x = unsqueeze_at(ctx, x, 0);
+  const std::vector<int64_t> out = ctx.ints("output_size", 2), k = ctx.ints("kernel_size", 2), dilation = ctx.ints("dilation", 2), padding = ctx.ints("padding", 2), stride = ctx.ints("stride", 2);
+  int64_t windows[2], padded[2];
+  for (int i = 0; i < 2; ++i) {
+    padded[i] = out[i] + 2 * padding[i];
+    windows[i] = (padded[i] - dilation[i] * (k[i] - 1) - 1) / std::max<int64_t>(stride[i], 1) + 1;
+  }
+  const Shape s = ctx.shape(x);
+  if (s.rank() != 3 || s[1] % (k[0] * k[1]) || s[2] != windows[0] * windows[1]) ctx.fail("col2im-shape", fmt::format("{} does not hold the windows of a {}x{} output", ctx.type(ctx.tensor("self")).to_string(), out[0], out[1]));
+  x = permute_to(ctx, reshape_to(ctx, x, {s[0], s[1] / (k[0] * k[1]), k[0], k[1], windows[0], windows[1]}), {0, 1, 4, 5, 2, 3});
+  x = ctx.create(OverlapAdd{.x = x, .axis = 3, .size = padded[1], .step = stride[1], .dilation = dilation[1]});
+  x = ctx.create(OverlapAdd{.x = x, .axis = 2, .size = padded[0], .step = stride[0], .dilation = dilation[0]});
+  if (padding[0] || padding[1]) x = ctx.create(Pad{x, Ints{0, 0, -padding[0], -padding[1]}, Ints{0, 0, -padding[0], -padding[1]}, 0});
+  return {is_batched ? x : squeeze_at(ctx, x, 0)};
+}
+
 Imported diff(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
   if (ctx.integer_or("n", 1) != 1 || ctx.has("prepend") || ctx.has("append")) ctx.unsupported("unsupported-argument", "only the first difference, without prepend and append, is supported");
@@ -513,7 +533,7 @@ std::span<const ImportEntry> import_view() {
       {"aten::pixel_unshuffle", pixel_unshuffle}, {"aten::channel_shuffle", channel_shuffle}, {"aten::native_channel_shuffle", channel_shuffle}, {"aten::pad", pad}, {"aten::constant_pad_nd", pad},
       {"aten::reflection_pad1d", pad_with<ReflectionPad>}, {"aten::reflection_pad2d", pad_with<ReflectionPad>}, {"aten::reflection_pad3d", pad_with<ReflectionPad>},
       {"aten::replication_pad1d", pad_with<ReplicationPad>}, {"aten::replication_pad2d", pad_with<ReplicationPad>}, {"aten::replication_pad3d", pad_with<ReplicationPad>},
-      {"aten::unfold", unfold}, {"aten::im2col", im2col}, {"aten::diff", diff}, {"aten::diag_embed", diag_embed}, {"aten::diag", diag},
+      {"aten::unfold", unfold}, {"aten::im2col", im2col}, {"aten::col2im", col2im}, {"aten::diff", diff}, {"aten::diag_embed", diag_embed}, {"aten::diag", diag},
   };
   return entries;
 }

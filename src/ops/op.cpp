@@ -16,8 +16,7 @@ Failure Infer::report(std::string_view name, std::string message) const {
 
 Define::Define(const Graph& graph, const Node& node, size_t result)
     : graph_(graph), node_(node), result_(result), result_type_(graph.type(node.result(result))) {
-  for (int64_t axis = 0; axis < result_type_.rank(); ++axis)
-    indices_.push_back(make_var(fmt::format("i{}", axis), 0, result_type_.shape[axis]));
+  for (int64_t axis = 0; axis < result_type_.rank(); ++axis) indices_.push_back(make_var(fmt::format("i{}", axis), 0, result_type_.shape[axis]));
 }
 
 Expr Define::operator[](Value v) const {
@@ -25,8 +24,7 @@ Expr Define::operator[](Value v) const {
   const int64_t skip = static_cast<int64_t>(indices_.size()) - from.rank();
   MICA_CHECK(skip >= 0, "define: an operand of higher rank than the result needs at()");
   std::vector<Expr> where;
-  for (int64_t axis = 0; axis < from.rank(); ++axis)
-    where.push_back(from[axis] == 1 ? Expr(0) : indices_[skip + axis]);
+  for (int64_t axis = 0; axis < from.rank(); ++axis) where.push_back(from[axis] == 1 ? Expr(0) : indices_[skip + axis]);
   return at(v, std::move(where));
 }
 
@@ -96,9 +94,7 @@ std::vector<std::byte> scalar_bytes(DType dtype, double value) {
   return {};
 }
 
-Value Builder::scalar(DType dtype, double value) {
-  return graph_.add_constant({dtype, {}, {}}, ConstantData::own(scalar_bytes(dtype, value)));
-}
+Value Builder::scalar(DType dtype, double value) { return graph_.add_constant({dtype, {}, {}}, ConstantData::own(scalar_bytes(dtype, value))); }
 
 Value Builder::constant_ints(const std::vector<int64_t>& values) {
   std::vector<std::byte> bytes(values.size() * sizeof(int64_t));

@@ -36,4 +36,66 @@ Expr Resample::define(const Resample& op, Define& d) {
   return convert(t, sum);
 }
 
+Result<TensorType> GridSample::infer(const GridSample& op, const Infer& ctx) {
+  const TensorType &x = ctx.type(op.x), &grid = ctx.type(op.grid);
+  if (!require_float(ctx, op.x)) return Failure{};
+  if (x.rank() < 3 || x.rank() != grid.rank() || grid.shape[-1] != x.rank() - 2 || x.shape[0] != grid.shape[0] || x.dtype != grid.dtype) {
+    return ctx.error("grid-shape", "grid {} does not fit {}", grid.to_string(), x.to_string());
+  }
+  if (op.mode < 0 || op.mode > 1 || op.outside < 0 || op.outside > 2) return ctx.error("grid-mode", "mode {} or padding {} is not known", op.mode, op.outside);
+  std::vector<Dim> dims = {x.shape.dim(0), x.shape.dim(1)};
+  for (int64_t i = 1; i < grid.rank() - 1; ++i) dims.push_back(grid.shape.dim(i));
+  return TensorType{x.dtype, Shape(std::move(dims)), {}};
+}
+
+namespace {
+
+/// Reflects a coordinate between low / 2 and high / 2 (twice the bounds, as torch counts them).
+Expr reflected(const Expr& at, int64_t twice_low, int64_t twice_high) {
+  if (twice_low == twice_high) return like(at, 0);
+  const double low = static_cast<double>(twice_low) / 2, span = static_cast<double>(twice_high - twice_low) / 2;
+  const Expr distance = abs(at - like(at, low)), turns = floor(distance * like(at, 1 / span)), rest = distance - turns * like(at, span);
+  const Expr odd = turns - like(at, 2) * floor(turns * like(at, 0.5));
+  return select(equal(odd, like(at, 0)), rest + like(at, low), like(at, span + low) - rest);
+}
+
+}  // namespace
+
+Expr GridSample::define(const GridSample& op, Define& d) {
+  const DType t = d.result_type().dtype, w = working(t);
+  const Shape& s = d.shape(op.x);
+  const int64_t n = s.rank() - 2;
+  /// Along each axis of x: the lower neighbour, and how far the place is above it.
+  std::vector<Expr> low, above;
+  for (int64_t i = 0; i < n; ++i) {
+    std::vector<Expr> where = {d.index(0)};
+    for (int64_t j = 0; j < n; ++j) where.push_back(d.index(j + 2));
+    where.push_back(Expr(n - 1 - i));
+    const Expr g = convert(w, d.at(op.grid, std::move(where)));
+    const double size = static_cast<double>(s[i + 2]);
+    const Expr unit = select(make_unary(ExprOp::isnan, g), like(g, -1), g) + like(g, 1);
+    Expr at = op.corners ? unit * like(g, 0.5 * (size - 1)) : (unit * like(g, size) - like(g, 1)) * like(g, 0.5);
+    if (op.outside == 2) at = op.corners ? reflected(at, 0, 2 * (s[i + 2] - 1)) : reflected(at, -1, 2 * s[i + 2] - 1);
+    if (op.outside) at = min(max(at, like(g, 0)), like(g, size - 1));
+    else at = min(max(at, like(g, -2)), like(g, size + 1));  // far outside is as good as just outside, and fits an integer
+    const Expr base = op.mode == 1 ? make_unary(ExprOp::round, at) : floor(at);
+    low.push_back(cast(DType::i64, base));
+    above.push_back(at - base);
+  }
+  Expr sum = imm(w, 0);
+  for (int64_t corner = 0; corner < (op.mode == 1 ? 1 : int64_t{1} << n); ++corner) {
+    std::vector<Expr> where = {d.index(0), d.index(1)};
+    Expr inside, weight = imm(w, 1);
+    for (int64_t i = 0; i < n; ++i) {
+      const bool upper = (corner >> i) & 1;
+      const Expr at = upper ? low[i] + Expr(1) : low[i], within = at >= Expr(0) && at < Expr(s[i + 2]);
+      where.push_back(at);
+      inside = inside ? inside && within : within;
+      if (op.mode == 0) weight = weight * (upper ? above[i] : imm(w, 1) - above[i]);
+    }
+    sum = sum + select(inside, convert(w, d.at(op.x, std::move(where))), imm(w, 0)) * weight;
+  }
+  return convert(t, sum);
+}
+
 }  // namespace mica

@@ -278,6 +278,30 @@ Expr Unfold::define(const Unfold& op, Define& d) {
   return d.at(op.x, std::move(where));
 }
 
+Result<TensorType> OverlapAdd::infer(const OverlapAdd& op, const Infer& ctx) {
+  const TensorType& t = ctx.type(op.x);
+  const auto axis = normal_axis(ctx, op.axis, t.rank() - 1);
+  if (!axis) return Failure{};
+  if (t.rank() < 2) return ctx.error("overlap-add-rank", "takes windows along an axis and behind it, not {}", t.to_string());
+  const int64_t reach = (t.shape[*axis] - 1) * op.step + (t.shape[-1] - 1) * op.dilation + 1;
+  if (op.step < 1 || op.dilation < 1 || reach > op.size) return ctx.error("overlap-add-size", "windows that reach to {} do not fit {} elements", reach, op.size);
+  std::vector<Dim> dims(t.shape.dims().begin(), t.shape.dims().end() - 1);
+  dims[*axis] = Dim(op.size);
+  return TensorType{t.dtype, Shape(std::move(dims)), {}};
+}
+Expr OverlapAdd::define(const OverlapAdd& op, Define& d) {
+  const DType t = d.result_type().dtype, w = working(t);
+  const Shape& s = d.shape(op.x);
+  const int64_t axis = from_front(op.axis, s.rank() - 1);
+  const Expr k = d.var(s[-1], "k"), reach = d.index(axis) - k * Expr(op.dilation), window = floordiv(reach, Expr(op.step));
+  std::vector<Expr> where = d.indices();
+  where[axis] = window;
+  where.push_back(k);
+  Expr inside = reach >= Expr(0) && window < Expr(s[axis]);
+  if (op.step > 1) inside = inside && equal(floormod(reach, Expr(op.step)), Expr(0));
+  return convert(t, make_reduce(ReduceOp::sum, {k}, select(inside, convert(w, d.at(op.x, std::move(where))), imm(w, 0))));
+}
+
 Result<TensorType> Diagonal::infer(const Diagonal& op, const Infer& ctx) {
   const TensorType& t = ctx.type(op.x);
   const auto axes = normal_axes(ctx, Ints{op.axis1, op.axis2}, t.rank());

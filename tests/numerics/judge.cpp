@@ -48,13 +48,12 @@ void Judged::judge(const std::string& source, const std::vector<SampleInput>& in
   ASSERT_TRUE(exact) << diagnostics.to_string();
   auto outputs = exact->run(raw_, diagnostics);
   ASSERT_TRUE(outputs) << diagnostics.to_string();
-  for (const RawTensor& r : *outputs) judged_.push_back(to_host(r.type, r.bytes));
+  exact_ = std::move(*outputs);
+  for (const RawTensor& r : exact_) judged_.push_back(to_host(r.type, r.bytes));
   auto eager = EagerModel::load(file_, EagerMode::eager, 1, options_, diagnostics);
   ASSERT_TRUE(eager) << diagnostics.to_string();
   Diagnostics refused;
-  if (auto working_outputs = eager->run(raw_, refused)) {
-    for (const RawTensor& r : *working_outputs) types_.push_back(r.type);
-  }
+  if (auto working_outputs = eager->run(raw_, refused)) eager_ = std::move(*working_outputs);
 }
 
 void Judged::compare(const std::vector<HostTensor>& got, double least) const {
@@ -69,7 +68,7 @@ void Judged::expect_import() {
   auto got = interpret(model->graph, host_, diagnostics);
   ASSERT_TRUE(got) << diagnostics.to_string();
   compare(*got, 1e-6);
-  for (size_t i = 0; i < types_.size(); ++i) EXPECT_EQ(model->graph.type(model->graph.outputs[i]).to_string(), types_[i].to_string());
+  for (size_t i = 0; i < eager_.size(); ++i) EXPECT_EQ(model->graph.type(model->graph.outputs[i]).to_string(), eager_[i].type.to_string());
 }
 
 }  // namespace mica::numerics

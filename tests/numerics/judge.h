@@ -21,11 +21,13 @@ class Judged : public testing::Test {
   void compare(const std::vector<HostTensor>& got, double least) const;
   /// Imports the program, interprets it and compares; also that the graph has LibTorch's shapes and dtypes.
   void expect_import();
+  /// Compiles the program to a library, loads and runs it, and judges the outputs as `mica verify` does.
+  void expect_compiled();
 
   Diagnostics diagnostics;
   std::vector<RawTensor> raw_;             ///< inputs
   std::vector<HostTensor> host_, judged_;  ///< inputs, and what LibTorch says in fp64
-  std::vector<TensorType> types_;          ///< LibTorch's in the working dtypes; empty where it has no kernel for them
+  std::vector<RawTensor> exact_, eager_;   ///< LibTorch's outputs in fp64 and in the working dtypes; the latter empty where it has no kernel for them
   std::filesystem::path file_;
   LoadOptions options_;
 };

@@ -105,6 +105,8 @@ constexpr Program programs[] = {
     {"full", "torch.full({shape}, {value}, dtype={dtype})"},
     {"arange", "torch.arange({start}, {start} + {count} * {step}, {step}, dtype={dtype})"},
     {"resample", "({taps_sum}).type_as({x})"},
+    {"grid_sample", "torch.grid_sampler({x}, {grid}, {mode}, {outside}, {corners})"},
+    {"overlap_add", "{overlapped}"},
     {"relayout", "torch.clone({x})"},
 };
 
@@ -190,6 +192,22 @@ std::string taps_sum_text(const Fields& f) {
   return sum;
 }
 
+/// Each element of the windows added where it belongs: zeros.index_add for every place within the window.
+std::string overlapped_text(const Fields& f) {
+  const Shape& x = f.shape("x");
+  const int64_t axis = f.integer("axis"), step = f.integer("step");
+  std::vector<int64_t> sizes = x.sizes();
+  sizes.pop_back();
+  const int64_t windows = sizes[axis];
+  sizes[axis] = f.integer("size");
+  std::string sum = fmt::format("torch.zeros({}).type_as(x)", list_text(sizes));
+  for (int64_t k = 0; k < x[-1]; ++k) {
+    const int64_t start = k * f.integer("dilation");
+    sum = fmt::format("torch.index_add({}, {}, torch.arange({}, {}, {}), x[..., {}])", sum, axis, start, start + windows * step, step, k);
+  }
+  return sum;
+}
+
 /// Placeholders that are not a field.
 std::string derived_text(const Fields& f, std::string_view name) {
   if (name == "n") return fmt::format("{}", f.ints(f.find("kernel") ? "kernel" : "size").size());
@@ -197,6 +215,7 @@ std::string derived_text(const Fields& f, std::string_view name) {
   if (name == "pads") return pads_text(f);
   if (name == "subscript") return subscript_text(f);
   if (name == "taps_sum") return taps_sum_text(f);
+  if (name == "overlapped") return overlapped_text(f);
   if (name == "zeros") return list_text(std::vector<int64_t>(f.ints("stride").size()));
   if (name == "divisor_argument") return f.integer("divisor") ? fmt::format(", {}", f.integer("divisor")) : "";
   if (name == "scale_or_none") {

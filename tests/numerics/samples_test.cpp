@@ -42,14 +42,17 @@ TEST_P(Samples, Define) {
   ASSERT_TRUE(got) << diagnostics.to_string();
   // Decompositions hold constants in the working dtype.
   compare(*got, GetParam().op->decompose ? 1e-6 : 1e-9);
-  for (size_t i = 0; i < types_.size(); ++i) {
+  for (size_t i = 0; i < eager_.size(); ++i) {
     const TensorType& own = sample_.graph.type(sample_.graph.outputs[i]);
-    EXPECT_EQ((TensorType{own.dtype, own.shape, {}}).to_string(), types_[i].to_string());
+    EXPECT_EQ((TensorType{own.dtype, own.shape, {}}).to_string(), eager_[i].type.to_string());
   }
 }
 
 /// What the importer makes of the TorchScript spelling.
 TEST_P(Samples, Import) { expect_import(); }
+
+/// What comes out of the compiled library.
+TEST_P(Samples, Compiled) { expect_compiled(); }
 
 INSTANTIATE_TEST_SUITE_P(ops, Samples, testing::ValuesIn(all_cases()), [](const auto& info) { return fmt::format("{}_{}", info.param.op->name(), info.param.number); });
 

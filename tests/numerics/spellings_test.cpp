@@ -193,20 +193,49 @@ constexpr Spelled all_spellings[] = {
     {"bicubic", "x=f32[1, 2, 5, 4]", "torch.upsample_bicubic2d(x, [7, 9], False)"},
     {"bilinear_antialiased", "x=f32[1, 2, 9, 12]", "torch._upsample_bilinear2d_aa(x, [4, 5], False)"},
     {"bicubic_antialiased", "x=f32[1, 2, 9, 12]", "torch._upsample_bicubic2d_aa(x, [4, 15], False)"},
+    {"col2im", "x=f32[2, 12, 20]", "torch.col2im(x, [5, 6], [2, 2], [1, 1], [0, 0], [1, 1])"},
+    {"col2im_padded", "x=f32[2, 12, 9]", "torch.col2im(x, [5, 6], [2, 2], [2, 1], [1, 1], [2, 3])"},
+    {"affine_grid", "t=f32[2, 2, 3]", "torch.affine_grid_generator(t, [2, 3, 4, 5], False)"},
+    {"affine_grid_corners", "t=f32[1, 3, 4]", "torch.affine_grid_generator(t, [1, 3, 4, 5, 2], True)"},
+    {"bucketize", "x=f32[2, 5]", "torch.bucketize(x, torch.arange(-1.0, 2.0, 0.5), right=True)"},
+    {"searchsorted", "x=f32[2, 5]", "torch.searchsorted(torch.cumsum(torch.abs(x), 1), x)"},
+    {"median", "x=f32[2, 5]", "torch.median(x, 1)[0]"},
+    {"median_all", "x=f32[2, 4]", "torch.median(x)"},
+    {"masked_scatter", "x=f32[2, 5], m=bool[2, 5], s=f32[3, 4]", "torch.masked_scatter(x, m, s)"},
+    {"max_unpool2d", "x=f32[1, 2, 4, 4]", "torch.max_unpool2d(torch.max_pool2d_with_indices(x, [2, 2])[0], torch.max_pool2d_with_indices(x, [2, 2])[1], [4, 4])"},
+    {"hypot", "x=f32[5], y=f32[5]", "torch.hypot(x, y)"},
+    {"logit", "x=f32[5] in 0..1", "torch.logit(x, 0.1)"},
+    {"float_power", "x=f32[5] in 0..3", "torch.float_power(x, 1.5)"},
+    {"isclose", "x=f32[5]", "torch.isclose(x, x + 1e-7)"},
+    {"pairwise_distance", "x=f32[3, 5], y=f32[3, 5]", "torch.pairwise_distance(x, y)"},
+    {"cdist", "x=f32[2, 3, 5], y=f32[2, 4, 5]", "torch.cdist(x, y)"},
+    {"cosine_similarity", "x=f32[3, 5], y=f32[3, 5]", "torch.cosine_similarity(x, y)"},
+    {"nansum", "x=f32[6]", "torch.nansum(torch.sqrt(x))"},
+    {"cross", "x=f32[4, 3], y=f32[4, 3]", "torch.linalg_cross(x, y)"},
+    {"tril_indices", "x=i64[1]", "torch.tril_indices(3, 4) + x"},
+    {"lstm", "x=f32[4, 2, 3], h=f32[2, 2, 5], c=f32[2, 2, 5], a=f32[20, 3], b=f32[20, 5], d=f32[20], e=f32[20]", "torch.lstm(x, [h, c], [a, b, d, e, a, b, d, e], True, 1, 0.0, False, True, False)[0]"},
+    {"lstm_layers", "x=f32[2, 4, 5], h=f32[2, 2, 5], c=f32[2, 2, 5], a=f32[20, 5], b=f32[20, 5]", "torch.lstm(x, [h, c], [a, b, a, b], False, 2, 0.0, False, False, True)[2]"},
+    {"gru", "x=f32[4, 2, 3], h=f32[1, 2, 5], a=f32[15, 3], b=f32[15, 5], d=f32[15], e=f32[15]", "torch.gru(x, h, [a, b, d, e], True, 1, 0.0, False, False, False)[0]"},
+    {"rnn_tanh", "x=f32[4, 3], h=f32[1, 5], a=f32[5, 3], b=f32[5, 5]", "torch.rnn_tanh(x, h, [a, b], False, 1, 0.0, False, False, False)[1]"},
+    {"lstm_cell", "x=f32[2, 3], h=f32[2, 5], c=f32[2, 5], a=f32[20, 3], b=f32[20, 5]", "torch.lstm_cell(x, [h, c], a, b)[1]"},
+    {"gru_cell", "x=f32[2, 3], h=f32[2, 5], a=f32[15, 3], b=f32[15, 5], d=f32[15]", "torch.gru_cell(x, h, a, b, d, d)"},
     {"trilinear", "x=f32[1, 2, 3, 4, 2]", "torch.upsample_trilinear3d(x, [5, 3, 4], False)"},
 };
 
-class Spellings : public Judged, public testing::WithParamInterface<Spelled> {};
+class Spellings : public Judged, public testing::WithParamInterface<Spelled> {
+ protected:
+  void SetUp() override {
+    auto inputs = parse_sample_inputs(GetParam().inputs, diagnostics);
+    ASSERT_TRUE(inputs) << diagnostics.to_string();
+    std::string parameters = "self";
+    for (const SampleInput& in : *inputs) parameters += ", " + in.name;
+    judge(fmt::format("def forward({}):\n  return {}\n", parameters, GetParam().expression), *inputs, std::string(GetParam().name), 5);
+  }
+};
 void PrintTo(const Spelled& s, std::ostream* out) { *out << s.expression; }
 
-TEST_P(Spellings, Import) {
-  auto inputs = parse_sample_inputs(GetParam().inputs, diagnostics);
-  ASSERT_TRUE(inputs) << diagnostics.to_string();
-  std::string parameters = "self";
-  for (const SampleInput& in : *inputs) parameters += ", " + in.name;
-  judge(fmt::format("def forward({}):\n  return {}\n", parameters, GetParam().expression), *inputs, std::string(GetParam().name), 5);
-  if (!HasFailure()) expect_import();
-}
+TEST_P(Spellings, Import) { expect_import(); }
+TEST_P(Spellings, Compiled) { expect_compiled(); }
 
 INSTANTIATE_TEST_SUITE_P(torch, Spellings, testing::ValuesIn(all_spellings), [](const auto& info) { return std::string(info.param.name); });
 

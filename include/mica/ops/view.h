@@ -174,6 +174,19 @@ struct Unfold {
   static Expr define(const Unfold& op, Define& d);
 };
 
+/// The transpose of unfold: windows (axis `axis`, each along the last axis) are added up where they overlap, into `size` elements every `step`.
+struct OverlapAdd {
+  static constexpr OpSpec spec = {.signature = "overlap_add(x, axis, size, step, dilation)",
+                                  .samples = {"x=f32[4, 3, 3], axis=1, size=7, step=2", "x=f32[8, 2], size=9, step=1", "x=f32[2, 4, 3], axis=1, size=9, step=1, dilation=2", "x=f16[2, 3], size=8, step=4"}};
+  Value x;
+  int64_t axis = 0;
+  int64_t size = 1;
+  int64_t step = 1;
+  int64_t dilation = 1;
+  static Result<TensorType> infer(const OverlapAdd& op, const Infer& ctx);
+  static Expr define(const OverlapAdd& op, Define& d);
+};
+
 /// The diagonal `offset` of axes axis1 and axis2, which becomes the last axis.
 struct Diagonal {
   static constexpr OpSpec spec = {.signature = "diagonal(x, offset, axis1, axis2)", .torch = "aten::diagonal(self=x, offset=offset, dim1=axis1, dim2=axis2)",
@@ -203,7 +216,7 @@ struct SliceScatter {
   static Expr define(const SliceScatter& op, Define& d);
 };
 
-using ViewOps = OpList<Reshape, Permute, Expand, Slice, Cat, Pad, ReflectionPad, ReplicationPad, CircularPad, Flip, Roll, Tril, Triu, Unfold,
+using ViewOps = OpList<Reshape, Permute, Expand, Slice, Cat, Pad, ReflectionPad, ReplicationPad, CircularPad, Flip, Roll, Tril, Triu, Unfold, OverlapAdd,
     Diagonal, SliceScatter>;
 
 }  // namespace mica
