@@ -49,8 +49,9 @@ constexpr const Pass* graph_passes[] = {
 
 /// By name, each once.
 constexpr const Pass* passes_by_name[] = {
-    &canonicalize_matmul, &canonicalize_pooling, &choose_layout,  &decompose,    &eliminate_common_subexpressions, &eliminate_dead_code,    &fold_batch_norm,
-    &fold_constants,      &fold_padding,   &merge_grouped_convolutions, &pad_narrow_convolutions, &recognize_activations, &simplify_algebra, &simplify_views,
+    &canonicalize_matmul,     &canonicalize_pooling,  &choose_layout,    &decompose,      &eliminate_common_subexpressions,
+    &eliminate_dead_code,     &fold_batch_norm,       &fold_constants,   &fold_padding,   &merge_grouped_convolutions,
+    &pad_narrow_convolutions, &recognize_activations, &simplify_algebra, &simplify_views,
 };
 
 }  // namespace

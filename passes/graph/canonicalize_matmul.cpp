@@ -22,7 +22,8 @@ namespace {
 
 bool matmul_to_linear(Rewriter& rw, const Matmul& op) {
   if (rw.type(op.b).rank() != 2 || rw.type(op.a).dtype != rw.type(op.b).dtype || !is_float(rw.type(op.a).dtype)) return false;
-  if (const auto permute = rw.producer<Permute>(op.b); permute && rw.is_constant(permute->x)) return rw.replace(rw.create(Linear{op.a, permute->x, {}})), true;
+  if (const auto permute = rw.producer<Permute>(op.b); permute && rw.is_constant(permute->x))
+    return rw.replace(rw.create(Linear{op.a, permute->x, {}})), true;
   if (!rw.is_constant(op.b) || rw.is_constant(op.a)) return false;
   return rw.replace(rw.create(Linear{op.a, rw.create(Permute{op.b, {1, 0}}), {}})), true;
 }
@@ -71,7 +72,8 @@ bool reshape_rows(Rewriter& rw, const Reshape& op) {
 
 }  // namespace
 
-constinit const Pass canonicalize_matmul = {
-    .name = "canonicalize_matmul", .summary = "Bring products with constant weights to linear with a bias", .run = rewrite_rules<matmul_to_linear, add_to_product, reshape_rows>};
+constinit const Pass canonicalize_matmul = {.name = "canonicalize_matmul",
+                                            .summary = "Bring products with constant weights to linear with a bias",
+                                            .run = rewrite_rules<matmul_to_linear, add_to_product, reshape_rows>};
 
 }  // namespace mica

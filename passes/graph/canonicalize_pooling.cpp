@@ -15,8 +15,8 @@ namespace {
 /// Windows of one size, side by side, along the last axes.
 struct Windows {
   Ints kernel, no_padding;
-  bool whole = true;      ///< one window a plane
-  bool single = true;     ///< of one element each
+  bool whole = true;   ///< one window a plane
+  bool single = true;  ///< of one element each
 };
 
 std::optional<Windows> equal_windows(const Shape& x, const Shape& y, size_t spatial) {
@@ -47,11 +47,14 @@ bool maximum(Rewriter& rw, const AdaptiveMaxPool& op) {
   const auto w = equal_windows(rw.type(op.x).shape, rw.type(rw.at().result()).shape, op.size.size());
   if (!w) return false;
   if (w->single) return rw.replace(op.x), true;
-  return rw.replace(rw.create(MaxPool{.x = op.x, .kernel = w->kernel, .stride = w->kernel, .padding = w->no_padding, .dilation = std::vector<int64_t>(op.size.size(), 1)})), true;
+  return rw.replace(rw.create(MaxPool{
+             .x = op.x, .kernel = w->kernel, .stride = w->kernel, .padding = w->no_padding, .dilation = std::vector<int64_t>(op.size.size(), 1)})),
+         true;
 }
 
 }  // namespace
 
-constinit const Pass canonicalize_pooling = {.name = "canonicalize_pooling", .summary = "Take adaptive pooling for what its sizes make it", .run = rewrite_rules<average, maximum>};
+constinit const Pass canonicalize_pooling = {
+    .name = "canonicalize_pooling", .summary = "Take adaptive pooling for what its sizes make it", .run = rewrite_rules<average, maximum>};
 
 }  // namespace mica

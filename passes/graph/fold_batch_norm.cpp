@@ -91,7 +91,8 @@ bool fold_into_producer(Rewriter& rw, const BatchNorm& op) {
   if (auto conv = rw.producer<ConvTranspose>(op.x); conv && has_constant_parameters(rw, conv->weight, conv->bias)) {
     const Shape shape = rw.type(conv->weight).shape;  // [C, O/groups, kernel...]
     const int64_t per_group = shape[1], each = shape.elements() / std::max<int64_t>(shape[0] * shape[1], 1), channels = shape[0] / conv->groups;
-    const Parameters p = scaled_outputs(rw, conv->weight, conv->bias, *s, [&](int64_t i) { return i / each / per_group / channels * per_group + i / each % per_group; });
+    const Parameters p = scaled_outputs(rw, conv->weight, conv->bias, *s,
+                                        [&](int64_t i) { return i / each / per_group / channels * per_group + i / each % per_group; });
     conv->weight = p.weight;
     conv->bias = p.bias;
     return rw.replace(rw.create(*conv)), true;
@@ -131,7 +132,8 @@ bool all_zero(const Ints& list) {
 
 bool fold_into_conv(Rewriter& rw, const Conv& op) {
   const auto norm = rw.producer<BatchNorm>(op.x);
-  if (!norm || rw.uses(op.x) != 1 || !all_zero(op.padding) || !all_zero(op.padding_end) || !has_constant_parameters(rw, op.weight, op.bias)) return false;
+  if (!norm || rw.uses(op.x) != 1 || !all_zero(op.padding) || !all_zero(op.padding_end) || !has_constant_parameters(rw, op.weight, op.bias))
+    return false;
   const auto s = scale_shift(rw, *norm);
   if (!s) return false;
   Conv conv = op;
@@ -157,7 +159,9 @@ bool split_over_cat(Rewriter& rw, const BatchNorm& op) {
   const TensorType whole = rw.type(op.x);
   for (const Value v : cat->xs.items) {
     const auto conv = rw.producer<Conv>(v);
-    if (!conv || rw.uses(v) != 1 || !has_constant_parameters(rw, conv->weight, conv->bias) || rw.type(v).dtype != whole.dtype || rw.type(v).rank() != whole.rank()) return false;
+    if (!conv || rw.uses(v) != 1 || !has_constant_parameters(rw, conv->weight, conv->bias) || rw.type(v).dtype != whole.dtype ||
+        rw.type(v).rank() != whole.rank())
+      return false;
   }
   std::vector<Value> parts;
   int64_t start = 0;
@@ -197,6 +201,7 @@ bool run(Graph& graph, PassContext& context) {
 
 }  // namespace
 
-constinit const Pass fold_batch_norm = {.name = "fold_batch_norm", .summary = "Fold batch_norm into a neighbouring layer, or make it a scale and a shift", .run = run};
+constinit const Pass fold_batch_norm = {
+    .name = "fold_batch_norm", .summary = "Fold batch_norm into a neighbouring layer, or make it a scale and a shift", .run = run};
 
 }  // namespace mica

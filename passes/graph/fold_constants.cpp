@@ -80,7 +80,8 @@ bool fold_reshape(Rewriter& rw) {
 }
 
 /// Copies elements of one size in result order; `strides` are those of the result's axes in the operand, in elements.
-template <class T> void copy_permuted(const std::byte* from, std::byte* to, const std::vector<int64_t>& sizes, const std::vector<int64_t>& strides, size_t unit) {
+template <class T>
+void copy_permuted(const std::byte* from, std::byte* to, const std::vector<int64_t>& sizes, const std::vector<int64_t>& strides, size_t unit) {
   const auto* source = reinterpret_cast<const T*>(from);
   auto* out = reinterpret_cast<T*>(to);
   // The last axis and the one that is innermost in the operand go in tiles, so that both sides stay in the cache.

@@ -33,6 +33,7 @@ bool fold_into_conv(Rewriter& rw, const Conv& op) {
 
 }  // namespace
 
-constinit const Pass fold_padding = {.name = "fold_padding", .summary = "Let a convolution do the padding before it", .run = rewrite_rules<fold_into_conv>};
+constinit const Pass fold_padding = {
+    .name = "fold_padding", .summary = "Let a convolution do the padding before it", .run = rewrite_rules<fold_into_conv>};
 
 }  // namespace mica

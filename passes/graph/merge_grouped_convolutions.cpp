@@ -37,7 +37,8 @@ bool merge(Rewriter& rw, const Cat& op) {
     const int64_t channels = rw.type(slice->x).shape[1];
     const SliceRange range = slice_range(channels, slice->start, slice->end, 1);
     if (!first) first = conv, base = slice->x;
-    if (slice->x != base || range.start != start || range.count * static_cast<int64_t>(op.xs.size()) != channels || !alike(rw, *first, *conv)) return false;
+    if (slice->x != base || range.start != start || range.count * static_cast<int64_t>(op.xs.size()) != channels || !alike(rw, *first, *conv))
+      return false;
     start += range.count;
     weights.push_back(conv->weight);
     if (conv->bias) biases.push_back(*conv->bias);
@@ -52,7 +53,8 @@ bool merge(Rewriter& rw, const Cat& op) {
 
 }  // namespace
 
-constinit const Pass merge_grouped_convolutions = {
-    .name = "merge_grouped_convolutions", .summary = "Make one grouped convolution of convolutions on the parts of a tensor", .run = rewrite_rules<merge>};
+constinit const Pass merge_grouped_convolutions = {.name = "merge_grouped_convolutions",
+                                                   .summary = "Make one grouped convolution of convolutions on the parts of a tensor",
+                                                   .run = rewrite_rules<merge>};
 
 }  // namespace mica

@@ -94,7 +94,8 @@ bool gelu_of(Rewriter& rw, Value x, Value v) {
   const auto inner = plus(rw, v, 1);
   if (!inner || !has_type_of_result(rw, x)) return false;
   if (const auto tanh = rw.producer<Tanh>(*inner); tanh && is_tanh_argument(rw, tanh->x, x)) return rw.replace(rw.create(Gelu{x, true})), true;
-  if (const auto erf = rw.producer<Erf>(*inner); erf && is_power(rw, erf->x, x, 0.70710678118654752440, 1)) return rw.replace(rw.create(Gelu{x, false})), true;
+  if (const auto erf = rw.producer<Erf>(*inner); erf && is_power(rw, erf->x, x, 0.70710678118654752440, 1))
+    return rw.replace(rw.create(Gelu{x, false})), true;
   return false;
 }
 
@@ -120,6 +121,7 @@ bool silu(Rewriter& rw, const Mul& op) {
 
 }  // namespace
 
-constinit const Pass recognize_activations = {.name = "recognize_activations", .summary = "Name activations that a model writes out", .run = rewrite_rules<gelu, silu>};
+constinit const Pass recognize_activations = {
+    .name = "recognize_activations", .summary = "Name activations that a model writes out", .run = rewrite_rules<gelu, silu>};
 
 }  // namespace mica

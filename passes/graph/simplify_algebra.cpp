@@ -116,7 +116,8 @@ bool simplify_where(Rewriter& rw, const Where& op) {
   return s && becomes(rw, *s != 0 ? op.x : op.y);
 }
 
-constexpr auto rules = rewrite_rules<simplify_mul, simplify_add, simplify_sub, simplify_div, simplify_pow, simplify_neg, simplify_not, simplify_abs, simplify_relu, simplify_cast, simplify_where>;
+constexpr auto rules = rewrite_rules<simplify_mul, simplify_add, simplify_sub, simplify_div, simplify_pow, simplify_neg, simplify_not, simplify_abs,
+                                     simplify_relu, simplify_cast, simplify_where>;
 
 }  // namespace
 

@@ -80,7 +80,8 @@ bool simplify_slice(Rewriter& rw, const Slice& op) {
   const int64_t last = range.start + (range.count - 1) * op.step;  // the last element taken
   if (const auto inner = rw.producer<Slice>(op.x); inner && from_front(inner->axis, shape.rank()) == axis) {
     const int64_t begin = slice_range(rw.type(inner->x).shape[axis], inner->start, inner->end, inner->step).start;
-    return rw.replace(rw.create(Slice{inner->x, axis, begin + range.start * inner->step, begin + last * inner->step + 1, op.step * inner->step})), true;
+    return rw.replace(rw.create(Slice{inner->x, axis, begin + range.start * inner->step, begin + last * inner->step + 1, op.step * inner->step})),
+           true;
   }
   if (const auto cat = rw.producer<Cat>(op.x); cat && from_front(cat->axis, shape.rank()) == axis) {
     int64_t offset = 0;
@@ -88,7 +89,8 @@ bool simplify_slice(Rewriter& rw, const Slice& op) {
       const TensorType& t = rw.type(part);
       if (t.rank() != shape.rank()) return false;
       const int64_t size = t.shape[axis];
-      if (range.start >= offset && last < offset + size && t.dtype == rw.type(op.x).dtype) return rw.replace(rw.create(Slice{part, axis, range.start - offset, last - offset + 1, op.step})), true;
+      if (range.start >= offset && last < offset + size && t.dtype == rw.type(op.x).dtype)
+        return rw.replace(rw.create(Slice{part, axis, range.start - offset, last - offset + 1, op.step})), true;
       offset += size;
     }
   }

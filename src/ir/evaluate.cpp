@@ -14,7 +14,7 @@ namespace mica {
 
 namespace {
 
-constexpr int64_t block_size = 512;  // points: 4 KiB a slot, so that the slots of an ordinary op stay in the cache
+constexpr int64_t block_size = 512;           // points: 4 KiB a slot, so that the slots of an ordinary op stay in the cache
 constexpr uint32_t first_stage = 0xf0000000;  // ids of tensors that hold a reduction evaluated before
 
 int64_t wrap(DType dtype, int64_t v) {
@@ -49,11 +49,11 @@ struct Axis {  // one axis of a load
 struct Instruction {
   ExprOp op;
   ReduceOp reduce_op = ReduceOp::sum;
-  DType dtype = DType::f64;     // of the result
-  DType from = DType::f64;      // of the first operand
+  DType dtype = DType::f64;  // of the result
+  DType from = DType::f64;   // of the first operand
   Slot to;
   std::vector<Slot> args;
-  std::vector<Axis> axes;       // load
+  std::vector<Axis> axes;  // load
   const HostTensor* source = nullptr;
   const ExprNode* node = nullptr;  // checked_index
 };
@@ -332,10 +332,11 @@ void binary_float(ExprOp op, const Cell* a, bool ua, const Cell* b, bool ub, Cel
     case ExprOp::atan2: return each([](double x, double y) { return std::atan2(x, y); });
     case ExprOp::fmod: return each([](double x, double y) { return std::fmod(x, y); });
     case ExprOp::floordiv: return each([](double x, double y) { return std::floor(x / y); });
-    case ExprOp::floormod: return each([](double x, double y) {
-      const double r = std::fmod(x, y);
-      return r != 0 && (r < 0) != (y < 0) ? r + y : r;
-    });
+    case ExprOp::floormod:
+      return each([](double x, double y) {
+        const double r = std::fmod(x, y);
+        return r != 0 && (r < 0) != (y < 0) ? r + y : r;
+      });
     case ExprOp::lt: return test([](double x, double y) { return x < y; });
     case ExprOp::le: return test([](double x, double y) { return x <= y; });
     case ExprOp::gt: return test([](double x, double y) { return x > y; });
@@ -363,12 +364,14 @@ void binary_integer(ExprOp op, DType dtype, const Cell* a, bool ua, const Cell* 
     case ExprOp::band: return each([](int64_t x, int64_t y) { return x & y; });
     case ExprOp::bor: return each([](int64_t x, int64_t y) { return x | y; });
     case ExprOp::bxor: return each([](int64_t x, int64_t y) { return x ^ y; });
-    case ExprOp::shl: return each([width](int64_t x, int64_t y) { return y < 0 || y >= width ? 0 : static_cast<int64_t>(static_cast<uint64_t>(x) << y); });
+    case ExprOp::shl:
+      return each([width](int64_t x, int64_t y) { return y < 0 || y >= width ? 0 : static_cast<int64_t>(static_cast<uint64_t>(x) << y); });
     case ExprOp::shr: return each([width](int64_t x, int64_t y) { return x >> (y < 0 || y >= width ? width - 1 : y); });
-    case ExprOp::ushr: return each([width](int64_t x, int64_t y) {
-      const uint64_t bits = width == 64 ? static_cast<uint64_t>(x) : static_cast<uint64_t>(x) & ((uint64_t{1} << width) - 1);
-      return y < 0 || y >= width ? 0 : static_cast<int64_t>(bits >> y);
-    });
+    case ExprOp::ushr:
+      return each([width](int64_t x, int64_t y) {
+        const uint64_t bits = width == 64 ? static_cast<uint64_t>(x) : static_cast<uint64_t>(x) & ((uint64_t{1} << width) - 1);
+        return y < 0 || y >= width ? 0 : static_cast<int64_t>(bits >> y);
+      });
     case ExprOp::lt: return each([](int64_t x, int64_t y) { return x < y; });
     case ExprOp::le: return each([](int64_t x, int64_t y) { return x <= y; });
     case ExprOp::gt: return each([](int64_t x, int64_t y) { return x > y; });
@@ -428,9 +431,12 @@ void Program::load(const Instruction& i, int64_t n) {
   const auto read = [&](const auto& data) {
     using T = std::decay_t<decltype(data[0])>;
     const auto put = [&](int64_t k, T v) { std::memcpy(to + k, &v, sizeof v); };
-    if (outside_all) for (int64_t k = 0; k < n; ++k) put(k, 0);
-    else if (some_checked) for (int64_t k = 0; k < n; ++k) put(k, outside_[k] ? T(0) : data[address_[k] + constant]);
-    else for (int64_t k = 0; k < n; ++k) put(k, data[address_[k] + constant]);
+    if (outside_all)
+      for (int64_t k = 0; k < n; ++k) put(k, 0);
+    else if (some_checked)
+      for (int64_t k = 0; k < n; ++k) put(k, outside_[k] ? T(0) : data[address_[k] + constant]);
+    else
+      for (int64_t k = 0; k < n; ++k) put(k, data[address_[k] + constant]);
   };
   if (is_float(i.source->dtype)) read(i.source->real);
   else read(i.source->integer);
@@ -519,7 +525,8 @@ void Program::execute(const Instruction& i) {
   } else if (i.args.size() == 1) {
     if (is_float(i.from)) unary_float(i.op, arg(0), to, n);
     else unary_integer(i.op, arg(0), to, n);
-    if (i.dtype == DType::b8 && i.op == ExprOp::bnot) for (int64_t k = 0; k < n; ++k) to[k].integer &= 1;
+    if (i.dtype == DType::b8 && i.op == ExprOp::bnot)
+      for (int64_t k = 0; k < n; ++k) to[k].integer &= 1;
   } else {
     MICA_CHECK(i.args.size() == 2, name_of(i.op));
     if (is_float(i.from)) binary_float(i.op, arg(0), same(0), arg(1), same(1), to, n);
@@ -527,7 +534,8 @@ void Program::execute(const Instruction& i) {
     // bool arithmetic, where an op has it, is modulo nothing: true + true is true
     wraps |= i.dtype == DType::b8 && i.from == DType::b8;
   }
-  if (wraps) for (int64_t k = 0; k < n; ++k) to[k].integer = wrap(i.dtype, to[k].integer);
+  if (wraps)
+    for (int64_t k = 0; k < n; ++k) to[k].integer = wrap(i.dtype, to[k].integer);
 }
 
 void Program::execute(Block& b) {
@@ -577,8 +585,10 @@ HostTensor Program::run(DType dtype, std::optional<Fault>& fault) {
     execute(root_);
     const Cell* from = cells(result_);
     const int64_t step = !result_.uniform;
-    if (real) for (int64_t k = 0; k < points_; ++k) out.real[base + k] = from[k * step].real;
-    else for (int64_t k = 0; k < points_; ++k) out.integer[base + k] = from[k * step].integer;
+    if (real)
+      for (int64_t k = 0; k < points_; ++k) out.real[base + k] = from[k * step].real;
+    else
+      for (int64_t k = 0; k < points_; ++k) out.integer[base + k] = from[k * step].integer;
   }
   fault = fault_;
   return out;

@@ -217,7 +217,8 @@ Result<std::vector<HostTensor>> interpret(const Graph& graph, const std::vector<
   return run.run(graph.outputs);
 }
 
-Result<std::vector<HostTensor>> interpret_node(const Graph& graph, const Node& node, const std::vector<const HostTensor*>& operands, Diagnostics& diagnostics) {
+Result<std::vector<HostTensor>> interpret_node(const Graph& graph, const Node& node, const std::vector<const HostTensor*>& operands,
+                                               Diagnostics& diagnostics) {
   Interpreter run(graph, diagnostics);
   size_t i = 0;
   // The caller keeps the operands alive.

@@ -284,7 +284,10 @@ bool Parser::constant_bytes(const TensorType& t, std::string_view form, size_t b
     }
   } else {
     for (bool first = true; in_.peek() != '>'; first = false) {
-      if (in_.accept("...")) return in_.fail_at(body, "the values of this constant were left out when the text was printed; write the graph with its weights (`mica compile --emit=graph -o FILE`)");
+      if (in_.accept("..."))
+        return in_.fail_at(body,
+                           "the values of this constant were left out when the text was printed; write the graph with its weights (`mica compile "
+                           "--emit=graph -o FILE`)");
       if ((!first && !in_.expect(",")) || !element(t.dtype, out)) return false;
     }
   }
@@ -305,7 +308,8 @@ bool Parser::constant(const std::string& text, size_t where) {
   const size_t form_at = in_.at();
   const auto form = in_.word();
   constexpr std::string_view forms[] = {"dense", "splat", "hex", "hex_splat", "random", "weights"};
-  if (std::ranges::find(forms, form) == std::end(forms)) return in_.fail_at(form_at, "expected dense<...>, splat<...>, hex<...>, random<...> or weights<...>");
+  if (std::ranges::find(forms, form) == std::end(forms))
+    return in_.fail_at(form_at, "expected dense<...>, splat<...>, hex<...>, random<...> or weights<...>");
   if (!in_.expect("<")) return false;
   // The type stands behind the data: look ahead for it, then read the data with it.
   const size_t body = in_.at();
@@ -320,7 +324,8 @@ bool Parser::constant(const std::string& text, size_t where) {
   if (form == "weights") {
     if (!weights_) return in_.fail_at(body, "there is no file of weights beside this text");
     data = weights_->find(key);
-    if (!data.keep || static_cast<int64_t>(data.bytes.size()) != t.bytes()) return in_.fail_at(body, "the file of weights has no {} bytes under {}", t.bytes(), key);
+    if (!data.keep || static_cast<int64_t>(data.bytes.size()) != t.bytes())
+      return in_.fail_at(body, "the file of weights has no {} bytes under {}", t.bytes(), key);
     data.name = known;
   } else {
     if (t.bytes() > greatest_constant) return in_.fail_at(form_at, "a constant of more than 4 GiB stands in the file of weights");
@@ -397,7 +402,9 @@ bool Parser::arguments(Node& n) {
     if (!word.empty() && in_.accept("=")) {
       named = true;
       i = std::ranges::find(signature.params.begin(), signature.params.begin() + signature.count, word) - signature.params.begin();
-      if (i == signature.count) return in_.fail_at(where, "{} has no parameter `{}`; it has {}", signature.name, word, fmt::join(signature.params.begin(), signature.params.begin() + signature.count, ", "));
+      if (i == signature.count)
+        return in_.fail_at(where, "{} has no parameter `{}`; it has {}", signature.name, word,
+                           fmt::join(signature.params.begin(), signature.params.begin() + signature.count, ", "));
     } else {
       in_.jump(where);
       if (named) return in_.fail_at(where, "an argument without a name stands behind one with a name");
@@ -417,8 +424,8 @@ bool Parser::node_location(Node& n, size_t where, size_t stop) {
   const auto next = [&] { return in_.expect(","); };
   if (in_.ahead() == "loc") {
     in_.word();
-    if (!(in_.expect("(") && in_.string(l.file) && next() && in_.integer(l.line) && next() && in_.integer(l.column) && next() && in_.integer(l.length) && next() &&
-          in_.string(l.module_path) && next() && in_.string(l.source) && in_.expect(")")))
+    if (!(in_.expect("(") && in_.string(l.file) && next() && in_.integer(l.line) && next() && in_.integer(l.column) && next() &&
+          in_.integer(l.length) && next() && in_.string(l.module_path) && next() && in_.string(l.source) && in_.expect(")")))
       return false;
   } else {
     l = in_.location(where, stop);
@@ -436,8 +443,7 @@ bool Parser::op(const std::vector<std::pair<std::string, size_t>>& names, std::s
   if (!in_.expect("(") || !arguments(n)) return false;
   const size_t stop = in_.at();
   std::vector<TensorType> types;
-  if (in_.accept(":"))
-    do {
+  if (in_.accept(":")) do {
       if (!type(types.emplace_back())) return false;
     } while (in_.accept(","));
   if (!node_location(n, where, stop)) return false;

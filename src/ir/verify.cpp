@@ -51,7 +51,8 @@ void Verifier::make(Value v, const Node* by) {
   if (v.id >= graph_.values.size()) return error(by, "verify-unknown-value", "value #{} does not exist", v.id);
   if (made_[v.id]) return error(by, "verify-made-twice", "{} is made twice", shown(v));
   made_[v.id] = true;
-  if (!layout_fits(graph_.type(v))) error(by, "verify-layout", "the layout of {} is not a permutation of its {} axes", shown(v), graph_.type(v).rank());
+  if (!layout_fits(graph_.type(v)))
+    error(by, "verify-layout", "the layout of {} is not a permutation of its {} axes", shown(v), graph_.type(v).rank());
 }
 
 void Verifier::constant(const GraphValue& v) {
@@ -77,7 +78,8 @@ void Verifier::types(const Node& n) {
     }
     return;
   }
-  if (inferred->size() != n.results.size()) return error(&n, "verify-result-count", "has {} results, but infers {}", n.results.size(), inferred->size());
+  if (inferred->size() != n.results.size())
+    return error(&n, "verify-result-count", "has {} results, but infers {}", n.results.size(), inferred->size());
   for (size_t i = 0; i < n.results.size(); ++i) {
     const TensorType &is = graph_.type(n.results[i]), &should = (*inferred)[i];
     if (is.dtype == should.dtype && is.shape == should.shape) continue;
@@ -117,7 +119,8 @@ void Verifier::run() {
   for (const Node& n : graph_.nodes) node(n);
   for (const Value v : graph_.outputs)
     if (v.id >= made_.size() || !made_[v.id]) error(nullptr, "verify-output", "the output {} is never made", v ? shown(v) : "(none)");
-  if (graph_.output_names.size() > graph_.outputs.size()) error(nullptr, "verify-output", "{} names for {} outputs", graph_.output_names.size(), graph_.outputs.size());
+  if (graph_.output_names.size() > graph_.outputs.size())
+    error(nullptr, "verify-output", "{} names for {} outputs", graph_.output_names.size(), graph_.outputs.size());
 }
 
 }  // namespace

@@ -42,7 +42,8 @@ template <class F> Result<void> write_file(const std::filesystem::path& file, Di
       const std::string why = std::strerror(errno);
       std::error_code ignored;
       std::filesystem::remove(temporary, ignored);
-      diagnostics.environment("cannot-write", "cannot write {}: {}", file.string(), why).help("choose a folder that you can write to and that has room");
+      diagnostics.environment("cannot-write", "cannot write {}: {}", file.string(), why)
+          .help("choose a folder that you can write to and that has room");
       return Failure{};
     }
   }
@@ -66,7 +67,7 @@ bool is_external(const TensorType& type, std::span<const std::byte> bytes) {
 
 Result<WeightsFile> WeightsFile::open(const std::filesystem::path& file, Diagnostics& diagnostics) {
   const int fd = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
-  struct stat info {};
+  struct stat info{};
   if (fd < 0 || fstat(fd, &info) != 0) {
     diagnostics.environment("cannot-read", "cannot read {}: {}", file.string(), std::strerror(errno));
     if (fd >= 0) close(fd);
@@ -151,7 +152,8 @@ Result<Graph> read_graph(const std::filesystem::path& file, Diagnostics& diagnos
   std::ifstream in(file, std::ios::binary);
   std::error_code error;
   if (!in || std::filesystem::is_directory(file, error)) {
-    diagnostics.environment("cannot-read", "cannot read {}: {}", file.string(), std::filesystem::is_directory(file, error) ? "it is a directory" : std::strerror(errno));
+    diagnostics.environment("cannot-read", "cannot read {}: {}", file.string(),
+                            std::filesystem::is_directory(file, error) ? "it is a directory" : std::strerror(errno));
     return Failure{};
   }
   const std::string text(std::istreambuf_iterator<char>(in), {});

@@ -9,9 +9,7 @@ namespace mica {
 
 namespace {
 
-bool names(const std::vector<std::string>& list, std::string_view pass) {
-  return std::find(list.begin(), list.end(), pass) != list.end();
-}
+bool names(const std::vector<std::string>& list, std::string_view pass) { return std::find(list.begin(), list.end(), pass) != list.end(); }
 
 void report_unknown(std::string_view name, Diagnostics& diagnostics) {
   std::string list;
@@ -38,7 +36,8 @@ Result<bool> run_pass(const Pass& pass, Graph& graph, PassContext& context, cons
   if (context.diagnostics->error_count() != errors) return Failure{};
   if (options.verify_each && changed) {
     Diagnostics found;
-    if (!verify(graph, found)) check_failed(__FILE__, __LINE__, "verify(graph)", fmt::format("after pass {}\n{}{}", pass.name, found.to_string(), to_string(graph)));
+    if (!verify(graph, found))
+      check_failed(__FILE__, __LINE__, "verify(graph)", fmt::format("after pass {}\n{}{}", pass.name, found.to_string(), to_string(graph)));
   }
   if (names(options.print_after, pass.name) || names(options.print_after, "*")) {
     if (options.print) options.print(pass.name, graph);

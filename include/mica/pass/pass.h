@@ -45,10 +45,10 @@ class Rewriter {
   Graph& graph_;
   PassContext& context_;
   const Node* at_ = nullptr;
-  std::deque<Node> out_;                        // nodes of the new order; a deque, so that producer_node() stays valid while nodes are made
-  std::vector<uint32_t> maker_;                 // value id -> index into out_, ~0 if none
+  std::deque<Node> out_;         // nodes of the new order; a deque, so that producer_node() stays valid while nodes are made
+  std::vector<uint32_t> maker_;  // value id -> index into out_, ~0 if none
   std::vector<uint32_t> uses_;
-  std::vector<Value> forward_;                  // value id -> replacement
+  std::vector<Value> forward_;  // value id -> replacement
   bool replaced_ = false;
   Value resolve(Value v) const;
 };

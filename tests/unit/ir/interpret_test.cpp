@@ -37,7 +37,8 @@ TEST(interpret, softmax) {
 
 TEST(interpret, convolution_with_padding_stride_and_groups) {
   const Graph g = parse(
-      "graph(%x: f32[1, 2, 4, 4], %w: f32[4, 1, 3, 3], %b: f32[4]) { %y = conv(%x, %w, %b, stride=[2, 1], padding=[1, 0], dilation=[1, 1], groups=2) return %y }");
+      "graph(%x: f32[1, 2, 4, 4], %w: f32[4, 1, 3, 3], %b: f32[4]) { %y = conv(%x, %w, %b, stride=[2, 1], padding=[1, 0], dilation=[1, 1], groups=2) "
+      "return %y }");
   const auto inputs = test::random_inputs(g);
   const auto y = test::run(g, inputs)[0];
   ASSERT_EQ(y.shape, Shape({1, 4, 2, 2}));
@@ -86,7 +87,9 @@ TEST(interpret, empty_tensors) {
 
 TEST(interpret, every_op_runs_on_many_blocks) {
   // 3 x 1000 points: more than one block of points, and not a multiple of one.
-  const Graph g = parse("graph(%x: f32[3, 1000]) { %a = permute(%x, axes=[1, 0]) %b = mean(%a, axes=[0]) %c = layer_norm(%a) %d = matmul(%x, %a) return %a, %b, %c, %d }");
+  const Graph g = parse(
+      "graph(%x: f32[3, 1000]) { %a = permute(%x, axes=[1, 0]) %b = mean(%a, axes=[0]) %c = layer_norm(%a) %d = matmul(%x, %a) return %a, %b, %c, %d "
+      "}");
   const auto in = test::random_inputs(g);
   const auto out = test::run(g, in);
   double mean = 0, dot = 0;
@@ -111,8 +114,8 @@ TEST(narrow_float, rounds_to_nearest_even) {
     if (!std::isnan(from_f16(b))) { EXPECT_EQ(to_f16(from_f16(b)), b); }
     if (!std::isnan(from_bf16(b))) { EXPECT_EQ(to_bf16(from_bf16(b)), b); }
   }
-  EXPECT_EQ(to_f16(1 + 1 / 2048.0), 0x3c00);              // a tie, to even
-  EXPECT_EQ(to_f16(1 + 3 / 2048.0), 0x3c02);              // a tie, to even
+  EXPECT_EQ(to_f16(1 + 1 / 2048.0), 0x3c00);  // a tie, to even
+  EXPECT_EQ(to_f16(1 + 3 / 2048.0), 0x3c02);  // a tie, to even
   EXPECT_EQ(to_f16(1 + 1 / 2048.0 + 1e-12), 0x3c01);
   EXPECT_EQ(to_f16(65520.0), 0x7c00);
   EXPECT_EQ(to_f16(65519.9), 0x7bff);

@@ -34,7 +34,29 @@ constexpr std::string_view texts[] = {
 TEST(text_fuzz, damaged_text_never_crashes) {
   std::mt19937 generate(1);
   const auto below = [&](size_t n) { return generate() % n; };
-  constexpr std::string_view pieces[] = {"[", "]", "(", ")", "%x", "-1", "0", "99999999999999999999", "=", ",", "i64", "f16[]", "none", "\"", "//", "{", "}", "1e999", "nan", ":", "@10", "9223372036854775807", "-9223372036854775808"};
+  constexpr std::string_view pieces[] = {"[",
+                                         "]",
+                                         "(",
+                                         ")",
+                                         "%x",
+                                         "-1",
+                                         "0",
+                                         "99999999999999999999",
+                                         "=",
+                                         ",",
+                                         "i64",
+                                         "f16[]",
+                                         "none",
+                                         "\"",
+                                         "//",
+                                         "{",
+                                         "}",
+                                         "1e999",
+                                         "nan",
+                                         ":",
+                                         "@10",
+                                         "9223372036854775807",
+                                         "-9223372036854775808"};
   int parsed = 0;
   for (int round = 0; round < 20000; ++round) {
     std::string text(texts[round % std::size(texts)]);

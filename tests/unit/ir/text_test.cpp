@@ -13,8 +13,7 @@ void expect_round_trip(std::string_view text) {
   EXPECT_EQ(to_string(graph), text);
 }
 
-TEST(text, round_trip_of_operands_and_attributes) {
-  expect_round_trip(R"mica(graph(%x: f32[1, 3, 8, 8], %a_b "a b": f32[4, 1, 1]) {
+constexpr std::string_view operands_and_attributes = R"mica(graph(%x: f32[1, 3, 8, 8], %a_b "a b": f32[4, 1, 1]) {
   inputs "(0, {'a': 1})"
   outputs "(0, 1)"
   %w = constant splat<0.5> : f32[4, 3, 3, 3]
@@ -27,23 +26,23 @@ TEST(text, round_trip_of_operands_and_attributes) {
   %4 = cast(%conv_1, dtype=f16) : f16[2]
   return %2 "features", %3, %4
 }
-)mica");
-}
+)mica";
+
+TEST(text, round_trip_of_operands_and_attributes) { expect_round_trip(operands_and_attributes); }
 
 TEST(text, names_without_types_are_inferred) {
   const Graph graph = parse("graph(%x: f32[2, 3]) { %a = relu(%x) %b = permute(%a, axes=[1, 0]) return %b }");
   EXPECT_EQ(graph.type(graph.outputs[0]).to_string(), "f32[3, 2]");
 }
 
-TEST(text, layouts) {
-  expect_round_trip(R"mica(graph(%x: f32[1, 3, 8, 8]@0231) {
+constexpr std::string_view layout = R"mica(graph(%x: f32[1, 3, 8, 8]@0231) {
   return %x
 }
-)mica");
-}
+)mica";
 
-TEST(text, constants_of_every_type) {
-  expect_round_trip(R"mica(graph() {
+TEST(text, layouts) { expect_round_trip(layout); }
+
+constexpr std::string_view constants = R"mica(graph() {
   %a = constant dense<0.1, 1e-300, -1e+300> : f64[3]
   %b = constant dense<0.1, 1e-40, 3.4028235e+38> : f32[3]
   %c = constant dense<0.33325195, 65504.0, -5.9604645e-08> : f16[3]
@@ -58,11 +57,14 @@ TEST(text, constants_of_every_type) {
   %l = constant dense<> : f32[0, 3]
   return %a, %b, %c, %d, %e, %f, %g, %h, %i, %j, %k, %l
 }
-)mica");
-}
+)mica";
+
+TEST(text, constants_of_every_type) { expect_round_trip(constants); }
 
 TEST(text, weights_beside_the_text) {
-  const Graph graph = parse("graph(%x: f32[8, 8]) { %w = constant random<7> : f32[8, 8] %v = constant random<7> : f32[64] %y = linear(%x, %w) : f32[8, 8] return %y \"y\", %v }");
+  const Graph graph = parse(
+      "graph(%x: f32[8, 8]) { %w = constant random<7> : f32[8, 8] %v = constant random<7> : f32[64] %y = linear(%x, %w) : f32[8, 8] return %y \"y\", "
+      "%v }");
   EXPECT_NE(to_string(graph).find("%w = constant dense<...> : f32[8, 8]"), std::string::npos);
   const auto file = std::filesystem::temp_directory_path() / "mica_text_test.mica";
   Diagnostics d;
