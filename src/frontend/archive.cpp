@@ -169,6 +169,30 @@ std::string check_storages(Bytes b, const std::vector<ArchiveEntry>& entries) {
   return {};
 }
 
+/// The loader runs `__setstate__` of the file's own code while loading, with any operator that PyTorch has: such files are not loaded.
+Result<void> check_code(const fs::path& file, Bytes b, const std::vector<ArchiveEntry>& entries, Diagnostics& diagnostics) {
+  uint64_t total = 0;
+  for (const ArchiveEntry& e : entries) {
+    if (!e.name.ends_with(".py") || e.name.find("/code/") == std::string::npos) continue;
+    total += e.size;
+    if (total > (uint64_t{64} << 20)) {
+      diagnostics.error("damaged-archive", "{} holds more than 64 MiB of code", file.string()).help("save a smaller part of the model");
+      return Failure{};
+    }
+    const auto code = unpack(b, e);
+    if (!code) {
+      diagnostics.error("damaged-archive", "{} is damaged: record '{}' does not unpack", file.string(), e.name).help("copy or download it again, or save the model again");
+      return Failure{};
+    }
+    if (std::string_view(reinterpret_cast<const char*>(code->data()), code->size()).find("def __setstate__") == std::string_view::npos) continue;
+    diagnostics.unsupported("setstate", "{} has code that runs while it is loaded (__setstate__ in {}), as quantised modules do", file.string(), e.name)
+        .note("such code may read and write files, so it is not run")
+        .help("save the model before quantising it, or without __getstate__ and __setstate__");
+    return Failure{};
+  }
+  return {};
+}
+
 /// The first GLOBAL of a pickle ("c<module>\n<name>\n"), which names the class of what was saved: "collections.OrderedDict".
 std::string first_global(Bytes pickle) {
   for (size_t i = 0; i < pickle.size() && i < 64; ++i) {
@@ -279,7 +303,7 @@ Result<void> check_archive(const fs::path& file, Diagnostics& diagnostics) {
     diagnostics.error("damaged-archive", "{} is damaged or cut off: {}", file.string(), trouble).note(fmt::format("it has {} bytes", b.size())).help("copy or download it again, or save the model again");
     return Failure{};
   }
-  if (!check_kind(file, b, entries, diagnostics)) return Failure{};
+  if (!check_kind(file, b, entries, diagnostics) || !check_code(file, b, entries, diagnostics)) return Failure{};
   trouble = check_storages(b, entries);
   if (!trouble.empty()) {
     diagnostics.error("damaged-archive", "{} is damaged: {}", file.string(), trouble).help("copy or download it again, or save the model again");

@@ -201,7 +201,7 @@ bool Binder::finish(const std::string& signature) {
     if (spec.name.empty()) diagnostics_.error("too-many-inputs", "--input {}: the model takes only {} input{}", spec.text, names_.size(), names_.size() == 1 ? "" : "s").note(signature).help("its inputs are: " + names);
     else diagnostics_.error("no-such-input", "--input {}: the model has no input '{}'", spec.text, spec.name).note(signature).help("its inputs are: " + names);
   }
-  if (!missing_.empty()) {
+  if (!missing_.empty() && diagnostics_.error_count() == before) {
     std::string what, line;
     for (const std::string& m : missing_) {
       what += (what.empty() ? "" : ", ") + m;

@@ -305,11 +305,8 @@ bool Evaluator::check_training(const Node& node, const std::vector<NamedItem>& a
   else if ((base == "aten::lstm" || base == "aten::gru") && is_true(arguments, "train") && rate("dropout") > 0) what = "dropout";
   else if (base.starts_with("aten::rrelu") && is_true(arguments, "training")) what = "rrelu";
   if (what.empty()) return true;
-  diagnostics_.error("training-mode-baked", "{} runs in training mode: that was recorded when the model was saved", what)
-      .at(here())
-      .note("its result would be random or depend on the other samples of the batch")
-      .help("model.eval() before tracing: torch.jit.trace(model.eval(), example).save(\"model.pt\")");
-  if (++errors_here_ >= 20) throw Stop{};
+  Unsupported& u = in_training_[what];
+  if (u.count++ == 0) u.first = here();
   return false;
 }
 

@@ -38,7 +38,7 @@ void Evaluator::enter(const Node& node) {
   node_ = &node;
   const auto [it, added] = locations_.try_emplace({&node, path_}, 0u);
   if (added) {
-    Location where = locate(node, path_);
+    Location where = locate(node, path_, callers_);
     if (where.known()) {
       it->second = static_cast<uint32_t>(graph_.locations.size());
       graph_.locations.push_back(std::move(where));
@@ -63,6 +63,12 @@ void Evaluator::data_dependent(const std::string& what, const std::string& why) 
 }
 
 bool Evaluator::report_unsupported() {
+  for (const auto& [what, u] : in_training_) {
+    diagnostics_.error("training-mode-baked", "{} runs in training mode{}: that was recorded when the model was saved", what, u.count == 1 ? "" : fmt::format(" in {} places", u.count))
+        .at(u.first, u.count == 1 ? "" : "the first of them")
+        .note("its result would be random or depend on the other samples of the batch")
+        .help("put the model into evaluation mode before tracing: torch.jit.trace(model.eval(), example).save(\"model.pt\")");
+  }
   std::vector<std::pair<std::string, Unsupported>> ops(unsupported_.begin(), unsupported_.end());
   std::stable_sort(ops.begin(), ops.end(), [](const auto& a, const auto& b) { return a.second.count > b.second.count; });
   for (const auto& [op, u] : ops) {
@@ -72,7 +78,7 @@ bool Evaluator::report_unsupported() {
     else if (op.starts_with("quantized::")) d.help("compile the unquantised model; Mica does its own quantisation");
     else d.help("replace it by operators that `mica check` lists as supported, or save the part of the model before it");
   }
-  return !ops.empty();
+  return !ops.empty() || !in_training_.empty();
 }
 
 // ---- walking ----
@@ -93,10 +99,11 @@ Item Evaluator::call(torch::jit::Function& function, std::vector<Item> arguments
   for (size_t i = 0; i < arguments.size(); ++i) environment[graph->inputs()[i]] = std::move(arguments[i]);
   const std::string outer_path = path_;
   const Node* outer_node = node_;
+  if (outer_node) callers_.push_back(outer_node);
   if (const auto self = graph->inputs().empty() ? nullptr : environment[graph->inputs()[0]].instance(); self && self->type->is_module()) path_ = self->path;
   std::vector<Item> results = run_block(*graph->block(), environment);
   path_ = outer_path;
-  if (outer_node) enter(*outer_node);
+  if (outer_node) callers_.pop_back(), enter(*outer_node);
   --depth_;
   return results.empty() ? none_item() : std::move(results[0]);
 }

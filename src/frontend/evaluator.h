@@ -26,7 +26,7 @@ class Evaluator {
 
   /// Runs a method on `arguments` (self first). Raises Stop when it cannot go on; what is unsupported is collected meanwhile.
   Item call(torch::jit::Function& function, std::vector<Item> arguments);
-  /// Reports all unsupported operators that were met; true when there were any.
+  /// Reports all unsupported operators that were met, and those in training mode; true when there were any.
   bool report_unsupported();
 
   // ---- tensors (storage.cpp, views.cpp) ----
@@ -111,9 +111,10 @@ class Evaluator {
   std::unordered_map<const void*, StorageRef> module_tensors_;  ///< by TensorImpl: a parameter read twice is one tensor
   std::vector<at::Tensor> module_tensors_kept_;
   std::unordered_map<const void*, InstanceRef> instances_;
-  std::map<std::string, Unsupported> unsupported_;
+  std::map<std::string, Unsupported> unsupported_, in_training_;
   std::string path_;  ///< module path of the method that is running
   const torch::jit::Node* node_ = nullptr;
+  std::vector<const torch::jit::Node*> callers_;  ///< the calls that led here, outermost first
   std::map<std::pair<const torch::jit::Node*, std::string>, uint32_t> locations_;
   int depth_ = 0;
   int64_t steps_ = 0;

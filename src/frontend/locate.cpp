@@ -1,8 +1,11 @@
 #include "locate.h"
 
+#include <charconv>
+
 namespace mica::frontend {
 namespace {
 
+using torch::jit::Node;
 using torch::jit::SourceRange;
 
 std::string printable(std::string text) {
@@ -12,19 +15,40 @@ std::string printable(std::string text) {
   return text;
 }
 
-/// "site-packages/torch/nn/modules/conv.py" says as much as the whole path and does not depend on where Python is installed.
+/// "torch/nn/modules/conv.py" says as much as the whole path and does not depend on where Python is installed.
 std::string shorten(const std::string& file) {
-  for (const char* root : {"site-packages/", "dist-packages/"}) {
-    if (const size_t at = file.rfind(root); at != std::string::npos) return file.substr(at + std::string_view(root).size());
+  for (const std::string_view root : {"site-packages/", "dist-packages/"}) {
+    if (const size_t at = file.rfind(root); at != std::string::npos) return file.substr(at + root.size());
   }
   return file;
 }
 
-}  // namespace
+bool in_pytorch(const std::string& file) { return file.starts_with("torch/") || file.starts_with("<"); }
 
-Location locate(const torch::jit::Node& node, const std::string& module_path) {
+/// A trace records its Python stack as text, innermost first: "file(line): function" on each line.
+bool from_stack(const std::string& text, Location& where) {
+  bool any = false;
+  for (size_t at = 0; at < text.size();) {
+    const size_t end = std::min(text.find('\n', at), text.size());
+    const std::string line = text.substr(at, end - at);
+    at = end + 1;
+    const size_t close = line.rfind("): "), open = close == std::string::npos ? close : line.rfind('(', close);
+    if (open == std::string::npos) return any;
+    int number = 0;
+    if (std::from_chars(line.data() + open + 1, line.data() + close, number).ptr != line.data() + close) return any;
+    const std::string file = shorten(line.substr(0, open));
+    if (any && in_pytorch(file)) continue;
+    if (any && line.ends_with("<module>")) return any;  // the script that saved the model says less than the model does
+    where.file = printable(file);
+    where.line = number;
+    any = true;
+    if (!in_pytorch(file)) return true;
+  }
+  return any;
+}
+
+Location locate_one(const Node& node) {
   Location where;
-  where.module_path = module_path;
   SourceRange range = node.sourceRange();
   if (const auto original = range.findSourceRangeThatGenerated()) range = *original;
   const auto place = range.file_line_col();
@@ -32,9 +56,7 @@ Location locate(const torch::jit::Node& node, const std::string& module_path) {
   where.file = printable(shorten(std::get<0>(*place)));
   where.line = static_cast<int>(std::get<1>(*place));
   const auto& source = range.source();
-  const std::string text = source->text_str().str();
-  // A trace records "file(line): function" for each frame instead of source text.
-  if (text.find("): ") != std::string::npos && text.find(std::get<0>(*place) + "(") != std::string::npos) return where;
+  if (from_stack(source->text_str().str(), where)) return where;
   const size_t line = source->lineno_for_offset(range.start());
   std::string code = source->get_line(line).str();
   while (!code.empty() && (code.back() == '\n' || code.back() == '\r')) code.pop_back();
@@ -44,6 +66,18 @@ Location locate(const torch::jit::Node& node, const std::string& module_path) {
   where.column = static_cast<int>(column) + 1;
   where.source = printable(code);
   where.length = static_cast<int>(std::min(length, column < code.size() ? code.size() - column : size_t{1}));
+  return where;
+}
+
+}  // namespace
+
+Location locate(const Node& node, const std::string& module_path, const std::vector<const Node*>& callers) {
+  Location where = locate_one(node);
+  for (size_t i = callers.size(); i-- > 0 && in_pytorch(where.file);) {
+    const Location caller = locate_one(*callers[i]);
+    if (!caller.file.empty() && !in_pytorch(caller.file)) where = caller;
+  }
+  where.module_path = module_path;
   return where;
 }
 
