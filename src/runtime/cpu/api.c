@@ -142,7 +142,7 @@ static int create_pool(mica_model* model, const mica_options* options, char* err
   if (status) return status;
   const int allowed = mica_allowed_cpus();
   struct mica_pool_options pool = {threads ? threads : allowed, 1000, 0};
-  pool.yield_at_once = pool.threads > allowed;
+  pool.scarce = pool.threads > allowed;
   if (pool.threads > MICA_MAX_THREADS) pool.threads = MICA_MAX_THREADS;
   if (options && options->spin_us) {
     if (options->spin_us < -1 || options->spin_us > 60000000) {

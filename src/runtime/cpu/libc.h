@@ -28,7 +28,6 @@ int madvise(void* at, size_t bytes, int advice);
 unsigned long getauxval(unsigned long type);
 
 long syscall(long number, ...);
-int sched_yield(void);
 int sched_getaffinity(int pid, size_t bytes, void* mask);
 int getpid(void);
 int prctl(int option, ...);

@@ -1,8 +1,8 @@
 /* The worker threads of one model.
  *
  * A run is one parallel region: the workers wake once, every thread goes through mica_main(), and dependent steps are
- * kept apart by a spin barrier (about 0.15 us for two threads; a futex would cost 50). Between runs the workers spin for a
- * bounded time, then sleep on a futex.
+ * kept apart by a spin barrier (about 0.15 us for two threads; a futex costs 50). A thread that has waited for long, between
+ * runs or in a barrier, sleeps on a futex.
  *
  * Barrier: dissemination (Hensgen, Finkel, Manber 1988). In round k thread t signals thread t + 2^k and waits for thread
  * t - 2^k; after ceil(log2 n) rounds each has heard of all. A signal is the number of the barrier, written to a cache line
@@ -13,7 +13,7 @@
  * (before Linux 4.14) the process id is compared at each run instead. */
 #include "runtime.h"
 
-enum { LINE = 128, STACK_BYTES = 2 << 20 }; /* 128: the prefetcher pairs 64-byte lines */
+enum { LINE = 128, STACK_BYTES = 2 << 20, SPIN_NS = 100000 }; /* 128: the prefetcher pairs 64-byte lines */
 enum { NONE = 0, STARTING = 1, READY = 2, FAILED = 3 };
 
 struct slot {
@@ -25,6 +25,7 @@ struct slot {
 
 struct signal {
   uint32_t barrier;
+  uint32_t asleep; /* whoever waits for it sleeps on a futex, or is about to */
 } __attribute__((aligned(LINE)));
 
 /* Wiped on fork. */
@@ -70,22 +71,41 @@ static struct signal* signal_of(struct shared* s, const struct mica_pool* pool, 
   return &all[(size_t)round * (size_t)pool->options.threads + (size_t)tid];
 }
 
-/* Spins until *word has reached `target`. Gives the CPU away at once when there are more threads than CPUs, else after
- * 50 us, when the thread waited for is likely to be off its CPU. */
-static void await(const uint32_t* word, uint32_t target, int yield_at_once) {
+static int reached(const uint32_t* word, uint32_t target) { return (int32_t)(mica_load(word) - target) >= 0; }
+
+static void futex_wait(uint32_t* word, uint32_t value) { syscall(SYS_FUTEX, word, FUTEX_WAIT_PRIVATE, value, (void*)0, (void*)0, 0); }
+
+static void futex_wake(uint32_t* word) { syscall(SYS_FUTEX, word, FUTEX_WAKE_PRIVATE, INT32_MAX, (void*)0, (void*)0, 0); }
+
+/* Whoever signals and whoever goes to sleep each write one word, then look at the other's: one of both sees the other. */
+static void send(struct signal* signal, uint32_t number) {
+  __atomic_store_n(&signal->barrier, number, __ATOMIC_SEQ_CST);
+  if (__atomic_load_n(&signal->asleep, __ATOMIC_SEQ_CST)) futex_wake(&signal->barrier);
+}
+
+static void sleep_until(struct signal* signal, uint32_t number) {
+  __atomic_store_n(&signal->asleep, 1, __ATOMIC_SEQ_CST);
+  for (;;) {
+    const uint32_t seen = __atomic_load_n(&signal->barrier, __ATOMIC_SEQ_CST);
+    if ((int32_t)(seen - number) >= 0) break;
+    futex_wait(&signal->barrier, seen);
+  }
+  mica_store(&signal->asleep, 0);
+}
+
+/* Waits until `signal` has reached `number`: spins for SPIN_NS, twice what it costs to be woken (next to not at all when
+ * there are more threads than CPUs), then sleeps: the thread waited for is likely to be off its CPU and needs this one. A
+ * thread that yields instead forfeits its share of a busy machine and was measured to be 5 to 10 times slower there. */
+static void await(struct signal* signal, uint32_t number, int scarce) {
   int64_t start = 0;
-  int yield = yield_at_once;
-  for (uint32_t spins = 1; (int32_t)(mica_load(word) - target) < 0; ++spins) {
-    if (yield) {
-      sched_yield();
-      continue;
-    }
+  for (uint32_t spins = 1; !reached(&signal->barrier, number); ++spins) {
     relax();
-    if (spins % 256 == 0) {
-      const int64_t now = now_ns();
-      if (!start) start = now;
-      yield = now - start > 50000;
-    }
+    if (spins % 64 != 0) continue;
+    const int64_t now = now_ns();
+    if (!start) start = now;
+    if (!scarce && now - start < SPIN_NS) continue;
+    sleep_until(signal, number);
+    return;
   }
 }
 
@@ -97,8 +117,8 @@ static void pool_barrier(struct mica_frame* frame, int64_t tid) {
   for (int round = 0; round < pool->rounds; ++round) {
     int peer = (int)tid + (1 << round);
     if (peer >= threads) peer -= threads;
-    mica_store(&signal_of(s, pool, round, peer)->barrier, number);
-    await(&signal_of(s, pool, round, (int)tid)->barrier, number, pool->options.yield_at_once);
+    send(signal_of(s, pool, round, peer), number);
+    await(signal_of(s, pool, round, (int)tid), number, pool->options.scarce);
   }
 }
 
@@ -111,7 +131,7 @@ static void no_barrier(struct mica_frame* frame, int64_t tid) {
 static uint32_t await_run(struct shared* s, uint32_t seen) {
   const struct mica_pool_options* o = &s->pool->options;
   /* With too few CPUs a spinning worker takes time from the caller's own work between runs. */
-  const int64_t spin_ns = o->yield_at_once ? 0 : o->spin_us * 1000ll;
+  const int64_t spin_ns = o->scarce ? 0 : o->spin_us * 1000ll;
   int64_t start = 0;
   for (uint32_t spins = 1;; ++spins) {
     uint32_t epoch = mica_load(&s->epoch);
@@ -123,9 +143,7 @@ static uint32_t await_run(struct shared* s, uint32_t seen) {
     if (now - start < spin_ns) continue;
     /* Whoever starts a run advances the epoch, then looks for sleepers; we the other way round: one of both sees the other. */
     __atomic_add_fetch(&s->sleepers, 1, __ATOMIC_SEQ_CST);
-    while ((epoch = __atomic_load_n(&s->epoch, __ATOMIC_SEQ_CST)) == seen) {
-      syscall(SYS_FUTEX, &s->epoch, FUTEX_WAIT_PRIVATE, seen, (void*)0, (void*)0, 0);
-    }
+    while ((epoch = __atomic_load_n(&s->epoch, __ATOMIC_SEQ_CST)) == seen) { futex_wait(&s->epoch, seen); }
     __atomic_sub_fetch(&s->sleepers, 1, __ATOMIC_SEQ_CST);
     return epoch;
   }
@@ -133,7 +151,7 @@ static uint32_t await_run(struct shared* s, uint32_t seen) {
 
 static void advance_epoch(struct shared* s) {
   __atomic_add_fetch(&s->epoch, 1, __ATOMIC_SEQ_CST);
-  if (__atomic_load_n(&s->sleepers, __ATOMIC_SEQ_CST)) syscall(SYS_FUTEX, &s->epoch, FUTEX_WAKE_PRIVATE, INT32_MAX, (void*)0, (void*)0, 0);
+  if (__atomic_load_n(&s->sleepers, __ATOMIC_SEQ_CST)) futex_wake(&s->epoch);
 }
 
 static void* worker(void* argument) {

@@ -62,8 +62,8 @@ struct mica_pool;
 
 struct mica_pool_options {
   int threads;
-  int spin_us;       /* -1: park at once */
-  int yield_at_once; /* more threads than CPUs: a spinning thread would keep the one it waits for off its CPU */
+  int spin_us; /* -1: park at once */
+  int scarce;  /* more threads than CPUs: a spinning thread would keep the one it waits for off its CPU */
 };
 /* One run: the frame first, so that barrier() finds the pool from it. */
 struct mica_run {

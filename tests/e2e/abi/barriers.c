@@ -1,5 +1,5 @@
-/* A model that is nothing but barriers: input 0 is i64[], how many; output 0 is i64[], how often a thread came out of one
- * before all others had gone in (must be 0). */
+/* A model that is nothing but barriers: input 0 is i64[], how many (negative: without a look at the others); output 0 is i64[], how often a thread
+ * came out of one before all others had gone in (must be 0). */
 #include "mica/runtime/frame.h"
 
 void mica_main(struct mica_frame* f, int64_t tid, int64_t nthreads) {
@@ -8,7 +8,7 @@ void mica_main(struct mica_frame* f, int64_t tid, int64_t nthreads) {
   int64_t wrong = 0;
   counters[tid * 16] = 0;
   f->barrier(f, tid);
-  if (count < 10000) {
+  if (count > 0) {
     for (int64_t i = 1; i <= count; ++i) {
       counters[tid * 16] = i;
       f->barrier(f, tid);
@@ -16,7 +16,7 @@ void mica_main(struct mica_frame* f, int64_t tid, int64_t nthreads) {
       f->barrier(f, tid);
     }
   } else {
-    for (int64_t i = 0; i < count; ++i) f->barrier(f, tid);
+    for (int64_t i = count; i < 0; ++i) f->barrier(f, tid); /* bare */
   }
   counters[tid * 16] = wrong;
   f->barrier(f, tid);
