@@ -45,7 +45,7 @@ Expr exp_normal(const Expr& x) {
 /// Overflow, underflow and NaN around a result y that holds in between.
 Expr exp_limits(const Expr& x, const Expr& y) {
   const Expr high = select(x <= like(x, 709.782712893384), y, x + like(x, inf));
-  return select(x < like(x, -708.396418532264), like(x, 0), high);
+  return select(x < like(x, -0x1.6232bdd7abcd2p+9), like(x, 0), high);
 }
 
 Expr expm1_normal(const Expr& x) {
@@ -104,10 +104,10 @@ Expr tanh_f64(const Expr& x) {
 Expr erf_f64(const Expr& x) {
   const Expr t = at_most(abs(x), 6), z = x * x;
   // log(erfc(t)) on [1, 6], weighted by erfc
-  const Expr tail = polynomial(t, {-5.134772195413012e-07, -1.128373989347332, -0.6366440661184078, -0.10270225809093647, 0.018987978975695236,
-                                   0.0004136285228837614, -0.0019190473974991156, 0.0007731303762062583, -0.0001366129172475887, -1.949265615912613e-05,
-                                   2.252023089802598e-05, -8.57463103411912e-06, 2.113745230718342e-06, -3.6936242993971147e-07, 4.59046372510123e-08,
-                                   -3.8872426070705065e-09, 2.0186910317035157e-10, -4.860542976217891e-12});
+  const Expr tail = polynomial(t, {-5.133056460585056e-07, -1.1283739911221964, -0.6366440576008153, -0.10270228326978212, 0.01898803031317626,
+                                   0.00041355192506315147, -0.0019189608149284432, 0.0007730546606446578, -0.00013656106911509353, -1.952061161334926e-05,
+                                   2.253209663380154e-05, -8.578572607963564e-06, 2.114757213395272e-06, -3.695590089998917e-07, 4.593253436399245e-08,
+                                   -3.889967743594169e-09, 2.0203269844508026e-10, -4.865087000397775e-12});
   const Expr large = copy_sign(like(x, 1) - exp_normal(tail), x);
   // erf(x) / x - 1 on [0, 1]
   const Expr p = polynomial(z, {0.12837916709551256, -0.3761263890318355, 0.11283791670945245, -0.026866170643274928, 0.005223977607413507,
@@ -235,7 +235,7 @@ Expr acos_f64(const Expr& x) {
 
 Expr atan2_f64(const Expr& y, const Expr& x) {
   const Expr ay = abs(y), ax = abs(x);
-  const Expr both_zero = ay + ax <= like(x, 0), both_infinite = min(ay, ax) >= like(x, inf);
+  const Expr both_zero = ay + ax <= like(x, 0), both_infinite = ay >= like(x, inf) && ax >= like(x, inf);
   const Expr num = select(both_zero, like(x, 0), select(both_infinite, like(x, 1), ay));
   const Expr den = select(both_zero || both_infinite, like(x, 1), ax);
   const Expr angle = atan_ratio(num, den);
@@ -341,14 +341,14 @@ Expr pow_f64(const Expr& x, const Expr& y, bool fused) {
 Expr fmod_f64(const Expr& x, const Expr& y, bool fused) {
   const Expr ay = abs(y);
   Expr r = abs(x);
-  // Each round takes away a multiple of y whose factor fits 53 bits; two are exact for |x / y| < 2^104.
-  for (int round = 0; round < 2; ++round) {
-    const Expr q = trunc(r / ay);
-    const Double2 p = two_product(q, ay, fused);
-    const Expr next = (r - p.high) - p.low;
-    const Expr up = select(next < like(x, 0), next + ay, next);
-    r = select(up >= ay, up - ay, up);
+  // Each round takes away a multiple of y whose factor fits 53 bits: exact for |x / y| < 2^312, so for all f32.
+  for (int round = 0; round < 6; ++round) {
+    const Double2 p = two_product(trunc(r / ay), ay, fused);
+    r = (r - p.high) - p.low;
   }
+  // The quotient was rounded, so the last factor may be one too many or too few.
+  r = select(r < like(x, 0), r + ay, r);
+  r = select(r >= ay, r - ay, r);
   const Expr finite = abs(x) < like(x, inf);
   const Expr result = select(ay >= like(x, inf) && finite, x, copy_sign(r, x));
   const Expr valid = finite && ay > like(x, 0);
