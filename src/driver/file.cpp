@@ -44,7 +44,7 @@ Result<void> check_readable(const fs::path& file, std::string_view what, Diagnos
   std::error_code ignored;
   const fs::file_status status = fs::status(file, ignored);
   if (!fs::exists(status)) {
-    auto& d = diagnostics.error("file-not-found", "there is no {} `{}`", what, file.string());
+    auto& d = diagnostics.error("no-such-file", "there is no {} `{}`", what, file.string());
     const fs::path folder = file.has_parent_path() ? file.parent_path() : fs::path(".");
     std::vector<std::string> names;
     if (fs::is_directory(folder, ignored)) {
@@ -59,11 +59,11 @@ Result<void> check_readable(const fs::path& file, std::string_view what, Diagnos
     return Failure{};
   }
   if (fs::is_directory(status)) {
-    diagnostics.error("file-is-folder", "`{}` is a folder, not a {}", file.string(), what).help("name the file itself");
+    diagnostics.error("is-a-directory", "`{}` is a folder, not a {}", file.string(), what).help("name the file itself");
     return Failure{};
   }
   if (::access(file.c_str(), R_OK) != 0) {
-    diagnostics.environment("file-not-readable", "cannot read `{}`: {}", file.string(), system_message(errno));
+    diagnostics.environment("cannot-read", "cannot read `{}`: {}", file.string(), system_message(errno));
     return Failure{};
   }
   return {};
@@ -86,7 +86,7 @@ Result<std::string> read_file(const fs::path& file, Diagnostics& diagnostics) {
   }
   if (descriptor >= 0) ::close(descriptor);
   if (code) {
-    diagnostics.environment("file-not-readable", "cannot read `{}`: {}", file.string(), system_message(code));
+    diagnostics.environment("cannot-read", "cannot read `{}`: {}", file.string(), system_message(code));
     return Failure{};
   }
   return bytes;
@@ -102,7 +102,7 @@ Result<std::string> file_hash(const fs::path& file, Diagnostics& diagnostics) {
   const int code = errno;
   if (descriptor >= 0) ::close(descriptor);
   if (map == MAP_FAILED) {
-    diagnostics.environment("file-not-readable", "cannot read `{}`: {}", file.string(), st.st_size ? system_message(code) : "it is empty");
+    diagnostics.environment("cannot-read", "cannot read `{}`: {}", file.string(), st.st_size ? system_message(code) : "it is empty");
     return Failure{};
   }
   std::string key = hash_key({static_cast<const std::byte*>(map), static_cast<size_t>(st.st_size)});

@@ -70,7 +70,7 @@ class Collector {
       if (found_[i]) continue;
       const SoValue& v = info_.inputs[i];
       if (!v.type.shape.is_static()) {
-        diagnostics_.error("input-missing", "input `{}` has symbolic sizes, so it has to be given", v.name).help(fmt::format("--input {}=@{}.npy", v.name, v.name));
+        diagnostics_.error("missing-input", "input `{}` has symbolic sizes, so it has to be given", v.name).help(fmt::format("--input {}=@{}.npy", v.name, v.name));
         continue;
       }
       if (i < source.traced.size() && static_cast<int64_t>(source.traced[i].size()) == v.type.bytes()) {
@@ -100,7 +100,7 @@ class Collector {
       if (info_.inputs[i].name == name) return static_cast<int64_t>(i);
       names.push_back(info_.inputs[i].name);
     }
-    auto& d = diagnostics_.error("unknown-input", "the model has no input `{}`", name);
+    auto& d = diagnostics_.error("no-such-input", "the model has no input `{}`", name);
     if (const std::string near = nearest_spelling(name, names); !near.empty()) d.help(fmt::format("did you mean `{}`?", near));
     d.help("its inputs: " + signature_text(info_.inputs));
     return -1;
