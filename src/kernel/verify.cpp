@@ -1,0 +1,213 @@
+#include "mica/kernel/verify.h"
+
+#include <fmt/format.h>
+
+#include <unordered_map>
+#include <unordered_set>
+
+namespace mica {
+
+namespace {
+
+class Verifier {
+ public:
+  Verifier(const Kernel& kernel, Diagnostics& diagnostics) : kernel_(kernel), diagnostics_(diagnostics) {}
+
+  bool run() {
+    const uint32_t params = kernel_.params();
+    for (size_t i = 0; i < kernel_.buffers.size(); ++i) {
+      const Buffer& b = kernel_.buffers[i];
+      if (i >= params && b.memory == Memory::param) fail("param %{} {} stands behind a local buffer", i, b.name);
+      if (b.memory == Memory::param && b.element.lanes != 1) fail("param %{} {} has vector elements", i, b.name);
+      if (b.elements < 0 || b.element.lanes < 1) fail("buffer %{} {} has no size", i, b.name);
+    }
+    if (!kernel_.task || kernel_.task->op != ExprOp::var) {
+      fail("there is no task variable");
+      return false;
+    }
+    bind(kernel_.task, Interval{0, kernel_.tasks - 1});
+    block(kernel_.body, true);
+    return good_;
+  }
+
+ private:
+  template <class... A> void fail(fmt::format_string<A...> format, A&&... args) {
+    good_ = false;
+    diagnostics_.error("bad-kernel", "kernel {}: {}", kernel_.name, fmt::format(format, std::forward<A>(args)...));
+  }
+
+  /// `range` when every value in it is taken, so that a bound that is reached is an error that happens.
+  void bind(const Expr& var, std::optional<Interval> range) {
+    bound_.insert(var->id);
+    if (range && range->low <= range->high) ranges_[var->id] = *range;
+    else ranges_.erase(var->id);
+  }
+
+  void block(const std::vector<Stmt>& body, bool always) {
+    for (const Stmt& s : body) statement(s, always);
+  }
+
+  /// `always`: no branch or loop of unknown length stands around it.
+  void statement(const Stmt& s, bool always) {
+    switch (s.kind) {
+      case Stmt::Kind::block: block(s.body, always); return;
+      case Stmt::Kind::loop: loop(s, always); return;
+      case Stmt::Kind::store: store(s, always); return;
+      case Stmt::Kind::let:
+        expression(s.value, always);
+        if (s.var->type.dtype != s.value->type.dtype) fail("let {} has another type than its value", to_string(s.var));
+        bind(s.var, std::nullopt);
+        block(s.body, always);
+        bound_.erase(s.var->id);
+        return;
+      case Stmt::Kind::branch:
+        expression(s.condition, always);
+        if (!(s.condition->type == ExprType{DType::b8, 1})) fail("the condition {} is not one bool", to_string(s.condition));
+        block(s.body, false);
+        block(s.otherwise, false);
+        return;
+      case Stmt::Kind::check:
+        expression(s.condition, always);
+        if (s.value) expression(s.value, always);
+        return;
+    }
+  }
+
+  void loop(const Stmt& s, bool always) {
+    for (const Expr& e : {s.low, s.high, s.step}) expression(e, always);
+    const auto low = constant_int(s.low), high = constant_int(s.high), step = constant_int(s.step);
+    std::optional<Interval> range;
+    if (step && *step <= 0) fail("loop {} has step {}", to_string(s.var), *step);
+    if (low && high && step && *step > 0 && *low < *high) range = Interval{*low, *low + (*high - 1 - *low) / *step * *step};
+    bind(s.var, range);
+    if (!(low && high && *low >= *high)) block(s.body, always && range);
+    bound_.erase(s.var->id);
+  }
+
+  void store(const Stmt& s, bool always) {
+    for (const Expr& e : {s.index, s.value, s.mask}) {
+      if (e) expression(e, always);
+    }
+    if (s.buffer >= kernel_.buffers.size()) return fail("store to buffer %{}, which does not exist", s.buffer);
+    const Buffer& b = kernel_.buffers[s.buffer];
+    if (b.memory == Memory::param && !b.written) fail("store to {}, which is not declared as written", b.name);
+    if (s.value->type.dtype != b.element.dtype) fail("store of {} to {}, which holds {}", name_of(s.value->type.dtype), b.name, name_of(b.element.dtype));
+    if (s.index->type.lanes > 1 && s.value->type.lanes > 1 && s.index->type.lanes != s.value->type.lanes) fail("store of {} lanes at {} indices", s.value->type.lanes, s.index->type.lanes);
+    const bool spread = s.index->type.lanes == 1 && b.element.lanes == 1 && s.value->type.lanes > 1;
+    if (always && !s.mask) in_bounds(s.index, b, spread ? s.value->type.lanes : 1);
+  }
+
+  void expression(const Expr& e, bool always) {
+    visit(e, [&](const Expr& n) { node(n, always); });
+  }
+
+  void node(const Expr& e, bool always) {
+    switch (e->op) {
+      case ExprOp::var:
+        if (!bound_.contains(e->id)) fail("variable {} is not bound where it is used", to_string(e));
+        return;
+      case ExprOp::reduce: return fail("a reduction is left in an expression");
+      case ExprOp::load: return load(e, always);
+      case ExprOp::broadcast:
+        if (e->args[0]->type.lanes != 1) fail("broadcast of a vector: {}", to_string(e));
+        return;
+      case ExprOp::ramp:
+        if (e->args[0]->type.lanes != 1 || is_float(e->type.dtype)) fail("ramp of a vector or of floats: {}", to_string(e));
+        return;
+      case ExprOp::dot2:
+      case ExprOp::dot4: {
+        const int32_t group = e->op == ExprOp::dot2 ? 2 : 4;
+        if (e->args[0]->type.lanes != group * e->type.lanes || e->args[1]->type.lanes != group * e->type.lanes) fail("operands of {} have the wrong length", name_of(e->op));
+        return;
+      }
+      default: break;
+    }
+    if (e->op == ExprOp::cast || e->op == ExprOp::bitcast || e->op == ExprOp::horizontal) return;
+    for (const Expr& a : e->args) {
+      if (a->type.lanes != e->type.lanes && a->type.lanes != 1) fail("operands of different length: {}", to_string(e));
+    }
+  }
+
+  void load(const Expr& e, bool always) {
+    if (e->id >= kernel_.buffers.size()) return fail("load from buffer %{}, which does not exist", e->id);
+    const Buffer& b = kernel_.buffers[e->id];
+    if (e->args.size() != (e->masked ? 2u : 1u)) return fail("load from {} with {} indices; a kernel has one flat index", b.name, e->args.size() - e->masked);
+    if (e->type.dtype != b.element.dtype) fail("load of {} from {}, which holds {}", name_of(e->type.dtype), b.name, name_of(b.element.dtype));
+    if (e->args[0]->type.dtype != DType::i64) fail("index of another type than i64 into {}", b.name);
+    const bool spread = e->args[0]->type.lanes == 1 && b.element.lanes == 1;
+    if (always && !e->masked) in_bounds(e->args[0], b, spread ? e->type.lanes : 1);
+  }
+
+  /// Exact range of an affine index over independent variables; nothing when it cannot be told.
+  std::optional<Interval> range_of(const Expr& index) const {
+    if (index->type.lanes > 1) {
+      if (index->op == ExprOp::broadcast) return range_of(index->args[0]);
+      const auto stride = index->op == ExprOp::ramp ? constant_int(index->args[1]) : std::nullopt;
+      const auto base = stride ? range_of(index->args[0]) : std::nullopt;
+      if (!base) return std::nullopt;
+      const int64_t reach = *stride * (index->type.lanes - 1);
+      return Interval{base->low + std::min<int64_t>(reach, 0), base->high + std::max<int64_t>(reach, 0)};
+    }
+    const Affine a = to_affine(index);
+    Interval total{a.constant, a.constant};
+    for (const Affine::Term& t : a.terms) {
+      const auto found = t.atom->op == ExprOp::var ? ranges_.find(t.atom->id) : ranges_.end();
+      if (found == ranges_.end()) return std::nullopt;
+      total.low += t.coefficient * (t.coefficient >= 0 ? found->second.low : found->second.high);
+      total.high += t.coefficient * (t.coefficient >= 0 ? found->second.high : found->second.low);
+    }
+    return total;
+  }
+
+  void in_bounds(const Expr& index, const Buffer& b, int64_t elements) {
+    const auto range = range_of(index);
+    if (range && (range->low < 0 || range->high + elements > b.elements))
+      fail("index {} of {} runs from {} to {}, outside its {} elements", to_string(index), b.name, range->low, range->high + elements - 1, b.elements);
+  }
+
+  const Kernel& kernel_;
+  Diagnostics& diagnostics_;
+  bool good_ = true;
+  std::unordered_set<uint32_t> bound_;
+  std::unordered_map<uint32_t, Interval> ranges_;
+};
+
+}  // namespace
+
+Result<void> verify_kernel(const Kernel& kernel, Diagnostics& diagnostics) {
+  if (!Verifier(kernel, diagnostics).run()) return Failure{};
+  return {};
+}
+
+Result<void> verify_program(const Program& program, Diagnostics& diagnostics) {
+  const size_t errors = diagnostics.error_count();
+  std::unordered_set<std::string> names;
+  for (const Kernel& k : program.kernels) {
+    (void)verify_kernel(k, diagnostics);
+    if (!names.insert(k.name).second) diagnostics.error("bad-kernel", "two kernels are named {}", k.name);
+  }
+  for (const Step& s : program.steps) {
+    if (s.kernel >= program.kernels.size()) {
+      diagnostics.error("bad-kernel", "step '{}' calls kernel {} of {}", s.label, s.kernel, program.kernels.size());
+      continue;
+    }
+    const Kernel& k = program.kernels[s.kernel];
+    if (s.bindings.size() != k.params()) {
+      diagnostics.error("bad-kernel", "step '{}' binds {} of the {} params of {}", s.label, s.bindings.size(), k.params(), k.name);
+      continue;
+    }
+    for (size_t i = 0; i < s.bindings.size(); ++i) {
+      const Binding& b = s.bindings[i];
+      if (b.space == Binding::Space::io) continue;
+      const int64_t end = b.offset + k.buffers[i].elements * size_of(k.buffers[i].element.dtype);
+      const bool weights = b.space == Binding::Space::weights;
+      const int64_t limit = weights ? program.weights_bytes : program.arena_bytes;
+      if (b.offset < 0 || end > limit) diagnostics.error("bad-kernel", "step '{}': {} of {} ends at byte {} of {}'s {}", s.label, k.buffers[i].name, k.name, end, weights ? "the weights" : "the arena", limit);
+      if (weights && k.buffers[i].written) diagnostics.error("bad-kernel", "step '{}': {} writes to weights", s.label, k.name);
+    }
+  }
+  if (diagnostics.error_count() != errors) return Failure{};
+  return {};
+}
+
+}  // namespace mica

@@ -1,0 +1,140 @@
+// Text, verifier and interpreter of kernels.
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+#include "mica/kernel/interpret.h"
+#include "mica/kernel/text.h"
+#include "mica/kernel/verify.h"
+
+namespace mica {
+namespace {
+
+constexpr const char* relu = R"(kernel relu(%0 x: f32[40] read align 64, %1 y: f32[40] write align 64) tasks t.1 in [0, 2) {
+  local %2 acc: f32x8[2] registers align 64
+  for i.2 in [0, 2) step 1 unrolled {
+    %2[i.2] = max(load<f32x8>(%0, ramp(((t.1 * 20) + (i.2 * 8)), 1, 8)), broadcast(0:f32, 8))
+  }
+  for i.3 in [0, 2) step 1 {
+    %1[ramp(((t.1 * 20) + (i.3 * 8)), 1, 8)] = load<f32x8>(%2, i.3)
+  }
+  for i.4 in [16, 20) step 1 {
+    let v.5 = load<f32>(%0, ((t.1 * 20) + i.4))
+    if (v.5 > 0:f32) {
+      %1[((t.1 * 20) + i.4)] = v.5
+    } else {
+      %1[((t.1 * 20) + i.4)] = 0:f32
+    }
+    check (v.5 < inf:f32) else fault 3 code 2 of i.4
+  }
+}
+)";
+
+/// Text with the numbers of variables taken out: they are new in every process.
+std::string without_numbers(const std::string& text) {
+  std::string out;
+  for (size_t i = 0; i < text.size(); ++i) {
+    if (text[i] == '.' && i && std::isalpha(static_cast<unsigned char>(text[i - 1]))) {
+      while (i + 1 < text.size() && std::isdigit(static_cast<unsigned char>(text[i + 1]))) ++i;
+    } else {
+      out += text[i];
+    }
+  }
+  return out;
+}
+
+Kernel parsed(std::string_view text) {
+  Diagnostics diagnostics;
+  auto k = parse_kernel(text, diagnostics);
+  EXPECT_TRUE(k) << diagnostics.to_string();
+  return k ? *k : Kernel{};
+}
+
+TEST(KernelText, comes_back_as_it_was) { EXPECT_EQ(without_numbers(to_string(parsed(relu))), without_numbers(relu)); }
+
+TEST(KernelText, errors_name_the_line) {
+  Diagnostics diagnostics;
+  EXPECT_FALSE(parse_kernel("kernel k(%0 x: f32[4] write align 64) tasks t.1 in [0, 1) {\n  %0[0] = wobble(1:f32)\n}\n", diagnostics));
+  ASSERT_EQ(diagnostics.error_count(), 1u);
+  EXPECT_EQ(diagnostics.all()[0].name, "kernel-syntax");
+  EXPECT_EQ(diagnostics.all()[0].location.line, 2);
+  EXPECT_NE(diagnostics.all()[0].message.find("wobble"), std::string::npos);
+}
+
+TEST(KernelText, nothing_damaged_crashes) {
+  const std::string text = relu;
+  for (size_t cut = 0; cut < text.size(); ++cut) {
+    Diagnostics diagnostics;
+    (void)parse_kernel(text.substr(0, cut), diagnostics);
+    std::string changed = text;
+    changed[cut] = ')';
+    (void)parse_kernel(changed, diagnostics);
+  }
+}
+
+TEST(KernelText, program) {
+  const std::string text =
+      "program arena 256 weights 64\nweight +0 64 bytes \"w\"\nfault 0 \"index\"\n\n"
+      "kernel k(%0 x: f32[4] read align 64, %1 y: f32[4] write align 64) tasks t in [0, 1) {\n  %1[t] = load<f32>(%0, t)\n}\n\n"
+      "k(weights+0, arena+128)  // copies\nbarrier; k(arena+128, io1)  // layer\n";
+  Diagnostics diagnostics;
+  const auto p = parse_program(text, diagnostics);
+  ASSERT_TRUE(p) << diagnostics.to_string();
+  EXPECT_EQ(without_numbers(to_string(*p)), text);
+  EXPECT_TRUE(verify_program(*p, diagnostics)) << diagnostics.to_string();
+}
+
+std::string verify_errors(std::string_view text) {
+  Diagnostics diagnostics;
+  (void)verify_kernel(parsed(text), diagnostics);
+  return diagnostics.to_string();
+}
+
+TEST(KernelVerify, accepts_what_is_right) { EXPECT_EQ(verify_errors(relu), ""); }
+
+TEST(KernelVerify, index_outside_the_buffer) {
+  const std::string errors = verify_errors("kernel k(%0 x: f32[15] write align 64) tasks t.1 in [0, 2) {\n  %0[ramp((t.1 * 8), 1, 8)] = broadcast(0:f32, 8)\n}\n");
+  EXPECT_NE(errors.find("runs from 0 to 15, outside its 15 elements"), std::string::npos) << errors;
+}
+
+TEST(KernelVerify, last_trip_of_a_strided_loop_counts) {
+  EXPECT_EQ(verify_errors("kernel k(%0 x: f32[8] write align 64) tasks t.1 in [0, 1) {\n  for i.2 in [0, 7) step 2 {\n    %0[(i.2 + 1)] = 0:f32\n  }\n}\n"), "");
+}
+
+TEST(KernelVerify, guarded_accesses_are_not_judged) {
+  EXPECT_EQ(verify_errors("kernel k(%0 x: f32[8] write align 64) tasks t.1 in [0, 9) {\n  if (t.1 < 8) {\n    %0[t.1] = 0:f32\n  }\n}\n"), "");
+}
+
+TEST(KernelVerify, store_to_a_buffer_that_is_read_only) {
+  const std::string errors = verify_errors("kernel k(%0 x: f32[8] read align 64) tasks t.1 in [0, 1) {\n  %0[0] = 0:f32\n}\n");
+  EXPECT_NE(errors.find("not declared as written"), std::string::npos) << errors;
+}
+
+TEST(KernelVerify, types) {
+  const std::string errors = verify_errors("kernel k(%0 x: f32[8] write align 64, %1 y: i32[8] read align 64) tasks t.1 in [0, 1) {\n  %0[0] = load<f32>(%1, 0)\n}\n");
+  EXPECT_NE(errors.find("load of f32 from y, which holds i32"), std::string::npos) << errors;
+}
+
+TEST(KernelInterpret, runs_relu) {
+  std::vector<float> x(40), y(40, -1);
+  for (size_t i = 0; i < 40; ++i) x[i] = static_cast<float>(i) - 20;
+  x[37] = INFINITY;
+  KernelFault fault;
+  Diagnostics diagnostics;
+  ASSERT_TRUE(interpret(parsed(relu), {reinterpret_cast<std::byte*>(x.data()), reinterpret_cast<std::byte*>(y.data())}, 0, 2, fault, diagnostics));
+  for (size_t i = 0; i < 40; ++i) EXPECT_EQ(y[i], std::max(x[i], 0.0f)) << i;
+  EXPECT_EQ(fault.site, 3);
+  EXPECT_EQ(fault.value, 17);
+}
+
+TEST(KernelInterpret, reports_an_access_outside) {
+  const Kernel k = parsed("kernel k(%0 x: f32[4] write align 64) tasks t.1 in [0, 9) {\n  %0[t.1] = 0:f32\n}\n");
+  std::vector<float> x(4);
+  KernelFault fault;
+  Diagnostics diagnostics;
+  EXPECT_FALSE(interpret(k, {reinterpret_cast<std::byte*>(x.data())}, 0, 9, fault, diagnostics));
+  EXPECT_NE(diagnostics.to_string().find("stores to element 4 of x, which has 4"), std::string::npos) << diagnostics.to_string();
+}
+
+}  // namespace
+}  // namespace mica
