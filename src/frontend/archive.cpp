@@ -29,7 +29,7 @@ class MappedFile {
  public:
   MappedFile(const fs::path& file) {
     fd_ = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
-    struct stat info {};
+    struct stat info{};
     if (fd_ < 0 || fstat(fd_, &info) != 0) return;
     size_ = static_cast<size_t>(info.st_size);
     data_ = size_ ? mmap(nullptr, size_, PROT_READ, MAP_PRIVATE, fd_, 0) : MAP_FAILED;
@@ -110,7 +110,8 @@ std::string read_directory(Bytes b, std::vector<ArchiveEntry>& entries) {
 std::string check_records(Bytes b, const std::vector<ArchiveEntry>& entries) {
   std::vector<std::string_view> names;
   for (const ArchiveEntry& e : entries) {
-    if (e.name.starts_with('/') || e.name.find("..") != std::string::npos || e.name.find('\0') != std::string::npos) return fmt::format("record '{}' has a name that is not allowed", e.name);
+    if (e.name.starts_with('/') || e.name.find("..") != std::string::npos || e.name.find('\0') != std::string::npos)
+      return fmt::format("record '{}' has a name that is not allowed", e.name);
     if (e.offset > b.size() || b.size() - e.offset < 30 || !starts_with(b, "PK\3\4", e.offset)) return fmt::format("record '{}' is cut off", e.name);
     const size_t data = e.offset + 30 + read<uint16_t>(b, e.offset + 26) + read<uint16_t>(b, e.offset + 28);
     if (data > b.size() || e.packed_size > b.size() - data) return fmt::format("record '{}' is cut off", e.name);
@@ -181,11 +182,13 @@ Result<void> check_code(const fs::path& file, Bytes b, const std::vector<Archive
     }
     const auto code = unpack(b, e);
     if (!code) {
-      diagnostics.error("damaged-archive", "{} is damaged: record '{}' does not unpack", file.string(), e.name).help("copy or download it again, or save the model again");
+      diagnostics.error("damaged-archive", "{} is damaged: record '{}' does not unpack", file.string(), e.name)
+          .help("copy or download it again, or save the model again");
       return Failure{};
     }
     if (std::string_view(reinterpret_cast<const char*>(code->data()), code->size()).find("def __setstate__") == std::string_view::npos) continue;
-    diagnostics.unsupported("setstate", "{} has code that runs while it is loaded (__setstate__ in {}), as quantised modules do", file.string(), e.name)
+    diagnostics
+        .unsupported("setstate", "{} has code that runs while it is loaded (__setstate__ in {}), as quantised modules do", file.string(), e.name)
         .note("such code may read and write files, so it is not run")
         .help("save the model before quantising it, or without __getstate__ and __setstate__");
     return Failure{};
@@ -223,12 +226,16 @@ void explain_torch_save(const fs::path& file, Bytes pickle, Diagnostics& diagnos
 }
 
 void explain_not_a_zip(const fs::path& file, Bytes b, Diagnostics& diagnostics) {
-  if (b.size() > 2 && b[0] == 0x80 && b[1] >= 2 && b[1] <= 5) return explain_torch_save(file, b.size() > 40 && b[2] == 0x8a ? b.subspan(40) : b, diagnostics);
+  if (b.size() > 2 && b[0] == 0x80 && b[1] >= 2 && b[1] <= 5)
+    return explain_torch_save(file, b.size() > 40 && b[2] == 0x8a ? b.subspan(40) : b, diagnostics);
   std::string_view kind;
   if (starts_with(b, "PTMF", 4)) kind = "a PyTorch Mobile file (flatbuffer)";
   else if (starts_with(b, "GGUF")) kind = "a GGUF file";
   else if (starts_with(b, "\x89HDF")) kind = "an HDF5 file";
-  else if (starts_with(b, "\x7f" "ELF")) kind = "an ELF file";
+  else if (starts_with(b,
+                       "\x7f"
+                       "ELF"))
+    kind = "an ELF file";
   else if (b.size() > 9 && read<uint64_t>(b, 0) < b.size() && b[8] == '{') kind = "a safetensors file, which holds only weights";
   else if (b.size() > 4 && b[0] == 0x08 && b[1] < 16) kind = "perhaps an ONNX file";
   auto& d = diagnostics.error("not-torchscript", "{} is not a TorchScript model{}{}", file.string(), kind.empty() ? "" : ": it is ", kind);
@@ -252,7 +259,8 @@ Result<void> check_kind(const fs::path& file, Bytes b, const std::vector<Archive
     return Failure{};
   }
   if (has_suffix(entries, "/bytecode.pkl")) {
-    diagnostics.unsupported("mobile-model", "{} is a PyTorch Mobile model without TorchScript code", file.string()).help("keep the model from before _save_for_lite_interpreter: " + std::string(save_scripted));
+    diagnostics.unsupported("mobile-model", "{} is a PyTorch Mobile model without TorchScript code", file.string())
+        .help("keep the model from before _save_for_lite_interpreter: " + std::string(save_scripted));
     return Failure{};
   }
   for (const ArchiveEntry& e : entries) {
@@ -261,7 +269,9 @@ Result<void> check_kind(const fs::path& file, Bytes b, const std::vector<Archive
       return Failure{};
     }
   }
-  diagnostics.error("not-torchscript", "{} is a zip archive without a TorchScript model in it", file.string()).help(std::string(save_traced)).help(std::string(save_scripted));
+  diagnostics.error("not-torchscript", "{} is a zip archive without a TorchScript model in it", file.string())
+      .help(std::string(save_traced))
+      .help(std::string(save_scripted));
   return Failure{};
 }
 
@@ -271,11 +281,13 @@ Result<void> check_archive(const fs::path& file, Diagnostics& diagnostics) {
   std::error_code error;
   const fs::file_status status = fs::status(file, error);
   if (!fs::exists(status)) {
-    diagnostics.error("no-such-file", "{}: no such file", file.string()).help(fmt::format("the current folder is {}", fs::current_path(error).string()));
+    diagnostics.error("no-such-file", "{}: no such file", file.string())
+        .help(fmt::format("the current folder is {}", fs::current_path(error).string()));
     return Failure{};
   }
   if (fs::is_directory(status)) {
-    diagnostics.error("is-a-directory", "{} is a directory, not a `.pt` file", file.string()).help("name the file that " + std::string(save_traced) + " wrote");
+    diagnostics.error("is-a-directory", "{} is a directory, not a `.pt` file", file.string())
+        .help("name the file that " + std::string(save_traced) + " wrote");
     return Failure{};
   }
   if (!fs::is_regular_file(status)) {
@@ -300,7 +312,9 @@ Result<void> check_archive(const fs::path& file, Diagnostics& diagnostics) {
   std::string trouble = read_directory(b, entries);
   if (trouble.empty()) trouble = check_records(b, entries);
   if (!trouble.empty()) {
-    diagnostics.error("damaged-archive", "{} is damaged or cut off: {}", file.string(), trouble).note(fmt::format("it has {} bytes", b.size())).help("copy or download it again, or save the model again");
+    diagnostics.error("damaged-archive", "{} is damaged or cut off: {}", file.string(), trouble)
+        .note(fmt::format("it has {} bytes", b.size()))
+        .help("copy or download it again, or save the model again");
     return Failure{};
   }
   if (!check_kind(file, b, entries, diagnostics) || !check_code(file, b, entries, diagnostics)) return Failure{};

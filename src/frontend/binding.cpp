@@ -10,10 +10,12 @@ using Kind = Argument::Kind;
 /// What goes through the arguments once, giving each what was asked for.
 class Binder {
  public:
-  Binder(const LoadOptions& options, Binding& binding, Diagnostics& diagnostics) : options_(options), binding_(binding), diagnostics_(diagnostics), used_(options.inputs.size()) {}
+  Binder(const LoadOptions& options, Binding& binding, Diagnostics& diagnostics)
+      : options_(options), binding_(binding), diagnostics_(diagnostics), used_(options.inputs.size()) {}
 
   void bind(const c10::Argument& parameter, const c10::IValue* traced) {
-    binding_.arguments.push_back(argument(parameter.type(), parameter.name(), traced, parameter.default_value() ? &*parameter.default_value() : nullptr));
+    binding_.arguments.push_back(
+        argument(parameter.type(), parameter.name(), traced, parameter.default_value() ? &*parameter.default_value() : nullptr));
     if (!binding_.structure.empty()) binding_.structure += ", ";
     binding_.structure += text_of(binding_.arguments.back());
   }
@@ -33,7 +35,8 @@ class Binder {
     return nullptr;
   }
   bool has_prefix(const std::string& prefix) const {
-    return std::any_of(options_.inputs.begin(), options_.inputs.end(), [&](const InputSpec& s) { return s.name == prefix || s.name.starts_with(prefix + "."); });
+    return std::any_of(options_.inputs.begin(), options_.inputs.end(),
+                       [&](const InputSpec& s) { return s.name == prefix || s.name.starts_with(prefix + "."); });
   }
   Argument argument(const c10::TypePtr& type, const std::string& name, const c10::IValue* traced, const c10::IValue* otherwise);
   Argument tensor(const std::string& name, const c10::IValue* traced);
@@ -69,7 +72,8 @@ Argument Binder::tensor(const std::string& name, const c10::IValue* traced) {
   TensorType type;
   if (spec) {
     if (spec->number) {
-      diagnostics_.error("input-kind", "--input {}: '{}' is a tensor, not a number", spec->text, name).help(fmt::format("--input {}:SHAPE:DTYPE", name));
+      diagnostics_.error("input-kind", "--input {}: '{}' is a tensor, not a number", spec->text, name)
+          .help(fmt::format("--input {}:SHAPE:DTYPE", name));
       return {};
     }
     type.shape = spec->shape;
@@ -77,7 +81,8 @@ Argument Binder::tensor(const std::string& name, const c10::IValue* traced) {
   } else if (traced_type) {
     type = *traced_type;
   } else {
-    diagnostics_.unsupported("input-kind", "the traced input '{}' cannot be compiled: {}", name, why_no_type(data)).help(fmt::format("give its shape and dtype: --input {}:SHAPE:DTYPE", name));
+    diagnostics_.unsupported("input-kind", "the traced input '{}' cannot be compiled: {}", name, why_no_type(data))
+        .help(fmt::format("give its shape and dtype: --input {}:SHAPE:DTYPE", name));
     return {};
   }
   Argument a;
@@ -91,9 +96,11 @@ Argument Binder::literal(const c10::TypePtr& type, const std::string& name, cons
   names_.push_back(name);
   const InputSpec* spec = named(name);
   const auto kind = type->kind();
-  const bool is_number = kind == c10::TypeKind::IntType || kind == c10::TypeKind::FloatType || kind == c10::TypeKind::BoolType || kind == c10::TypeKind::NumberType;
+  const bool is_number =
+      kind == c10::TypeKind::IntType || kind == c10::TypeKind::FloatType || kind == c10::TypeKind::BoolType || kind == c10::TypeKind::NumberType;
   if (spec && (!spec->number || !is_number)) {
-    diagnostics_.error("input-kind", "--input {}: '{}' is a {}, not a tensor", spec->text, name, type->annotation_str()).help(fmt::format("--input {}=VALUE", name));
+    diagnostics_.error("input-kind", "--input {}: '{}' is a {}, not a tensor", spec->text, name, type->annotation_str())
+        .help(fmt::format("--input {}=VALUE", name));
     return {};
   }
   if (spec) {
@@ -148,7 +155,9 @@ Argument Binder::argument(const c10::TypePtr& type, const std::string& name, con
     if (traced && !traced->isNone()) return argument(option->getElementType(), name, traced, otherwise);
     names_.push_back(name);
     const bool is_tensor = option->getElementType()->kind() == c10::TypeKind::TensorType;
-    if (is_tensor && !traced && std::any_of(options_.inputs.begin(), options_.inputs.end(), [&](const InputSpec& s) { return s.name.empty() && !used_[&s - options_.inputs.data()]; })) {
+    if (is_tensor && !traced && std::any_of(options_.inputs.begin(), options_.inputs.end(), [&](const InputSpec& s) {
+          return s.name.empty() && !used_[&s - options_.inputs.data()];
+        })) {
       names_.pop_back();
       return tensor(name, nullptr);
     }
@@ -165,7 +174,8 @@ Argument Binder::argument(const c10::TypePtr& type, const std::string& name, con
     a.kind = Kind::tuple;
     a.type = type;
     for (size_t i = 0; i < t->elements().size(); ++i) {
-      const c10::IValue* element = traced && traced->isTuple() && i < traced->toTupleRef().elements().size() ? &traced->toTupleRef().elements()[i] : nullptr;
+      const c10::IValue* element =
+          traced && traced->isTuple() && i < traced->toTupleRef().elements().size() ? &traced->toTupleRef().elements()[i] : nullptr;
       a.children.push_back(argument(t->elements()[i], fmt::format("{}.{}", name, i), element, nullptr));
     }
     return a;
@@ -198,15 +208,24 @@ bool Binder::finish(const std::string& signature) {
     const InputSpec& spec = options_.inputs[i];
     std::string names;
     for (const std::string& n : names_) names += (names.empty() ? "" : ", ") + n;
-    if (spec.name.empty()) diagnostics_.error("too-many-inputs", "--input {}: the model takes only {} input{}", spec.text, names_.size(), names_.size() == 1 ? "" : "s").note(signature).help("its inputs are: " + names);
-    else diagnostics_.error("no-such-input", "--input {}: the model has no input '{}'", spec.text, spec.name).note(signature).help("its inputs are: " + names);
+    if (spec.name.empty())
+      diagnostics_.error("too-many-inputs", "--input {}: the model takes only {} input{}", spec.text, names_.size(), names_.size() == 1 ? "" : "s")
+          .note(signature)
+          .help("its inputs are: " + names);
+    else
+      diagnostics_.error("no-such-input", "--input {}: the model has no input '{}'", spec.text, spec.name)
+          .note(signature)
+          .help("its inputs are: " + names);
   }
   if (!missing_.empty() && diagnostics_.error_count() == before) {
     std::string what, line;
     for (const std::string& m : missing_) {
       what += (what.empty() ? "" : ", ") + m;
       const std::string name = m.substr(0, m.find(' '));
-      line += (line.empty() ? "" : " ") + (m.find("(a tensor)") != std::string::npos || m.find("list") != std::string::npos || m.find("dict") != std::string::npos ? fmt::format("--input {}:SHAPE:DTYPE", name) : fmt::format("--input {}=VALUE", name));
+      line += (line.empty() ? "" : " ") +
+              (m.find("(a tensor)") != std::string::npos || m.find("list") != std::string::npos || m.find("dict") != std::string::npos
+                   ? fmt::format("--input {}:SHAPE:DTYPE", name)
+                   : fmt::format("--input {}=VALUE", name));
     }
     diagnostics_.error("missing-input", "the shape of {} is not known: the file does not record what the model was traced with", what)
         .note(signature)
@@ -231,14 +250,19 @@ std::string signature_of(const torch::jit::Method& method) {
     text += fmt::format("{}{}: {}", i > 1 ? ", " : "", a.name(), a.type()->annotation_str());
     if (a.default_value()) {
       const c10::IValue& v = *a.default_value();
-      text += v.isNone() ? " = None" : v.isInt() ? fmt::format(" = {}", v.toInt()) : v.isDouble() ? fmt::format(" = {}", v.toDouble()) : v.isBool() ? (v.toBool() ? " = True" : " = False") : " = ...";
+      text += v.isNone()     ? " = None"
+              : v.isInt()    ? fmt::format(" = {}", v.toInt())
+              : v.isDouble() ? fmt::format(" = {}", v.toDouble())
+              : v.isBool()   ? (v.toBool() ? " = True" : " = False")
+                             : " = ...";
     }
   }
   const std::string result = schema.returns().empty() ? "None" : schema.returns()[0].type()->annotation_str();
   return fmt::format("{}({}) -> {}", method.name(), text, result);
 }
 
-Result<Binding> bind_inputs(const torch::jit::Module& module, const torch::jit::Method& method, const LoadOptions& options, Diagnostics& diagnostics) {
+Result<Binding> bind_inputs(const torch::jit::Module& module, const torch::jit::Method& method, const LoadOptions& options,
+                            Diagnostics& diagnostics) {
   const size_t errors = diagnostics.error_count();
   Binding binding;
   Binder binder(options, binding, diagnostics);
@@ -251,7 +275,8 @@ Result<Binding> bind_inputs(const torch::jit::Module& module, const torch::jit::
   for (size_t i = 1; i < parameters.size(); ++i) binder.bind(parameters[i], i - 1 < traced.size() ? &traced[i - 1] : nullptr);
   if (!binder.finish(signature_of(method)) || diagnostics.error_count() != errors) return Failure{};
   binding.structure = "(" + binding.structure + (parameters.size() == 2 ? ",)" : ")");
-  binding.has_traced_data = !binding.inputs.empty() && std::all_of(binding.inputs.begin(), binding.inputs.end(), [](const BoundInput& i) { return i.traced.defined(); });
+  binding.has_traced_data =
+      !binding.inputs.empty() && std::all_of(binding.inputs.begin(), binding.inputs.end(), [](const BoundInput& i) { return i.traced.defined(); });
   return binding;
 }
 
@@ -346,7 +371,11 @@ void flatten_item(const Item& item, const std::string& name, std::vector<NamedTe
     }
     text += "}";
   } else if (const auto* v = item.plain()) {
-    text += v->isInt() ? fmt::format("int({})", v->toInt()) : v->isDouble() ? fmt::format("float({})", v->toDouble()) : v->isBool() ? (v->toBool() ? "True" : "False") : v->isString() ? fmt::format("'{}'", v->toStringRef()) : "None";
+    text += v->isInt()      ? fmt::format("int({})", v->toInt())
+            : v->isDouble() ? fmt::format("float({})", v->toDouble())
+            : v->isBool()   ? (v->toBool() ? "True" : "False")
+            : v->isString() ? fmt::format("'{}'", v->toStringRef())
+                            : "None";
   } else {
     text += "None";
   }

@@ -19,22 +19,96 @@ constexpr int64_t max_inexact = 4096;      // the same where only a Python numbe
 /// Operators whose results are elements of their operands or given numbers: computing them while importing rounds nothing.
 /// Besides what the op table imports, these and no others are ever run on constants.
 constexpr std::string_view exact_operators[] = {
-    "aten::_cast_Float", "aten::alias", "aten::arange", "aten::as_tensor", "aten::broadcast_tensors", "aten::broadcast_to", "aten::cat", "aten::chunk", "aten::clone",
-    "aten::concat", "aten::contiguous", "aten::copy_", "aten::detach", "aten::diag", "aten::diagonal", "aten::empty", "aten::empty_like", "aten::expand", "aten::expand_as", "aten::eye",
-    "aten::fill_", "aten::flatten", "aten::flip", "aten::full", "aten::full_like", "aten::gather", "aten::index", "aten::index_put", "aten::index_put_", "aten::index_select",
-    "aten::lift_fresh", "aten::masked_fill", "aten::masked_fill_", "aten::masked_select", "aten::meshgrid", "aten::movedim", "aten::narrow", "aten::new_empty", "aten::new_full",
-    "aten::new_ones", "aten::new_zeros", "aten::nonzero", "aten::numpy_T", "aten::ones", "aten::ones_like", "aten::pad", "aten::permute", "aten::repeat", "aten::repeat_interleave",
-    "aten::reshape", "aten::roll", "aten::scalar_tensor", "aten::scatter", "aten::select", "aten::select_scatter", "aten::slice", "aten::slice_scatter", "aten::split",
-    "aten::split_with_sizes", "aten::squeeze", "aten::stack", "aten::t", "aten::tensor", "aten::tensor_split", "aten::tile", "aten::to", "aten::transpose", "aten::tril", "aten::triu",
-    "aten::type_as", "aten::unbind", "aten::unflatten", "aten::unsqueeze", "aten::view", "aten::view_as", "aten::where", "aten::zero_", "aten::zeros", "aten::zeros_like",
+    "aten::_cast_Float",
+    "aten::alias",
+    "aten::arange",
+    "aten::as_tensor",
+    "aten::broadcast_tensors",
+    "aten::broadcast_to",
+    "aten::cat",
+    "aten::chunk",
+    "aten::clone",
+    "aten::concat",
+    "aten::contiguous",
+    "aten::copy_",
+    "aten::detach",
+    "aten::diag",
+    "aten::diagonal",
+    "aten::empty",
+    "aten::empty_like",
+    "aten::expand",
+    "aten::expand_as",
+    "aten::eye",
+    "aten::fill_",
+    "aten::flatten",
+    "aten::flip",
+    "aten::full",
+    "aten::full_like",
+    "aten::gather",
+    "aten::index",
+    "aten::index_put",
+    "aten::index_put_",
+    "aten::index_select",
+    "aten::lift_fresh",
+    "aten::masked_fill",
+    "aten::masked_fill_",
+    "aten::masked_select",
+    "aten::meshgrid",
+    "aten::movedim",
+    "aten::narrow",
+    "aten::new_empty",
+    "aten::new_full",
+    "aten::new_ones",
+    "aten::new_zeros",
+    "aten::nonzero",
+    "aten::numpy_T",
+    "aten::ones",
+    "aten::ones_like",
+    "aten::pad",
+    "aten::permute",
+    "aten::repeat",
+    "aten::repeat_interleave",
+    "aten::reshape",
+    "aten::roll",
+    "aten::scalar_tensor",
+    "aten::scatter",
+    "aten::select",
+    "aten::select_scatter",
+    "aten::slice",
+    "aten::slice_scatter",
+    "aten::split",
+    "aten::split_with_sizes",
+    "aten::squeeze",
+    "aten::stack",
+    "aten::t",
+    "aten::tensor",
+    "aten::tensor_split",
+    "aten::tile",
+    "aten::to",
+    "aten::transpose",
+    "aten::tril",
+    "aten::triu",
+    "aten::type_as",
+    "aten::unbind",
+    "aten::unflatten",
+    "aten::unsqueeze",
+    "aten::view",
+    "aten::view_as",
+    "aten::where",
+    "aten::zero_",
+    "aten::zeros",
+    "aten::zeros_like",
 };
 
-bool is_exact(const std::string& base) { return std::find(std::begin(exact_operators), std::end(exact_operators), base) != std::end(exact_operators); }
+bool is_exact(const std::string& base) {
+  return std::find(std::begin(exact_operators), std::end(exact_operators), base) != std::end(exact_operators);
+}
 
 /// Dropouts: identities in evaluation mode, and then the very same tensor.
 bool is_dropout(const std::string& base) {
-  return base == "aten::dropout" || base == "aten::dropout_" || base == "aten::feature_dropout" || base == "aten::feature_dropout_" || base == "aten::alpha_dropout" ||
-         base == "aten::alpha_dropout_" || base == "aten::feature_alpha_dropout" || base == "aten::feature_alpha_dropout_";
+  return base == "aten::dropout" || base == "aten::dropout_" || base == "aten::feature_dropout" || base == "aten::feature_dropout_" ||
+         base == "aten::alpha_dropout" || base == "aten::alpha_dropout_" || base == "aten::feature_alpha_dropout" ||
+         base == "aten::feature_alpha_dropout_";
 }
 
 const Item* find(const std::vector<NamedItem>& arguments, std::string_view name) {
@@ -94,7 +168,9 @@ std::optional<c10::IValue> Evaluator::ivalue_of(const Item& item, const c10::Typ
     const auto as_list = type ? type->cast<c10::ListType>() : nullptr;
     c10::TypePtr element = as_list ? as_list->getElementType() : list->element ? list->element : c10::TypePtr(c10::IntType::get());
     if (element->hasFreeVariables()) element = list->element ? list->element : c10::TypePtr(c10::IntType::get());
-    if (element->kind() == c10::TypeKind::NumberType) element = !list->items.empty() && list->items[0].plain() && list->items[0].plain()->isDouble() ? c10::TypePtr(c10::FloatType::get()) : c10::IntType::get();
+    if (element->kind() == c10::TypeKind::NumberType)
+      element = !list->items.empty() && list->items[0].plain() && list->items[0].plain()->isDouble() ? c10::TypePtr(c10::FloatType::get())
+                                                                                                     : c10::IntType::get();
     if (element->kind() == c10::TypeKind::SymIntType) element = c10::IntType::get();
     c10::impl::GenericList values(element);
     for (const Item& i : list->items) {
@@ -117,19 +193,19 @@ std::optional<c10::IValue> Evaluator::ivalue_of(const Item& item, const c10::Typ
   return std::nullopt;
 }
 
-std::optional<ImportValue> Evaluator::import_value(const NamedItem& argument) {
+/// The argument as the op table takes it; false when it has no counterpart there.
+bool Evaluator::import_value(const NamedItem& argument, ImportValue& value) {
   const Item& item = argument.item;
-  if (const auto* tensor = item.tensor()) return ImportValue(value_of(*tensor));
+  if (const auto* tensor = item.tensor()) return value = value_of(*tensor), true;
   if (const auto* v = item.plain()) {
-    if (v->isInt()) return ImportValue(v->toInt());
-    if (v->isDouble()) return ImportValue(v->toDouble());
-    if (v->isBool()) return ImportValue(v->toBool());
-    if (v->isString()) return ImportValue(v->toStringRef());
-    if (v->isComplexDouble()) return std::nullopt;
-    return ImportValue();  // None, devices, generators
+    if (v->isInt()) value = v->toInt();
+    else if (v->isDouble()) value = v->toDouble();
+    else if (v->isBool()) value = v->toBool();
+    else if (v->isString()) value = v->toStringRef();
+    return !v->isComplexDouble();  // what is left is None, devices, generators: nothing
   }
   const auto* list = item.list();
-  if (!list) return std::nullopt;
+  if (!list) return false;
   const auto type = unwrap(argument.schema ? argument.schema->type() : nullptr);
   const auto wanted = type ? type->cast<c10::ListType>() : nullptr;
   const bool tensors = wanted && unwrap(wanted->getElementType())->kind() == c10::TypeKind::TensorType;
@@ -141,12 +217,17 @@ std::optional<ImportValue> Evaluator::import_value(const NamedItem& argument) {
     if (i.tensor()) values.items.push_back(value_of(*i.tensor()));
     else if (i.is_none()) values.items.emplace_back();
     else if (i.plain() && i.plain()->isDouble()) real = true, reals.push_back(i.plain()->toDouble());
-    else if (i.plain() && (i.is_int() || i.is_bool())) ints.push_back(i.is_int() ? i.integer() : i.plain()->toBool()), reals.push_back(static_cast<double>(ints.back()));
-    else return std::nullopt;
+    else if (i.plain() && (i.is_int() || i.is_bool()))
+      ints.push_back(i.is_int() ? i.integer() : i.plain()->toBool()), reals.push_back(static_cast<double>(ints.back()));
+    else return false;
   }
-  if (tensors || !values.items.empty()) return values.items.size() == list->items.size() ? std::optional<ImportValue>(values) : std::nullopt;
-  if (real) return ImportValue(reals);
-  return ImportValue(ints);
+  if (tensors || !values.items.empty()) {
+    const bool all = values.items.size() == list->items.size();
+    return value = std::move(values), all;
+  }
+  if (real) value = std::move(reals);
+  else value = std::move(ints);
+  return true;
 }
 
 Item Evaluator::item_of(const ImportValue& value) {
@@ -202,7 +283,8 @@ std::optional<std::vector<Item>> Evaluator::run_constant(const Operator& op, con
     if (const auto* list = a.item.list(); list && !std::all_of(list->items.begin(), list->items.end(), fits)) return std::nullopt;
     auto value = ivalue_of(a.item, a.schema->type(), true);
     if (!value) return std::nullopt;
-    if (a.schema->type()->kind() == c10::TypeKind::DeviceObjType || a.name == "device") value = c10::IValue();  // the traced device means nothing here
+    if (a.schema->type()->kind() == c10::TypeKind::DeviceObjType || a.name == "device")
+      value = c10::IValue();  // the traced device means nothing here
     stack.push_back(std::move(*value));
   }
   if (!any_tensor && !exact) return std::nullopt;
@@ -223,12 +305,13 @@ std::optional<std::vector<Item>> Evaluator::run_constant(const Operator& op, con
 std::vector<Item> Evaluator::run_import(const std::string& op, const std::vector<NamedItem>& arguments, Diagnostics& diagnostics) {
   std::vector<ImportArg> args;
   for (const NamedItem& a : arguments) {
-    auto value = import_value(a);
-    if (!value) {
-      diagnostics.unsupported("argument-kind", "{}: its argument '{}' is of a kind that is not supported", op, a.name).at(here()).help("complex numbers and lists of text have no counterpart in compiled code");
+    ImportArg& arg = args.emplace_back(ImportArg{.name = a.name, .value = {}});
+    if (!import_value(a, arg.value)) {
+      diagnostics.unsupported("argument-kind", "{}: its argument '{}' is of a kind that is not supported", op, a.name)
+          .at(here())
+          .help("complex numbers and lists of text have no counterpart in compiled code");
       return {};
     }
-    args.push_back({a.name, std::move(*value)});
   }
   Builder builder(graph_, diagnostics);
   builder.location = builder_.location;
@@ -285,7 +368,8 @@ std::vector<Item> Evaluator::both(const Operator& op, const std::string& name, c
   for (size_t i = 0; i < constant->size() && i < nodes.size(); ++i) {
     const auto *a = (*constant)[i].list(), *b = nodes[i].list();
     if (!a || !b) merge((*constant)[i], nodes[i]);
-    else for (size_t k = 0; k < a->items.size() && k < b->items.size(); ++k) merge(a->items[k], b->items[k]);
+    else
+      for (size_t k = 0; k < a->items.size() && k < b->items.size(); ++k) merge(a->items[k], b->items[k]);
   }
   return *constant;
 }

@@ -23,12 +23,14 @@ std::optional<DType> dtype_of(at::ScalarType type) {
 }
 
 at::ScalarType scalar_type_of(DType dtype) {
-  constexpr at::ScalarType types[] = {at::kDouble, at::kFloat, at::kHalf, at::kBFloat16, at::kLong, at::kInt, at::kShort, at::kChar, at::kByte, at::kBool};
+  constexpr at::ScalarType types[] = {at::kDouble, at::kFloat, at::kHalf, at::kBFloat16, at::kLong,
+                                      at::kInt,    at::kShort, at::kChar, at::kByte,     at::kBool};
   return types[static_cast<int>(dtype)];
 }
 
 std::optional<TensorType> type_of(const at::Tensor& tensor) {
-  if (!tensor.defined() || tensor.layout() != at::kStrided || !(tensor.device().is_cpu() || tensor.is_meta()) || tensor.is_quantized()) return std::nullopt;
+  if (!tensor.defined() || tensor.layout() != at::kStrided || !(tensor.device().is_cpu() || tensor.is_meta()) || tensor.is_quantized())
+    return std::nullopt;
   const auto dtype = dtype_of(tensor.scalar_type());
   if (!dtype) return std::nullopt;
   return TensorType{.dtype = *dtype, .shape = Shape(tensor.sizes().vec()), .layout = {}};
@@ -43,7 +45,9 @@ bool has_data(const at::Tensor& tensor) {
   if (last < 0 || last >= available) return false;
   for (int64_t i = 0; i < tensor.dim(); ++i) {
     int64_t reach = 0;
-    if (tensor.stride(i) < 0 || __builtin_mul_overflow(tensor.size(i) - 1, tensor.stride(i), &reach) || __builtin_add_overflow(last, reach, &last) || last >= available) return false;
+    if (tensor.stride(i) < 0 || __builtin_mul_overflow(tensor.size(i) - 1, tensor.stride(i), &reach) || __builtin_add_overflow(last, reach, &last) ||
+        last >= available)
+      return false;
   }
   return true;
 }

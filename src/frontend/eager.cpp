@@ -113,7 +113,8 @@ EagerModel::EagerModel() : impl_(std::make_unique<Impl>()) {}
 EagerModel::EagerModel(EagerModel&&) noexcept = default;
 EagerModel::~EagerModel() = default;
 
-Result<EagerModel> EagerModel::load(const std::filesystem::path& file, EagerMode mode, int threads, const LoadOptions& options, Diagnostics& diagnostics) {
+Result<EagerModel> EagerModel::load(const std::filesystem::path& file, EagerMode mode, int threads, const LoadOptions& options,
+                                    Diagnostics& diagnostics) {
   Diagnostics notes;  // the compiled side has said them
   auto module = open_module(file, notes);
   const auto give_up = [&] {
@@ -147,10 +148,13 @@ Result<EagerModel> EagerModel::load(const std::filesystem::path& file, EagerMode
       const jit::GraphOptimizerEnabledGuard plain(false);
       impl.widened = std::make_unique<jit::GraphExecutor>(graph, options.method);
     }
-    impl.module = mode == EagerMode::frozen ? jit::freeze(*module, options.method == "forward" ? std::nullopt : std::optional(std::vector<std::string>{options.method})) : *module;
+    impl.module = mode == EagerMode::frozen
+                      ? jit::freeze(*module, options.method == "forward" ? std::nullopt : std::optional(std::vector<std::string>{options.method}))
+                      : *module;
     return model;
   } catch (const std::exception& e) {
-    diagnostics.error("eager-failed", "LibTorch cannot prepare {}: {}", file.string(), first_line(e)).help("check that the model runs in PyTorch on the CPU");
+    diagnostics.error("eager-failed", "LibTorch cannot prepare {}: {}", file.string(), first_line(e))
+        .help("check that the model runs in PyTorch on the CPU");
     return Failure{};
   }
 }
@@ -163,7 +167,8 @@ Result<std::vector<RawTensor>> EagerModel::run(const std::vector<RawTensor>& inp
     for (const at::Tensor& tensor : tensors) {
       const auto type = type_of(tensor);
       if (!type) {
-        diagnostics.error("eager-failed", "an output of LibTorch cannot be read: {}", why_no_type(tensor)).help("return dense tensors of a real dtype");
+        diagnostics.error("eager-failed", "an output of LibTorch cannot be read: {}", why_no_type(tensor))
+            .help("return dense tensors of a real dtype");
         return Failure{};
       }
       results.push_back(raw_of(tensor, *type));

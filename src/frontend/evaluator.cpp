@@ -28,7 +28,8 @@ bool contains_unknown(const Item& item) {
   if (item.is_unknown()) return true;
   if (const auto* list = item.list()) return std::any_of(list->items.begin(), list->items.end(), contains_unknown);
   if (const auto* tuple = item.tuple()) return std::any_of(tuple->items.begin(), tuple->items.end(), contains_unknown);
-  if (const auto* dict = item.dict()) return std::any_of(dict->entries.begin(), dict->entries.end(), [](const auto& e) { return contains_unknown(e.second); });
+  if (const auto* dict = item.dict())
+    return std::any_of(dict->entries.begin(), dict->entries.end(), [](const auto& e) { return contains_unknown(e.second); });
   return false;
 }
 
@@ -64,7 +65,9 @@ void Evaluator::data_dependent(const std::string& what, const std::string& why) 
 
 bool Evaluator::report_unsupported() {
   for (const auto& [what, u] : in_training_) {
-    diagnostics_.error("training-mode-baked", "{} runs in training mode{}: that was recorded when the model was saved", what, u.count == 1 ? "" : fmt::format(" in {} places", u.count))
+    diagnostics_
+        .error("training-mode-baked", "{} runs in training mode{}: that was recorded when the model was saved", what,
+               u.count == 1 ? "" : fmt::format(" in {} places", u.count))
         .at(u.first, u.count == 1 ? "" : "the first of them")
         .note("its result would be random or depend on the other samples of the batch")
         .help("put the model into evaluation mode before tracing: torch.jit.trace(model.eval(), example).save(\"model.pt\")");
@@ -72,7 +75,8 @@ bool Evaluator::report_unsupported() {
   std::vector<std::pair<std::string, Unsupported>> ops(unsupported_.begin(), unsupported_.end());
   std::stable_sort(ops.begin(), ops.end(), [](const auto& a, const auto& b) { return a.second.count > b.second.count; });
   for (const auto& [op, u] : ops) {
-    auto& d = diagnostics_.unsupported("unsupported-op", "{} is not supported (used {})", op, u.count == 1 ? "once" : fmt::format("{} times", u.count));
+    auto& d =
+        diagnostics_.unsupported("unsupported-op", "{} is not supported (used {})", op, u.count == 1 ? "once" : fmt::format("{} times", u.count));
     d.at(u.first, u.count == 1 ? "" : "first use");
     if (op.find("mkldnn") != std::string::npos) d.help("save the model before torch.jit.optimize_for_inference");
     else if (op.starts_with("quantized::")) d.help("compile the unquantised model; Mica does its own quantisation");
@@ -89,7 +93,9 @@ Item Evaluator::call(torch::jit::Function& function, std::vector<Item> arguments
     return {};
   }
   if (++depth_ > max_depth) {
-    diagnostics_.unsupported("call-depth", "calls are nested more than {} deep", max_depth).at(here()).help("a module that calls itself cannot be unrolled");
+    diagnostics_.unsupported("call-depth", "calls are nested more than {} deep", max_depth)
+        .at(here())
+        .help("a module that calls itself cannot be unrolled");
     throw Stop{};
   }
   const auto graph = torch::jit::toGraphFunction(function).graph();
@@ -100,7 +106,8 @@ Item Evaluator::call(torch::jit::Function& function, std::vector<Item> arguments
   const std::string outer_path = path_;
   const Node* outer_node = node_;
   if (outer_node) callers_.push_back(outer_node);
-  if (const auto self = graph->inputs().empty() ? nullptr : environment[graph->inputs()[0]].instance(); self && self->type->is_module()) path_ = self->path;
+  if (const auto self = graph->inputs().empty() ? nullptr : environment[graph->inputs()[0]].instance(); self && self->type->is_module())
+    path_ = self->path;
   std::vector<Item> results = run_block(*graph->block(), environment);
   path_ = outer_path;
   if (outer_node) callers_.pop_back(), enter(*outer_node);
@@ -130,7 +137,9 @@ void Evaluator::forget_outputs(const Node& node, Environment& environment) { set
 
 void Evaluator::run_node(Node& node, Environment& environment) {
   if (++steps_ > max_steps || graph_.nodes.size() > max_nodes) {
-    diagnostics_.unsupported("model-too-large", "the model unrolls to more than {} operations", steps_ > max_steps ? max_steps : static_cast<int64_t>(max_nodes))
+    diagnostics_
+        .unsupported("model-too-large", "the model unrolls to more than {} operations",
+                     steps_ > max_steps ? max_steps : static_cast<int64_t>(max_nodes))
         .at(here())
         .help("loops are unrolled: give them fewer iterations");
     throw Stop{};
@@ -216,7 +225,8 @@ bool Evaluator::run_prim(Node& node, Environment& environment) {
   } else if (kind == prim::TupleSlice) {
     auto part = std::make_shared<TupleObject>();
     part->type = node.output()->type();
-    if (const auto* tuple = in[0].tuple()) part->items.assign(tuple->items.begin() + node.i(c10::attr::beg), tuple->items.begin() + node.i(c10::attr::end));
+    if (const auto* tuple = in[0].tuple())
+      part->items.assign(tuple->items.begin() + node.i(c10::attr::beg), tuple->items.begin() + node.i(c10::attr::end));
     set(std::move(part));
   } else if (kind == prim::CreateObject) {
     auto object = std::make_shared<InstanceObject>();
@@ -226,7 +236,8 @@ bool Evaluator::run_prim(Node& node, Environment& environment) {
     const auto& types = node.tys(c10::attr::types);
     if (in[0].is_unknown()) set(Item());
     else set(c10::IValue(std::any_of(types.begin(), types.end(), [&](const c10::TypePtr& t) { return is_instance(in[0], t); })));
-  } else if (kind == prim::unchecked_cast || kind == c10::aten::_unwrap_optional || kind == prim::unchecked_unwrap_optional || kind == c10::aten::wait) {
+  } else if (kind == prim::unchecked_cast || kind == c10::aten::_unwrap_optional || kind == prim::unchecked_unwrap_optional ||
+             kind == c10::aten::wait) {
     set(in[0]);
   } else if (kind == prim::Uninitialized) {
     set(Item());

@@ -77,7 +77,7 @@ class Evaluator {
   /// By the op table. Empty when it failed, which has been reported.
   std::vector<Item> run_import(const std::string& op, const std::vector<NamedItem>& arguments, Diagnostics& diagnostics);
   std::vector<Item> both(const torch::jit::Operator& op, const std::string& name, const std::vector<NamedItem>& arguments, bool in_place);
-  std::optional<ImportValue> import_value(const NamedItem& argument);
+  bool import_value(const NamedItem& argument, ImportValue& value);
   /// A known value as LibTorch's; none when a tensor in it is not a constant.
   std::optional<c10::IValue> ivalue_of(const Item& item, const c10::TypePtr& type, bool with_tensors);
   Item item_of(const ImportValue& value);
@@ -87,6 +87,7 @@ class Evaluator {
 
   // ---- views and writes (views.cpp) ----
   bool run_view(const torch::jit::Operator& op, const std::string& name, const std::vector<NamedItem>& arguments, std::vector<Item>& results);
+  bool run_copy(const std::string& base_name, const std::vector<NamedItem>& arguments, std::vector<Item>& results);
   Item make_view(const Tensor& base, const std::string& name, ContentsRef contents, std::function<ContentsRef(const ContentsRef&)> get,
                  std::function<ContentsRef(const ContentsRef&, const ContentsRef&)> put, bool unclear);
   ContentsRef read_view(const ViewRef& view);

@@ -67,7 +67,8 @@ void read_traced_inputs(const std::filesystem::path& file, torch::jit::Module& m
   caffe2::serialize::PyTorchStreamReader reader(file.string());
   if (!reader.hasRecord("traced_inputs.pkl")) return;
   try {
-    const c10::IValue value = torch::jit::readArchiveAndTensors("traced_inputs", "", "traced_inputs/", std::nullopt, std::nullopt, at::Device(at::kCPU), reader);
+    const c10::IValue value =
+        torch::jit::readArchiveAndTensors("traced_inputs", "", "traced_inputs/", std::nullopt, std::nullopt, at::Device(at::kCPU), reader);
     if (!value.isGenericDict()) return;
     for (const auto& entry : value.toGenericDict()) {
       if (!entry.key().isString() || !entry.value().isList()) continue;
@@ -106,7 +107,8 @@ Result<torch::jit::Module> open_module(const std::filesystem::path& file, Diagno
     read_traced_inputs(file, module);
     if (module.hasattr("training") && module.is_training()) {
       module.eval();
-      diagnostics.note("training-mode", "the model was saved in training mode; Mica compiles it in evaluation mode").help("call model.eval() before saving, to make this explicit");
+      diagnostics.note("training-mode", "the model was saved in training mode; Mica compiles it in evaluation mode")
+          .help("call model.eval() before saving, to make this explicit");
     } else {
       module.eval();  // submodules have flags of their own
     }

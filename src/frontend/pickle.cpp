@@ -17,17 +17,18 @@ constexpr size_t max_stack = 1 << 22;  // values alive at once, and values remem
 struct Cell {
   enum class Kind : uint8_t { other, mark, text, integer, tuple } kind = Kind::other;
   int64_t integer = 0;
-  std::string text;          ///< of text; "module name" of a class
-  std::vector<Cell> items;   ///< of tuples up to eight long
+  std::string text;         ///< of text; "module name" of a class
+  std::vector<Cell> items;  ///< of tuples up to eight long
 };
 using Kind = Cell::Kind;
 
 /// Bytes of one element of "torch.FloatStorage"; 0 when unknown.
 uint64_t element_bytes(std::string_view type) {
   constexpr std::pair<std::string_view, uint64_t> sizes[] = {
-      {"DoubleStorage", 8}, {"FloatStorage", 4}, {"HalfStorage", 2}, {"BFloat16Storage", 2}, {"LongStorage", 8}, {"IntStorage", 4}, {"ShortStorage", 2},
-      {"CharStorage", 1}, {"ByteStorage", 1}, {"BoolStorage", 1}, {"ComplexFloatStorage", 8}, {"ComplexDoubleStorage", 16}, {"QInt8Storage", 1},
-      {"QUInt8Storage", 1}, {"QInt32Storage", 4}, {"QUInt4x2Storage", 1}, {"QUInt2x4Storage", 1}, {"UntypedStorage", 1},
+      {"DoubleStorage", 8},       {"FloatStorage", 4},          {"HalfStorage", 2},    {"BFloat16Storage", 2}, {"LongStorage", 8},
+      {"IntStorage", 4},          {"ShortStorage", 2},          {"CharStorage", 1},    {"ByteStorage", 1},     {"BoolStorage", 1},
+      {"ComplexFloatStorage", 8}, {"ComplexDoubleStorage", 16}, {"QInt8Storage", 1},   {"QUInt8Storage", 1},   {"QInt32Storage", 4},
+      {"QUInt4x2Storage", 1},     {"QUInt2x4Storage", 1},       {"UntypedStorage", 1},
   };
   for (const auto& [name, bytes] : sizes) {
     if (type == std::string("torch ") + std::string(name)) return bytes;
@@ -121,7 +122,9 @@ class Walker {
 /// ('storage', torch.FloatStorage, '0', 'cpu', 1728)
 void Walker::storage() {
   const Cell id = pop();
-  if (id.kind != Kind::tuple || id.items.size() != 5 || id.items[0].text != "storage" || id.items[2].kind != Kind::text || id.items[4].kind != Kind::integer) return fail("it refers to a storage in an unknown form");
+  if (id.kind != Kind::tuple || id.items.size() != 5 || id.items[0].text != "storage" || id.items[2].kind != Kind::text ||
+      id.items[4].kind != Kind::integer)
+    return fail("it refers to a storage in an unknown form");
   const uint64_t size = element_bytes(id.items[1].text);
   if (!size) return fail(fmt::format("it refers to a storage of the unknown kind '{}'", id.items[1].text));
   const int64_t count = id.items[4].integer;
@@ -132,52 +135,66 @@ void Walker::storage() {
 
 void Walker::step(unsigned char op) {
   switch (op) {
-    case 0x80: if (take<uint8_t>() > 5) fail("its protocol is unknown"); break;           // PROTO
-    case '(': push(Kind::mark); break;                                                    // MARK
-    case 'N': case 0x88: case 0x89: case ']': case '}': push(Kind::other); break;         // NONE NEWTRUE NEWFALSE EMPTY_LIST EMPTY_DICT
-    case ')': tuple({}); break;                                                           // EMPTY_TUPLE
-    case 'K': push(Kind::integer, {}, take<uint8_t>()); break;                            // BININT1
-    case 'M': push(Kind::integer, {}, take<uint16_t>()); break;                           // BININT2
-    case 'J': push(Kind::integer, {}, take<int32_t>()); break;                            // BININT
-    case 0x8a: {                                                                          // LONG1
+    case 0x80:
+      if (take<uint8_t>() > 5) fail("its protocol is unknown");
+      break;                            // PROTO
+    case '(': push(Kind::mark); break;  // MARK
+    case 'N':
+    case 0x88:
+    case 0x89:
+    case ']':
+    case '}': push(Kind::other); break;                          // NONE NEWTRUE NEWFALSE EMPTY_LIST EMPTY_DICT
+    case ')': tuple({}); break;                                  // EMPTY_TUPLE
+    case 'K': push(Kind::integer, {}, take<uint8_t>()); break;   // BININT1
+    case 'M': push(Kind::integer, {}, take<uint16_t>()); break;  // BININT2
+    case 'J': push(Kind::integer, {}, take<int32_t>()); break;   // BININT
+    case 0x8a: {                                                 // LONG1
       const size_t size = take<uint8_t>();
       const std::string digits = take_text(size);
       int64_t value = 0;
       if (size > 8) return fail("it holds an integer of more than 64 bits");
-      for (size_t i = 0; i < digits.size(); ++i) value |= static_cast<int64_t>(static_cast<uint64_t>(static_cast<unsigned char>(digits[i])) << (8 * i));
-      if (size && size < 8 && (static_cast<unsigned char>(digits.empty() ? 0 : digits.back()) & 0x80)) value |= static_cast<int64_t>(~uint64_t{0} << (8 * size));
+      for (size_t i = 0; i < digits.size(); ++i)
+        value |= static_cast<int64_t>(static_cast<uint64_t>(static_cast<unsigned char>(digits[i])) << (8 * i));
+      if (size && size < 8 && (static_cast<unsigned char>(digits.empty() ? 0 : digits.back()) & 0x80))
+        value |= static_cast<int64_t>(~uint64_t{0} << (8 * size));
       push(Kind::integer, {}, value);
       break;
     }
-    case 'G': take<uint64_t>(), push(Kind::other); break;                                 // BINFLOAT
-    case 'X': push(Kind::text, take_text(take<uint32_t>())); break;                       // BINUNICODE
-    case 0x8c: push(Kind::text, take_text(take<uint8_t>())); break;                       // SHORT_BINUNICODE
-    case 0x8d: push(Kind::text, take_text(take<uint64_t>())); break;                      // BINUNICODE8
-    case 'T': push(Kind::text, take_text(take<uint32_t>())); break;                       // BINSTRING
-    case 'U': push(Kind::text, take_text(take<uint8_t>())); break;                        // SHORT_BINSTRING
-    case 'c': {                                                                           // GLOBAL
+    case 'G': take<uint64_t>(), push(Kind::other); break;             // BINFLOAT
+    case 'X': push(Kind::text, take_text(take<uint32_t>())); break;   // BINUNICODE
+    case 0x8c: push(Kind::text, take_text(take<uint8_t>())); break;   // SHORT_BINUNICODE
+    case 0x8d: push(Kind::text, take_text(take<uint64_t>())); break;  // BINUNICODE8
+    case 'T': push(Kind::text, take_text(take<uint32_t>())); break;   // BINSTRING
+    case 'U': push(Kind::text, take_text(take<uint8_t>())); break;    // SHORT_BINSTRING
+    case 'c': {                                                       // GLOBAL
       const std::string module = take_line();
       push(Kind::other, module + " " + take_line());
       break;
     }
-    case 'q': put(take<uint8_t>()); break;                                                // BINPUT
-    case 'r': put(take<uint32_t>()); break;                                               // LONG_BINPUT
-    case 'h': get(take<uint8_t>()); break;                                                // BINGET
-    case 'j': get(take<uint32_t>()); break;                                               // LONG_BINGET
-    case 't': tuple(pop_to_mark()); break;                                                // TUPLE
-    case 0x85: case 0x86: case 0x87: {                                                    // TUPLE1 TUPLE2 TUPLE3
+    case 'q': put(take<uint8_t>()); break;   // BINPUT
+    case 'r': put(take<uint32_t>()); break;  // LONG_BINPUT
+    case 'h': get(take<uint8_t>()); break;   // BINGET
+    case 'j': get(take<uint32_t>()); break;  // LONG_BINGET
+    case 't': tuple(pop_to_mark()); break;   // TUPLE
+    case 0x85:
+    case 0x86:
+    case 0x87: {  // TUPLE1 TUPLE2 TUPLE3
       std::vector<Cell> items(op - 0x84u);
       for (size_t i = items.size(); i-- > 0;) items[i] = pop();
       tuple(std::move(items));
       break;
     }
-    case 'e': case 'u': pop_to_mark(), pop(), push(Kind::other); break;                   // APPENDS SETITEMS
-    case 'a': pop(), pop(), push(Kind::other); break;                                     // APPEND
-    case 's': pop(), pop(), pop(), push(Kind::other); break;                              // SETITEM
-    case 'l': case 'd': pop_to_mark(), push(Kind::other); break;                          // LIST DICT
-    case 'R': case 0x81: case 'b': pop(), pop(), push(Kind::other); break;                // REDUCE NEWOBJ BUILD
-    case '0': pop(); break;                                                               // POP
-    case 'Q': storage(); break;                                                           // BINPERSID
+    case 'e':
+    case 'u': pop_to_mark(), pop(), push(Kind::other); break;  // APPENDS SETITEMS
+    case 'a': pop(), pop(), push(Kind::other); break;          // APPEND
+    case 's': pop(), pop(), pop(), push(Kind::other); break;   // SETITEM
+    case 'l':
+    case 'd': pop_to_mark(), push(Kind::other); break;  // LIST DICT
+    case 'R':
+    case 0x81:
+    case 'b': pop(), pop(), push(Kind::other); break;  // REDUCE NEWOBJ BUILD
+    case '0': pop(); break;                            // POP
+    case 'Q': storage(); break;                        // BINPERSID
     default: fail(fmt::format("it holds the opcode {:#04x}, which TorchScript does not write", op));
   }
 }

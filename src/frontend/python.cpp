@@ -14,18 +14,127 @@ using torch::jit::Node;
 
 /// Operators on numbers, text and lists of them that are pure functions: LibTorch's own implementation runs them.
 constexpr std::string_view scalar_operators[] = {
-    "aten::Bool", "aten::Complex", "aten::Float", "aten::FloatImplicit", "aten::Int", "aten::IntImplicit", "aten::ScalarImplicit", "aten::__and__", "aten::__contains__",
-    "aten::__derive_index", "aten::__getitem__", "aten::__is__", "aten::__isnot__", "aten::__lshift__", "aten::__not__", "aten::__or__",
-    "aten::__range_length", "aten::__round_to_zero_floordiv", "aten::__rshift__", "aten::__xor__", "aten::abs", "aten::acos", "aten::add",
-    "aten::all", "aten::any", "aten::asin", "aten::atan", "aten::atan2", "aten::bin", "aten::capitalize", "aten::ceil", "aten::chr", "aten::copysign", "aten::cos", "aten::cosh",
-    "aten::count", "aten::degrees", "aten::div", "aten::divmod", "aten::endswith", "aten::eq", "aten::erf", "aten::exp", "aten::expm1", "aten::fabs",
-    "aten::find", "aten::floor", "aten::floordiv", "aten::fmod", "aten::format", "aten::gcd", "aten::ge", "aten::gt", "aten::hash", "aten::hex",
-    "aten::index", "aten::isalpha", "aten::isdigit", "aten::isfinite", "aten::isinf", "aten::isnan", "aten::join", "aten::le", "aten::len", "aten::log", "aten::log10",
-    "aten::log1p", "aten::lower", "aten::lstrip", "aten::lt", "aten::mathremainder", "aten::max", "aten::min", "aten::mod", "aten::modf", "aten::mul",
-    "aten::ne", "aten::neg", "aten::oct", "aten::ord", "aten::partition", "aten::percentFormat", "aten::pow", "aten::radians", "aten::remainder", "aten::replace",
-    "aten::rfind", "aten::round", "aten::rsplit", "aten::rstrip", "aten::sin", "aten::sinh", "aten::slice", "aten::split", "aten::splitlines", "aten::sqrt",
-    "aten::startswith", "aten::str", "aten::strip", "aten::sub", "aten::sum", "aten::sorted", "aten::tan", "aten::tanh", "aten::title", "aten::trunc", "aten::upper",
-    "aten::device", "aten::get_device", "prim::abs", "prim::ceil", "prim::device", "prim::dtype", "prim::layout", "prim::max", "prim::min", "prim::name", "prim::rangelist", "prim::str", "prim::StringIndex", "prim::type",
+    "aten::Bool",
+    "aten::Complex",
+    "aten::Float",
+    "aten::FloatImplicit",
+    "aten::Int",
+    "aten::IntImplicit",
+    "aten::ScalarImplicit",
+    "aten::__and__",
+    "aten::__contains__",
+    "aten::__derive_index",
+    "aten::__getitem__",
+    "aten::__is__",
+    "aten::__isnot__",
+    "aten::__lshift__",
+    "aten::__not__",
+    "aten::__or__",
+    "aten::__range_length",
+    "aten::__round_to_zero_floordiv",
+    "aten::__rshift__",
+    "aten::__xor__",
+    "aten::abs",
+    "aten::acos",
+    "aten::add",
+    "aten::all",
+    "aten::any",
+    "aten::asin",
+    "aten::atan",
+    "aten::atan2",
+    "aten::bin",
+    "aten::capitalize",
+    "aten::ceil",
+    "aten::chr",
+    "aten::copysign",
+    "aten::cos",
+    "aten::cosh",
+    "aten::count",
+    "aten::degrees",
+    "aten::div",
+    "aten::divmod",
+    "aten::endswith",
+    "aten::eq",
+    "aten::erf",
+    "aten::exp",
+    "aten::expm1",
+    "aten::fabs",
+    "aten::find",
+    "aten::floor",
+    "aten::floordiv",
+    "aten::fmod",
+    "aten::format",
+    "aten::gcd",
+    "aten::ge",
+    "aten::gt",
+    "aten::hash",
+    "aten::hex",
+    "aten::index",
+    "aten::isalpha",
+    "aten::isdigit",
+    "aten::isfinite",
+    "aten::isinf",
+    "aten::isnan",
+    "aten::join",
+    "aten::le",
+    "aten::len",
+    "aten::log",
+    "aten::log10",
+    "aten::log1p",
+    "aten::lower",
+    "aten::lstrip",
+    "aten::lt",
+    "aten::mathremainder",
+    "aten::max",
+    "aten::min",
+    "aten::mod",
+    "aten::modf",
+    "aten::mul",
+    "aten::ne",
+    "aten::neg",
+    "aten::oct",
+    "aten::ord",
+    "aten::partition",
+    "aten::percentFormat",
+    "aten::pow",
+    "aten::radians",
+    "aten::remainder",
+    "aten::replace",
+    "aten::rfind",
+    "aten::round",
+    "aten::rsplit",
+    "aten::rstrip",
+    "aten::sin",
+    "aten::sinh",
+    "aten::slice",
+    "aten::split",
+    "aten::splitlines",
+    "aten::sqrt",
+    "aten::startswith",
+    "aten::str",
+    "aten::strip",
+    "aten::sub",
+    "aten::sum",
+    "aten::sorted",
+    "aten::tan",
+    "aten::tanh",
+    "aten::title",
+    "aten::trunc",
+    "aten::upper",
+    "aten::device",
+    "aten::get_device",
+    "prim::abs",
+    "prim::ceil",
+    "prim::device",
+    "prim::dtype",
+    "prim::layout",
+    "prim::max",
+    "prim::min",
+    "prim::name",
+    "prim::rangelist",
+    "prim::str",
+    "prim::StringIndex",
+    "prim::type",
 };
 
 bool is_tensor_list(const Item& item) {
@@ -48,7 +157,9 @@ bool Evaluator::run_python(Node& node, const std::vector<Item>& in, std::vector<
   if (name == "prim::NumToTensor") {
     const auto value = in[0].plain();
     if (!value || !value->isScalar()) return out = {Item()}, true;
-    out = {fresh_constant(at::scalar_tensor(value->toScalar(), at::TensorOptions().dtype(value->isDouble() ? at::kDouble : value->isBool() ? at::kBool : at::kLong)))};
+    out = {fresh_constant(at::scalar_tensor(value->toScalar(), at::TensorOptions().dtype(value->isDouble() ? at::kDouble
+                                                                                         : value->isBool() ? at::kBool
+                                                                                                           : at::kLong)))};
     return true;
   }
   if (name == "aten::__is__" || name == "aten::__isnot__") {
@@ -72,7 +183,8 @@ Item Evaluator::number_of(const Tensor& tensor, const std::string& op) {
   }
   if (contents->constant.numel() != 1) return {};
   const at::Scalar value = contents->constant.item();
-  if (op == "aten::Int" || op == "aten::IntImplicit") return c10::IValue(value.isFloatingPoint() ? static_cast<int64_t>(value.toDouble()) : value.toLong());
+  if (op == "aten::Int" || op == "aten::IntImplicit")
+    return c10::IValue(value.isFloatingPoint() ? static_cast<int64_t>(value.toDouble()) : value.toLong());
   if (op == "aten::Float" || op == "aten::FloatImplicit") return c10::IValue(value.toDouble());
   if (op == "aten::Bool") return c10::IValue(contents->constant.is_nonzero());
   return c10::IValue(value);
@@ -94,7 +206,9 @@ bool Evaluator::run_question(const std::string& name, const std::vector<Item>& i
     if (!in[1].is_int()) return out = {Item()}, true;
     const int64_t axis = normal_index(in[1].integer(), type.rank());
     if (axis >= 0) return answer(type.shape[axis]);
-    diagnostics_.error("axis-out-of-range", "size({}) of a tensor {} has no such axis", in[1].integer(), type.to_string()).at(here()).help("pass an input of the rank that the model expects: --input NAME:SHAPE");
+    diagnostics_.error("axis-out-of-range", "size({}) of a tensor {} has no such axis", in[1].integer(), type.to_string())
+        .at(here())
+        .help("pass an input of the rank that the model expects: --input NAME:SHAPE");
     throw Stop{};
   }
   if (name == "aten::dim" || name == "aten::ndimension" || name == "prim::ndim") return answer(type.rank());
@@ -104,15 +218,18 @@ bool Evaluator::run_question(const std::string& name, const std::vector<Item>& i
   if (name == "prim::device") return answer(at::Device(at::kCPU));
   if (name == "prim::layout") return answer(static_cast<int64_t>(at::kStrided));
   if (name == "aten::is_floating_point") return answer(is_float(type.dtype));
-  if (name == "aten::is_complex" || name == "aten::is_sparse" || name == "aten::is_quantized" || name == "prim::is_cuda" || name == "prim::is_sparse" || name == "prim::is_quantized" || name == "prim::is_mkldnn" ||
-      name == "prim::is_mps" || name == "prim::is_xpu" || name == "prim::is_vulkan" || name == "prim::is_meta" || name == "prim::is_nested" || name == "prim::requires_grad" || name == "aten::is_conj" || name == "aten::is_neg" || name == "aten::is_inference") {
+  if (name == "aten::is_complex" || name == "aten::is_sparse" || name == "aten::is_quantized" || name == "prim::is_cuda" ||
+      name == "prim::is_sparse" || name == "prim::is_quantized" || name == "prim::is_mkldnn" || name == "prim::is_mps" || name == "prim::is_xpu" ||
+      name == "prim::is_vulkan" || name == "prim::is_meta" || name == "prim::is_nested" || name == "prim::requires_grad" || name == "aten::is_conj" ||
+      name == "aten::is_neg" || name == "aten::is_inference") {
     return answer(false);
   }
   if (name == "prim::data") return out = {in[0]}, true;
   if (name == "prim::is_cpu") return answer(true);
   if (name == "prim::itemsize" || name == "aten::element_size") return answer(size_of(type.dtype));
   if (name == "aten::get_device") return answer(int64_t{-1});
-  if (name == "aten::Int" || name == "aten::Float" || name == "aten::Bool" || name == "aten::item" || name == "aten::ScalarImplicit" || name == "aten::IntImplicit" || name == "aten::FloatImplicit") {
+  if (name == "aten::Int" || name == "aten::Float" || name == "aten::Bool" || name == "aten::item" || name == "aten::ScalarImplicit" ||
+      name == "aten::IntImplicit" || name == "aten::FloatImplicit") {
     out = {number_of(tensor, name)};
     return true;
   }
@@ -128,7 +245,9 @@ bool Evaluator::run_list(const std::string& name, Node& node, const std::vector<
     const int64_t at = index(1);
     if (at >= 0) return out = {list.items[at]}, true;
     if (in[1].is_int()) {
-      diagnostics_.error("index-out-of-range", "index {} of a list of {} elements is out of range", in[1].integer(), size).at(here()).help("pass inputs of the rank and sizes that the model expects: --input NAME:SHAPE");
+      diagnostics_.error("index-out-of-range", "index {} of a list of {} elements is out of range", in[1].integer(), size)
+          .at(here())
+          .help("pass inputs of the rank and sizes that the model expects: --input NAME:SHAPE");
       throw Stop{};
     }
     return out = {Item()}, true;
@@ -177,7 +296,9 @@ bool Evaluator::run_list(const std::string& name, Node& node, const std::vector<
   if (name == "aten::slice" && in.size() == 4) {
     const int64_t step = in[3].is_int() ? in[3].integer() : 1;
     if (step < 1) return false;
-    const auto bound = [&](const Item& i, int64_t otherwise) { return i.is_int() ? std::clamp<int64_t>(i.integer() < 0 ? i.integer() + size : i.integer(), 0, size) : otherwise; };
+    const auto bound = [&](const Item& i, int64_t otherwise) {
+      return i.is_int() ? std::clamp<int64_t>(i.integer() < 0 ? i.integer() + size : i.integer(), 0, size) : otherwise;
+    };
     auto part = std::make_shared<ListObject>();
     part->element = list.element;
     for (int64_t i = bound(in[1], 0), end = bound(in[2], size); i < end; i += step) part->items.push_back(list.items[i]);
@@ -191,14 +312,18 @@ bool Evaluator::run_list(const std::string& name, Node& node, const std::vector<
 
 bool Evaluator::run_dict(const std::string& name, const std::vector<Item>& in, std::vector<Item>& out) {
   DictObject& dict = *in[0].dict();
-  const auto find = [&](const Item& key) { return std::find_if(dict.entries.begin(), dict.entries.end(), [&](const auto& e) { return same_key(e.first, key); }); };
+  const auto find = [&](const Item& key) {
+    return std::find_if(dict.entries.begin(), dict.entries.end(), [&](const auto& e) { return same_key(e.first, key); });
+  };
   if (name == "aten::len") return out = {c10::IValue(static_cast<int64_t>(dict.entries.size()))}, true;
   if (name == "aten::__contains__") return out = {c10::IValue(find(in[1]) != dict.entries.end())}, true;
   if (name == "aten::__getitem__" || name == "aten::get") {
     const auto it = find(in[1]);
     if (it != dict.entries.end()) return out = {it->second}, true;
     if (name == "aten::get") return out = {in.size() > 2 ? in[2] : none_item()}, true;
-    diagnostics_.error("no-such-key", "the model reads a key that its dict does not have").at(here()).help("pass the dict entries that the model expects: --input NAME.KEY:SHAPE");
+    diagnostics_.error("no-such-key", "the model reads a key that its dict does not have")
+        .at(here())
+        .help("pass the dict entries that the model expects: --input NAME.KEY:SHAPE");
     throw Stop{};
   }
   if (name == "aten::_set_item") {
@@ -246,7 +371,9 @@ bool Evaluator::run_scalar(Node& node, const std::vector<Item>& in, std::vector<
   if (!op || !op->hasOperation()) return false;
   const auto has_tensor = [](const c10::Argument& a) { return a.type()->str().find("Tensor") != std::string::npos; };
   const auto& schema = op->schema();
-  if (std::any_of(schema.arguments().begin(), schema.arguments().end(), has_tensor) || std::any_of(schema.returns().begin(), schema.returns().end(), has_tensor)) return false;
+  if (std::any_of(schema.arguments().begin(), schema.arguments().end(), has_tensor) ||
+      std::any_of(schema.returns().begin(), schema.returns().end(), has_tensor))
+    return false;
   torch::jit::Stack stack;
   for (size_t i = 0; i < in.size(); ++i) {
     auto value = contains_unknown(in[i]) ? std::nullopt : ivalue_of(in[i], node.inputs()[i]->type(), false);
@@ -254,9 +381,11 @@ bool Evaluator::run_scalar(Node& node, const std::vector<Item>& in, std::vector<
     stack.push_back(std::move(*value));
   }
   try {
-    op->getOperation(&node)(stack);
+    op->getOperation (&node)(stack);
   } catch (const std::exception& e) {
-    diagnostics_.error("python-error", "{}: {}", name, std::string(e.what()).substr(0, std::string(e.what()).find('\n'))).at(here()).help("pass inputs that the model accepts: --input NAME:SHAPE:DTYPE");
+    diagnostics_.error("python-error", "{}: {}", name, std::string(e.what()).substr(0, std::string(e.what()).find('\n')))
+        .at(here())
+        .help("pass inputs that the model accepts: --input NAME:SHAPE:DTYPE");
     throw Stop{};
   }
   for (const c10::IValue& value : stack) out.push_back(from_ivalue(value, {}, Origin::fresh));

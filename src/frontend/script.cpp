@@ -22,7 +22,8 @@ torch::jit::Module build(const ScriptModule& from, const std::string& name, cons
 
 }  // namespace
 
-Result<void> write_script(const std::filesystem::path& file, const ScriptModule& from, const std::vector<RawTensor>& traced_inputs, Diagnostics& diagnostics) {
+Result<void> write_script(const std::filesystem::path& file, const ScriptModule& from, const std::vector<RawTensor>& traced_inputs,
+                          Diagnostics& diagnostics) {
   try {
     torch::jit::Module module = build(from, "Model", std::make_shared<torch::jit::CompilationUnit>());
     std::vector<c10::IValue> inputs;

@@ -14,14 +14,18 @@ Item Evaluator::fresh(ContentsRef contents) {
 Item Evaluator::fresh_constant(const at::Tensor& tensor, const std::string& name) {
   const auto type = type_of(tensor);
   if (!type) {
-    diagnostics_.unsupported("tensor-kind", "{} cannot be compiled: {}", name.empty() ? "a constant tensor" : fmt::format("the tensor '{}'", name), why_no_type(tensor))
+    diagnostics_
+        .unsupported("tensor-kind", "{} cannot be compiled: {}", name.empty() ? "a constant tensor" : fmt::format("the tensor '{}'", name),
+                     why_no_type(tensor))
         .at(here())
         .help("convert it to a dense tensor of a real dtype (float, half, bfloat16, integers, bool) before saving");
     if (++errors_here_ >= 20) throw Stop{};
     return {};
   }
   if (!has_data(tensor)) {
-    diagnostics_.error("damaged-tensor", "the tensor '{}' is {} but the file holds fewer bytes for it", name, type->to_string()).at(here()).help("the file is damaged: save the model again");
+    diagnostics_.error("damaged-tensor", "the tensor '{}' is {} but the file holds fewer bytes for it", name, type->to_string())
+        .at(here())
+        .help("the file is damaged: save the model again");
     throw Stop{};
   }
   auto contents = std::make_shared<Contents>();
@@ -94,7 +98,9 @@ Item Evaluator::from_ivalue(const c10::IValue& value, const std::string& name, O
 ContentsRef Evaluator::read(const Tensor& tensor) {
   if (tensor.view) return read_view(tensor.view);
   if (!tensor.storage->unclear_writes.empty()) {
-    diagnostics_.unsupported("unclear-alias", "a tensor is read after an in-place operator wrote to a {} of it", tensor.storage->unclear_writes.back().second.front()->op)
+    diagnostics_
+        .unsupported("unclear-alias", "a tensor is read after an in-place operator wrote to a {} of it",
+                     tensor.storage->unclear_writes.back().second.front()->op)
         .at(here())
         .note("whether that is a view or a copy depends on how PyTorch laid out the tensor's memory")
         .help("use .view() or .clone() in the model, or the operator's form that is not in place");

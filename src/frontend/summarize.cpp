@@ -81,7 +81,8 @@ Result<ModelSummary> summarize_torchscript(const std::filesystem::path& file, Di
         const std::string name = i + 1 < parameters.size() ? parameters[i + 1].name() : fmt::format("{}", i);
         std::vector<at::Tensor> tensors;
         flatten(value, tensors);
-        for (size_t k = 0; k < tensors.size(); ++k) summary.traced_inputs.emplace_back(tensors.size() == 1 ? name : fmt::format("{}.{}", name, k), describe(tensors[k]));
+        for (size_t k = 0; k < tensors.size(); ++k)
+          summary.traced_inputs.emplace_back(tensors.size() == 1 ? name : fmt::format("{}.{}", name, k), describe(tensors[k]));
       }
     }
     Counter counter;
@@ -100,7 +101,8 @@ Result<ModelSummary> summarize_torchscript(const std::filesystem::path& file, Di
     }
     return summary;
   } catch (const std::exception& e) {
-    diagnostics.error("load-failed", "{} could not be read: LibTorch says: {}", file.string(), first_line(e)).help("check that torch.jit.load reads it");
+    diagnostics.error("load-failed", "{} could not be read: LibTorch says: {}", file.string(), first_line(e))
+        .help("check that torch.jit.load reads it");
     return Failure{};
   }
 }

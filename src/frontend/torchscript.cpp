@@ -31,7 +31,8 @@ Graph compact(Graph&& from) {
   std::vector<Value> moved(from.values.size());
   for (const Value v : from.inputs) moved[v.id] = to.add_input(from.values[v.id].type, from.values[v.id].name);
   for (uint32_t id = 0; id < from.values.size(); ++id) {
-    if (live[id] && from.values[id].constant >= 0) moved[id] = to.add_constant(from.values[id].type, std::move(from.constants[from.values[id].constant]));
+    if (live[id] && from.values[id].constant >= 0)
+      moved[id] = to.add_constant(from.values[id].type, std::move(from.constants[from.values[id].constant]));
   }
   for (size_t i = 0; i < from.nodes.size(); ++i) {
     if (!keep[i]) continue;
@@ -51,7 +52,8 @@ bool evaluate(const torch::jit::Module& module, const torch::jit::Method& method
   std::vector<Item> inputs, arguments;
   for (const BoundInput& input : binding.inputs) inputs.push_back(evaluator.input_tensor(graph.add_input(input.type, input.name)));
   arguments.emplace_back(evaluator.instance_of(module._ivalue(), {}));
-  for (const Argument& a : binding.arguments) arguments.push_back(a.kind == Argument::Kind::literal ? evaluator.from_ivalue(a.literal, {}, Origin::fresh) : item_of(a, inputs));
+  for (const Argument& a : binding.arguments)
+    arguments.push_back(a.kind == Argument::Kind::literal ? evaluator.from_ivalue(a.literal, {}, Origin::fresh) : item_of(a, inputs));
   const size_t errors = diagnostics.error_count();
   bool stopped = false;
   try {
@@ -62,9 +64,7 @@ bool evaluate(const torch::jit::Module& module, const torch::jit::Method& method
         graph.output_names.push_back(output.name);
       }
     }
-  } catch (const Stop&) {
-    stopped = true;
-  }
+  } catch (const Stop&) { stopped = true; }
   evaluator.report_unsupported();
   if (diagnostics.error_count() != errors) return false;
   MICA_CHECK(!stopped, "an import that stopped has said why");
@@ -95,7 +95,8 @@ Result<LoadedModel> load_torchscript(const std::filesystem::path& file, const Lo
     }
     return model;
   } catch (const std::exception& e) {
-    diagnostics.error("load-failed", "{} could not be imported: LibTorch says: {}", file.string(), first_line(e)).help("check that the model runs in PyTorch on the CPU");
+    diagnostics.error("load-failed", "{} could not be imported: LibTorch says: {}", file.string(), first_line(e))
+        .help("check that the model runs in PyTorch on the CPU");
     return Failure{};
   }
 }

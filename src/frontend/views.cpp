@@ -21,19 +21,54 @@ struct ViewRule {
   bool maybe_copy = false;  ///< eager copies, depending on strides
 };
 constexpr ViewRule view_rules[] = {
-    {"aten::alias", ViewKind::same}, {"aten::detach", ViewKind::same}, {"aten::lift", ViewKind::same}, {"aten::lift_fresh", ViewKind::same},
-    {"aten::resolve_conj", ViewKind::same}, {"aten::resolve_neg", ViewKind::same}, {"aten::positive", ViewKind::same}, {"aten::contiguous", ViewKind::same, true},
-    {"aten::view", ViewKind::shape}, {"aten::_unsafe_view", ViewKind::shape}, {"aten::view_as", ViewKind::shape}, {"aten::unflatten", ViewKind::shape},
-    {"aten::squeeze", ViewKind::shape}, {"aten::unsqueeze", ViewKind::shape}, {"aten::reshape", ViewKind::shape, true}, {"aten::reshape_as", ViewKind::shape, true},
-    {"aten::flatten", ViewKind::shape, true}, {"aten::ravel", ViewKind::shape, true}, {"aten::atleast_1d", ViewKind::shape}, {"aten::atleast_2d", ViewKind::shape},
-    {"aten::permute", ViewKind::permutation}, {"aten::transpose", ViewKind::permutation}, {"aten::t", ViewKind::permutation}, {"aten::numpy_T", ViewKind::permutation},
-    {"aten::mT", ViewKind::permutation}, {"aten::swapaxes", ViewKind::permutation}, {"aten::swapdims", ViewKind::permutation}, {"aten::movedim", ViewKind::permutation},
-    {"aten::moveaxis", ViewKind::permutation}, {"aten::adjoint", ViewKind::permutation},
-    {"aten::slice", ViewKind::slice}, {"aten::narrow", ViewKind::slice}, {"aten::select", ViewKind::select},
-    {"aten::chunk", ViewKind::parts}, {"aten::split", ViewKind::parts}, {"aten::split_with_sizes", ViewKind::parts}, {"aten::tensor_split", ViewKind::parts},
-    {"aten::unbind", ViewKind::parts}, {"aten::expand", ViewKind::other}, {"aten::expand_as", ViewKind::other}, {"aten::broadcast_to", ViewKind::other},
-    {"aten::diagonal", ViewKind::other}, {"aten::unfold", ViewKind::other}, {"aten::as_strided", ViewKind::other}, {"aten::view_as_real", ViewKind::other},
-    {"aten::view_as_complex", ViewKind::other}, {"aten::real", ViewKind::other}, {"aten::imag", ViewKind::other},
+    {"aten::alias", ViewKind::same},
+    {"aten::detach", ViewKind::same},
+    {"aten::lift", ViewKind::same},
+    {"aten::lift_fresh", ViewKind::same},
+    {"aten::resolve_conj", ViewKind::same},
+    {"aten::resolve_neg", ViewKind::same},
+    {"aten::positive", ViewKind::same},
+    {"aten::contiguous", ViewKind::same, true},
+    {"aten::view", ViewKind::shape},
+    {"aten::_unsafe_view", ViewKind::shape},
+    {"aten::view_as", ViewKind::shape},
+    {"aten::unflatten", ViewKind::shape},
+    {"aten::squeeze", ViewKind::shape},
+    {"aten::unsqueeze", ViewKind::shape},
+    {"aten::reshape", ViewKind::shape, true},
+    {"aten::reshape_as", ViewKind::shape, true},
+    {"aten::flatten", ViewKind::shape, true},
+    {"aten::ravel", ViewKind::shape, true},
+    {"aten::atleast_1d", ViewKind::shape},
+    {"aten::atleast_2d", ViewKind::shape},
+    {"aten::permute", ViewKind::permutation},
+    {"aten::transpose", ViewKind::permutation},
+    {"aten::t", ViewKind::permutation},
+    {"aten::numpy_T", ViewKind::permutation},
+    {"aten::mT", ViewKind::permutation},
+    {"aten::swapaxes", ViewKind::permutation},
+    {"aten::swapdims", ViewKind::permutation},
+    {"aten::movedim", ViewKind::permutation},
+    {"aten::moveaxis", ViewKind::permutation},
+    {"aten::adjoint", ViewKind::permutation},
+    {"aten::slice", ViewKind::slice},
+    {"aten::narrow", ViewKind::slice},
+    {"aten::select", ViewKind::select},
+    {"aten::chunk", ViewKind::parts},
+    {"aten::split", ViewKind::parts},
+    {"aten::split_with_sizes", ViewKind::parts},
+    {"aten::tensor_split", ViewKind::parts},
+    {"aten::unbind", ViewKind::parts},
+    {"aten::expand", ViewKind::other},
+    {"aten::expand_as", ViewKind::other},
+    {"aten::broadcast_to", ViewKind::other},
+    {"aten::diagonal", ViewKind::other},
+    {"aten::unfold", ViewKind::other},
+    {"aten::as_strided", ViewKind::other},
+    {"aten::view_as_real", ViewKind::other},
+    {"aten::view_as_complex", ViewKind::other},
+    {"aten::real", ViewKind::other},
+    {"aten::imag", ViewKind::other},
 };
 
 const ViewRule* find_rule(const std::string& op) {
@@ -78,9 +113,7 @@ std::optional<std::vector<int64_t>> permutation_of(const Operator& op, const std
   }
   try {
     op.getOperation()(stack);
-  } catch (const std::exception&) {
-    return std::nullopt;
-  }
+  } catch (const std::exception&) { return std::nullopt; }
   std::vector<int64_t> order = stack.at(0).toTensor().sizes().vec();
   for (int64_t& axis : order) axis -= 2;
   return order;
@@ -98,7 +131,8 @@ void collect_unclear(const View* view, std::vector<const View*>& out) {
 
 ContentsRef Evaluator::slice_of(const ContentsRef& base, int64_t axis, int64_t start, int64_t end, int64_t step) {
   ContentsRef part;
-  if (!base->constant.defined() || (base->value && !graph_.is_constant(base->value))) part = import_one("aten::slice.Tensor", {{"self", materialise(base)}, {"dim", axis}, {"start", start}, {"end", end}, {"step", step}});
+  if (!base->constant.defined() || (base->value && !graph_.is_constant(base->value)))
+    part = import_one("aten::slice.Tensor", {{"self", materialise(base)}, {"dim", axis}, {"start", start}, {"end", end}, {"step", step}});
   else part = std::make_shared<Contents>();
   if (base->constant.defined()) part->constant = base->constant.slice(axis, start, end, step), part->type = *type_of(part->constant);
   return part;
@@ -106,7 +140,8 @@ ContentsRef Evaluator::slice_of(const ContentsRef& base, int64_t axis, int64_t s
 
 ContentsRef Evaluator::select_of(const ContentsRef& base, int64_t axis, int64_t index) {
   ContentsRef part;
-  if (!base->constant.defined() || (base->value && !graph_.is_constant(base->value))) part = import_one("aten::select.int", {{"self", materialise(base)}, {"dim", axis}, {"index", index}});
+  if (!base->constant.defined() || (base->value && !graph_.is_constant(base->value)))
+    part = import_one("aten::select.int", {{"self", materialise(base)}, {"dim", axis}, {"index", index}});
   else part = std::make_shared<Contents>();
   if (base->constant.defined()) part->constant = base->constant.select(axis, index), part->type = *type_of(part->constant);
   return part;
@@ -114,7 +149,8 @@ ContentsRef Evaluator::select_of(const ContentsRef& base, int64_t axis, int64_t 
 
 ContentsRef Evaluator::reshape_of(const ContentsRef& base, const Shape& shape) {
   ContentsRef part;
-  if (!base->constant.defined() || (base->value && !graph_.is_constant(base->value))) part = import_one("aten::reshape", {{"self", materialise(base)}, {"shape", shape.sizes()}});
+  if (!base->constant.defined() || (base->value && !graph_.is_constant(base->value)))
+    part = import_one("aten::reshape", {{"self", materialise(base)}, {"shape", shape.sizes()}});
   else part = std::make_shared<Contents>();
   if (base->constant.defined()) part->constant = base->constant.reshape(shape.sizes()), part->type = *type_of(part->constant);
   return part;
@@ -122,7 +158,8 @@ ContentsRef Evaluator::reshape_of(const ContentsRef& base, const Shape& shape) {
 
 ContentsRef Evaluator::permute_of(const ContentsRef& base, const std::vector<int64_t>& order) {
   ContentsRef part;
-  if (!base->constant.defined() || (base->value && !graph_.is_constant(base->value))) part = import_one("aten::permute", {{"self", materialise(base)}, {"dims", order}});
+  if (!base->constant.defined() || (base->value && !graph_.is_constant(base->value)))
+    part = import_one("aten::permute", {{"self", materialise(base)}, {"dims", order}});
   else part = std::make_shared<Contents>();
   if (base->constant.defined()) part->constant = base->constant.permute(order), part->type = *type_of(part->constant);
   return part;
@@ -136,7 +173,8 @@ ContentsRef Evaluator::slice_scatter(const ContentsRef& base, const ContentsRef&
     whole->name.clear();
     return whole;
   }
-  return import_one("aten::slice_scatter", {{"self", materialise(base)}, {"src", materialise(part)}, {"dim", axis}, {"start", start}, {"end", end}, {"step", step}});
+  return import_one("aten::slice_scatter",
+                    {{"self", materialise(base)}, {"src", materialise(part)}, {"dim", axis}, {"start", start}, {"end", end}, {"step", step}});
 }
 
 ContentsRef Evaluator::select_scatter(const ContentsRef& base, const ContentsRef& part, int64_t axis, int64_t index) {
@@ -166,22 +204,32 @@ Item Evaluator::make_view(const Tensor& base, const std::string& name, ContentsR
   return Tensor{base.storage, std::move(view)};
 }
 
-bool Evaluator::run_view(const Operator& op, const std::string& name, const std::vector<NamedItem>& arguments, std::vector<Item>& results) {
-  const std::string& base_name = op.schema().name();
-  const Tensor* self = arguments.empty() ? nullptr : arguments[0].item.tensor();
-  if (!self) return false;
-  const TensorType type = self->type();
+/// clone, to and type_as: the same contents in a tensor of its own, or the same tensor where nothing changes.
+bool Evaluator::run_copy(const std::string& base_name, const std::vector<NamedItem>& arguments, std::vector<Item>& results) {
+  const Tensor* self = arguments[0].item.tensor();
+  const TensorType& type = self->type();
   if (base_name == "aten::clone") return results = {fresh(read(*self))}, true;
   if (base_name == "aten::to" || base_name == "aten::type_as") {
     // The same tensor when nothing changes: devices and memory formats mean nothing here.
     const Item* other = find(arguments, "other");
     const auto dtype = integer(arguments, "dtype");
-    const auto wanted = other && other->tensor() ? std::optional(other->tensor()->type().dtype) : dtype ? dtype_from_torch(*dtype) : std::optional(type.dtype);
+    const auto wanted = other && other->tensor() ? std::optional(other->tensor()->type().dtype)
+                        : dtype                  ? dtype_from_torch(*dtype)
+                                                 : std::optional(type.dtype);
     if (wanted != type.dtype) return false;
     const Item* copy = find(arguments, "copy");
     const bool copies = copy && copy->is_bool() && copy->plain()->toBool();
     return results = {copies ? fresh(read(*self)) : arguments[0].item}, true;
   }
+  return false;
+}
+
+bool Evaluator::run_view(const Operator& op, const std::string& name, const std::vector<NamedItem>& arguments, std::vector<Item>& results) {
+  const std::string& base_name = op.schema().name();
+  const Tensor* self = arguments.empty() ? nullptr : arguments[0].item.tensor();
+  if (!self) return false;
+  const TensorType type = self->type();
+  if (run_copy(base_name, arguments, results)) return true;
   const ViewRule* rule = find_rule(base_name);
   if (!rule || name == "aten::view.dtype") return false;
   if (rule->kind == ViewKind::same) {
@@ -208,13 +256,15 @@ bool Evaluator::run_view(const Operator& op, const std::string& name, const std:
     for (Item& item : list->items) {
       const ContentsRef part = read(*item.tensor());
       if (base_name == "aten::unbind") {
-        item = make_view(*self, name, part, [=, this](const ContentsRef& p) { return select_of(p, axis, at); },
-                         [=, this](const ContentsRef& p, const ContentsRef& n) { return select_scatter(p, n, axis, at); }, false);
+        item = make_view(
+            *self, name, part, [=, this](const ContentsRef& p) { return select_of(p, axis, at); },
+            [=, this](const ContentsRef& p, const ContentsRef& n) { return select_scatter(p, n, axis, at); }, false);
         ++at;
       } else {
         const int64_t end = at + part->type.shape[axis];
-        item = make_view(*self, name, part, [=, this](const ContentsRef& p) { return slice_of(p, axis, at, end, 1); },
-                         [=, this](const ContentsRef& p, const ContentsRef& n) { return slice_scatter(p, n, axis, at, end, 1); }, false);
+        item = make_view(
+            *self, name, part, [=, this](const ContentsRef& p) { return slice_of(p, axis, at, end, 1); },
+            [=, this](const ContentsRef& p, const ContentsRef& n) { return slice_scatter(p, n, axis, at, end, 1); }, false);
         at = end;
       }
     }
@@ -240,7 +290,8 @@ bool Evaluator::run_view(const Operator& op, const std::string& name, const std:
     const int64_t end = length ? start + *length : integer(arguments, "end").value_or(type.rank() ? type.shape[axis] : 0);
     put = [=, this](const ContentsRef& p, const ContentsRef& n) { return slice_scatter(p, n, axis, start, end, step); };
   } else if (rule->kind == ViewKind::select) {
-    if (const auto index = integer(arguments, "index")) put = [=, this](const ContentsRef& p, const ContentsRef& n) { return select_scatter(p, n, axis, *index); };
+    if (const auto index = integer(arguments, "index"))
+      put = [=, this](const ContentsRef& p, const ContentsRef& n) { return select_scatter(p, n, axis, *index); };
   } else if (part->type == type && base_name != "aten::diagonal" && base_name != "aten::unfold" && base_name != "aten::as_strided") {
     put = [](const ContentsRef&, const ContentsRef& n) { return n; };  // an expansion to the same shape
   }
@@ -263,12 +314,15 @@ ContentsRef Evaluator::read_view(const ViewRef& view) {
   std::vector<const View*> mine;
   collect_unclear(view.get(), mine);
   bool clear = mine.empty() || storage.version == view->version;
-  const auto write = std::find_if(storage.unclear_writes.begin(), storage.unclear_writes.end(), [&](const auto& w) { return w.first > view->version && w.second != mine; });
+  const auto write = std::find_if(storage.unclear_writes.begin(), storage.unclear_writes.end(),
+                                  [&](const auto& w) { return w.first > view->version && w.second != mine; });
   uint64_t matching = 0;
   for (const auto& w : storage.unclear_writes) matching += w.first > view->version && w.second == mine;
   if (!mine.empty()) clear = matching == storage.version - view->version;
   if (!clear || write != storage.unclear_writes.end()) {
-    diagnostics_.unsupported("unclear-alias", "a tensor made by {} is read after an in-place operator wrote to the tensor that it may share memory with", view->op)
+    diagnostics_
+        .unsupported("unclear-alias", "a tensor made by {} is read after an in-place operator wrote to the tensor that it may share memory with",
+                     view->op)
         .at(here())
         .note("whether it is a view or a copy depends on how PyTorch laid out the tensor's memory")
         .help("use .view() or .clone() in the model, or the operator's form that is not in place");
@@ -282,13 +336,17 @@ ContentsRef Evaluator::read_view(const ViewRef& view) {
 void Evaluator::write(const Tensor& tensor, ContentsRef contents) {
   Storage& storage = *tensor.storage;
   if (contents->type.shape != tensor.type().shape || contents->type.dtype != tensor.type().dtype) {
-    diagnostics_.error("in-place-type", "an in-place operator gives {} where the tensor is {}", contents->type.to_string(), tensor.type().to_string()).at(here()).help("use the operator's form that is not in place");
+    diagnostics_.error("in-place-type", "an in-place operator gives {} where the tensor is {}", contents->type.to_string(), tensor.type().to_string())
+        .at(here())
+        .help("use the operator's form that is not in place");
     throw Stop{};
   }
   if (storage.origin == Origin::module) {
     // batch_norm in training mode counts its batches before it runs; check_training says what is wrong there.
     if (storage.contents->name.ends_with("num_batches_tracked")) return;
-    diagnostics_.unsupported("module-state", "the model changes its tensor {} while it runs", storage.contents->name.empty() ? "(a constant)" : "'" + storage.contents->name + "'")
+    diagnostics_
+        .unsupported("module-state", "the model changes its tensor {} while it runs",
+                     storage.contents->name.empty() ? "(a constant)" : "'" + storage.contents->name + "'")
         .at(here())
         .note("a compiled model keeps nothing from one run to the next")
         .help("clone() it first, or return the new value as an output and take it as an input");
@@ -304,7 +362,9 @@ void Evaluator::write(const Tensor& tensor, ContentsRef contents) {
   ContentsRef whole = contents;
   for (const View* view = tensor.view.get(); view; view = view->parent.get()) {
     if (!view->put) {
-      diagnostics_.unsupported("write-through-view", "an in-place operator writes through {}", view->op).at(here()).help("use the operator's form that is not in place, or clone() the view first");
+      diagnostics_.unsupported("write-through-view", "an in-place operator writes through {}", view->op)
+          .at(here())
+          .help("use the operator's form that is not in place, or clone() the view first");
       throw Stop{};
     }
     whole = view->put(view->parent ? derive(view->parent.get()) : storage.contents, whole);

@@ -48,7 +48,8 @@ int compare(const std::string& file, const LoadOptions& options, LoadedModel& mo
     const HostTensor& have = (*got)[i];
     if (want.shape != have.shape) return fmt::print("{}: shape {} against {}\n", i, have.shape.to_string(), want.shape.to_string()), 1;
     double error = 0, scale = 0;
-    for (size_t k = 0; k < want.real.size() && k < have.real.size(); ++k) error = std::max(error, std::abs(want.real[k] - have.real[k])), scale = std::max(scale, std::abs(want.real[k]));
+    for (size_t k = 0; k < want.real.size() && k < have.real.size(); ++k)
+      error = std::max(error, std::abs(want.real[k] - have.real[k])), scale = std::max(scale, std::abs(want.real[k]));
     for (size_t k = 0; k < want.integer.size() && k < have.integer.size(); ++k) error = std::max<double>(error, want.integer[k] != have.integer[k]);
     const bool ok = error <= 1e-9 * std::max(scale, 1.0);
     bad += !ok;
@@ -92,6 +93,7 @@ int main(int argc, char** argv) {
   fmt::print(stderr, "{}", d.to_string());
   if (!model) return d.exit_code();
   if (!quiet) fmt::print("{}", to_string(model->graph, {.elide_constants = true, .locations = locations}));
-  fmt::print("{}: {} nodes, {} constants, in {:.2f} s; inputs {}; outputs {}\n", file, model->graph.nodes.size(), model->graph.constants.size(), seconds, model->graph.input_structure.text, model->graph.output_structure.text);
+  fmt::print("{}: {} nodes, {} constants, in {:.2f} s; inputs {}; outputs {}\n", file, model->graph.nodes.size(), model->graph.constants.size(),
+             seconds, model->graph.input_structure.text, model->graph.output_structure.text);
   return check ? compare(file, options, *model) : 0;
 }

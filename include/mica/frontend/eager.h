@@ -1,5 +1,6 @@
 #pragma once
-// Runs a `.pt` in LibTorch: the judge (fp64) and the yardstick (working dtype) of `verify`, and the contenders of `bench`. No torch type appears here.
+// Runs a `.pt` in LibTorch: the judge (fp64) and the yardstick (working dtype) of `verify`, and the contenders of `bench`. No torch type appears
+// here.
 #include <filesystem>
 #include "mica/frontend/torchscript.h"
 namespace mica {
@@ -16,7 +17,8 @@ enum class EagerMode : uint8_t {
 /// A model loaded in LibTorch for repeated runs. Outputs are flattened in the order of Mica's outputs.
 class EagerModel {
  public:
-  static Result<EagerModel> load(const std::filesystem::path& file, EagerMode mode, int threads, const LoadOptions& options, Diagnostics& diagnostics);
+  static Result<EagerModel> load(const std::filesystem::path& file, EagerMode mode, int threads, const LoadOptions& options,
+                                 Diagnostics& diagnostics);
   Result<std::vector<RawTensor>> run(const std::vector<RawTensor>& inputs, Diagnostics& diagnostics);
   /// Runs once on inputs set before by `set_inputs`, discarding outputs; seconds. For timing without conversion costs.
   Result<void> set_inputs(const std::vector<RawTensor>& inputs, Diagnostics& diagnostics);

@@ -10,5 +10,6 @@ struct ScriptModule {
   bool training = false;
 };
 /// Compiles and saves; `traced_inputs` are stored as torch.jit.trace would. Fails with LibTorch's message.
-Result<void> write_script(const std::filesystem::path& file, const ScriptModule& module, const std::vector<RawTensor>& traced_inputs, Diagnostics& diagnostics);
+Result<void> write_script(const std::filesystem::path& file, const ScriptModule& module, const std::vector<RawTensor>& traced_inputs,
+                          Diagnostics& diagnostics);
 }  // namespace mica

@@ -6,11 +6,11 @@
 namespace mica {
 /// `--input [NAME:]SHAPE[:DTYPE]` or NAME=NUMBER, parsed.
 struct InputSpec {
-  std::string name;               ///< empty: by position
+  std::string name;  ///< empty: by position
   Shape shape;
-  std::optional<DType> dtype;     ///< none: the trace's, else f32
-  std::optional<Scalar> number;   ///< a Python scalar argument: becomes a constant
-  std::string text;               ///< as the user wrote it
+  std::optional<DType> dtype;    ///< none: the trace's, else f32
+  std::optional<Scalar> number;  ///< a Python scalar argument: becomes a constant
+  std::string text;              ///< as the user wrote it
 };
 /// "x:1x3x224x224:f32", "1x3x224x224", "ids:1x128:i64", "x:scalar:f32", "sr=16000".
 Result<InputSpec> parse_input_spec(const std::string& text, Diagnostics& diagnostics);
@@ -21,7 +21,8 @@ struct LoadOptions {
 };
 struct LoadedModel {
   Graph graph;
-  std::vector<std::vector<std::byte>> traced_inputs;  ///< data of the archive's traced inputs, one per graph input; empty when it has none or other shapes were asked for
+  std::vector<std::vector<std::byte>>
+      traced_inputs;  ///< data of the archive's traced inputs, one per graph input; empty when it has none or other shapes were asked for
 };
 /// Imports a `.pt`: load, eval, freeze, inline, alias analysis to SSA, shapes from `options.inputs` or the archive's traced inputs.
 /// All unsupported ops are reported at once, with counts and source lines.
@@ -29,7 +30,7 @@ Result<LoadedModel> load_torchscript(const std::filesystem::path& file, const Lo
 
 /// What a `.pt` holds, for `mica inspect` and `mica check`; no shapes are needed.
 struct ModelSummary {
-  std::string signature;  ///< "forward(x: Tensor, mask: Optional[Tensor]) -> Tensor"
+  std::string signature;                                           ///< "forward(x: Tensor, mask: Optional[Tensor]) -> Tensor"
   std::vector<std::pair<std::string, std::string>> traced_inputs;  ///< name, "f32[1, 3, 224, 224]"
   std::vector<std::pair<std::string, int64_t>> ops;                ///< op => count, most frequent first
   std::vector<std::string> unsupported;

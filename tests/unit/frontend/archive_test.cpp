@@ -13,7 +13,9 @@ namespace {
 
 namespace fs = std::filesystem;
 
-fs::path scratch() { return fs::path(testing::TempDir()) / (std::string("mica_archive_") + testing::UnitTest::GetInstance()->current_test_info()->name() + ".pt"); }
+fs::path scratch() {
+  return fs::path(testing::TempDir()) / (std::string("mica_archive_") + testing::UnitTest::GetInstance()->current_test_info()->name() + ".pt");
+}
 
 fs::path write(const std::string& bytes) {
   std::ofstream(scratch(), std::ios::binary) << bytes;
@@ -27,11 +29,14 @@ std::string zip(const std::vector<std::pair<std::string, std::string>>& records)
   for (const auto& [name, data] : records) {
     const uint64_t at = out.size(), crc = crc32(0, reinterpret_cast<const Bytef*>(data.data()), static_cast<uInt>(data.size()));
     out += "PK\3\4";
-    put(out, 20, 2), put(out, 0, 2), put(out, 0, 2), put(out, 0, 4), put(out, crc, 4), put(out, data.size(), 4), put(out, data.size(), 4), put(out, name.size(), 2), put(out, 0, 2);
+    put(out, 20, 2), put(out, 0, 2), put(out, 0, 2), put(out, 0, 4), put(out, crc, 4), put(out, data.size(), 4), put(out, data.size(), 4),
+        put(out, name.size(), 2), put(out, 0, 2);
     out += name + data;
     directory += "PK\1\2";
-    put(directory, 20, 2), put(directory, 20, 2), put(directory, 0, 2), put(directory, 0, 2), put(directory, 0, 4), put(directory, crc, 4), put(directory, data.size(), 4), put(directory, data.size(), 4);
-    put(directory, name.size(), 2), put(directory, 0, 2), put(directory, 0, 2), put(directory, 0, 2), put(directory, 0, 2), put(directory, 0, 4), put(directory, at, 4);
+    put(directory, 20, 2), put(directory, 20, 2), put(directory, 0, 2), put(directory, 0, 2), put(directory, 0, 4), put(directory, crc, 4),
+        put(directory, data.size(), 4), put(directory, data.size(), 4);
+    put(directory, name.size(), 2), put(directory, 0, 2), put(directory, 0, 2), put(directory, 0, 2), put(directory, 0, 2), put(directory, 0, 4),
+        put(directory, at, 4);
     directory += name;
   }
   const uint64_t start = out.size();
@@ -61,7 +66,12 @@ bool helps_to_trace(const Diagnostic& d) {
 
 std::string script_bytes() {
   Diagnostics d;
-  EXPECT_TRUE(write_script(scratch(), {.source = "def forward(self, x):\n  return x + self.w\n", .parameters = {{"w", {{DType::f32, Shape{2}, {}}, std::vector<std::byte>(8)}}}, .children = {}}, {}, d)) << d.to_string();
+  EXPECT_TRUE(write_script(scratch(),
+                           {.source = "def forward(self, x):\n  return x + self.w\n",
+                            .parameters = {{"w", {{DType::f32, Shape{2}, {}}, std::vector<std::byte>(8)}}},
+                            .children = {}},
+                           {}, d))
+      << d.to_string();
   std::ifstream in(scratch(), std::ios::binary);
   return {std::istreambuf_iterator<char>(in), {}};
 }
@@ -82,18 +92,25 @@ TEST(Archive, FlippedByte) {
   EXPECT_EQ(error_of(write(bytes)).name, "damaged-archive");
 }
 TEST(Archive, StateDict) {
-  const Diagnostic d = error_of(write(zip({{"m/data.pkl", "\x80\x02" "ccollections\nOrderedDict\nq\x01)Rq\x02."}, {"m/version", "3\n"}})));
+  const Diagnostic d = error_of(write(zip({{"m/data.pkl",
+                                            "\x80\x02"
+                                            "ccollections\nOrderedDict\nq\x01)Rq\x02."},
+                                           {"m/version", "3\n"}})));
   EXPECT_EQ(d.name, "state-dict");
   EXPECT_TRUE(helps_to_trace(d));
 }
 TEST(Archive, WholeModule) {
-  const Diagnostic d = error_of(write(zip({{"m/data.pkl", "\x80\x02" "cmodels.net\nNet\nq\x01)\x81."}, {"m/version", "3\n"}})));
+  const Diagnostic d = error_of(write(zip({{"m/data.pkl",
+                                            "\x80\x02"
+                                            "cmodels.net\nNet\nq\x01)\x81."},
+                                           {"m/version", "3\n"}})));
   EXPECT_EQ(d.name, "pickled-module");
   EXPECT_NE(d.message.find("models.net.Net"), std::string::npos);
   EXPECT_TRUE(helps_to_trace(d));
 }
 TEST(Archive, LegacyPickle) {
-  const Diagnostic d = error_of(write(std::string("\x80\x02\x8a\x0al\xfc\x9c\x46\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}q\0(X\x10\0\0\0protocol", 45)));
+  const Diagnostic d =
+      error_of(write(std::string("\x80\x02\x8a\x0al\xfc\x9c\x46\xf9 j\xa8P\x19.\x80\x02M\xe9\x03.\x80\x02}q\0(X\x10\0\0\0protocol", 45)));
   EXPECT_EQ(d.name, "state-dict");
 }
 TEST(Archive, ExportedProgram) {
@@ -107,7 +124,8 @@ TEST(Archive, HostileNames) {
   EXPECT_EQ(error_of(write(zip({{"m/a", "x"}, {"m/a", "y"}}))).name, "damaged-archive");
 }
 TEST(Archive, NotReallyTorchScript) {
-  const Diagnostic d = error_of(write(zip({{"m/constants.pkl", "\x80\x02)."}, {"m/code/__torch__.py", "x"}, {"m/data.pkl", "\x80\x02N."}, {"m/version", "3\n"}})));
+  const Diagnostic d =
+      error_of(write(zip({{"m/constants.pkl", "\x80\x02)."}, {"m/code/__torch__.py", "x"}, {"m/data.pkl", "\x80\x02N."}, {"m/version", "3\n"}})));
   EXPECT_EQ(d.name, "load-failed");
 }
 

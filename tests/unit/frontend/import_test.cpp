@@ -58,11 +58,14 @@ LoadedModel check(const ScriptModule& module, const std::vector<RawTensor>& inpu
     EXPECT_EQ(a.shape, b.shape) << a.shape.to_string() << " against " << b.shape.to_string();
     EXPECT_EQ(a.integer, b.integer);
     EXPECT_EQ(a.real.size(), b.real.size());
-    for (size_t k = 0; k < a.real.size() && k < b.real.size(); ++k) EXPECT_NEAR(a.real[k], b.real[k], 1e-9 * std::max(1.0, std::abs(b.real[k]))) << "output " << i << " element " << k;
+    for (size_t k = 0; k < a.real.size() && k < b.real.size(); ++k)
+      EXPECT_NEAR(a.real[k], b.real[k], 1e-9 * std::max(1.0, std::abs(b.real[k]))) << "output " << i << " element " << k;
   }
   return model;
 }
-LoadedModel check(const std::string& source, const std::vector<RawTensor>& inputs) { return check(ScriptModule{.source = source, .parameters = {}, .children = {}}, inputs); }
+LoadedModel check(const std::string& source, const std::vector<RawTensor>& inputs) {
+  return check(ScriptModule{.source = source, .parameters = {}, .children = {}}, inputs);
+}
 
 /// The name of the only error that importing gives.
 std::string error_of(const ScriptModule& module, const std::vector<RawTensor>& inputs, int exit_code) {
@@ -77,13 +80,18 @@ std::string error_of(const ScriptModule& module, const std::vector<RawTensor>& i
   }
   return "";
 }
-std::string error_of(const std::string& source, const std::vector<RawTensor>& inputs, int exit_code) { return error_of(ScriptModule{.source = source, .parameters = {}, .children = {}}, inputs, exit_code); }
+std::string error_of(const std::string& source, const std::vector<RawTensor>& inputs, int exit_code) {
+  return error_of(ScriptModule{.source = source, .parameters = {}, .children = {}}, inputs, exit_code);
+}
 
 TEST(Import, Arithmetic) { check("def forward(self, x, y):\n  return torch.relu(x * 2 + y) - 1.5\n", {f32({2, 3}), f32({3}, 2)}); }
 
 TEST(Import, ParametersAndSubmodules) {
   const ScriptModule inner{.source = "def forward(self, x):\n  return x * self.w\n", .parameters = {{"w", f32({3}, 5)}}, .children = {}};
-  const auto model = check({.source = "def forward(self, x):\n  return self.inner.forward(x) + self.inner.forward(x + 1)\n", .parameters = {}, .children = {{"inner", inner}}}, {f32({2, 3})});
+  const auto model = check({.source = "def forward(self, x):\n  return self.inner.forward(x) + self.inner.forward(x + 1)\n",
+                            .parameters = {},
+                            .children = {{"inner", inner}}},
+                           {f32({2, 3})});
   int parameters = 0;
   for (const ConstantData& c : model.graph.constants) parameters += c.name == "inner.w";
   EXPECT_EQ(parameters, 1) << "a parameter that is used twice is one constant";
@@ -93,7 +101,10 @@ TEST(Import, ParametersAndSubmodules) {
 }
 
 TEST(Import, SizesFold) {
-  check("def forward(self, x):\n  b, n = x.size(0), x.size(1)\n  return x.view([b, n // 2, 2]).transpose(1, 2).reshape([b, -1]) / (float(n) ** 2 / 9)\n", {f32({2, 6})});
+  check(
+      "def forward(self, x):\n  b, n = x.size(0), x.size(1)\n  return x.view([b, n // 2, 2]).transpose(1, 2).reshape([b, -1]) / (float(n) ** 2 / "
+      "9)\n",
+      {f32({2, 6})});
 }
 
 TEST(Import, LoopsAndBranches) {
@@ -112,24 +123,44 @@ TEST(Import, LoopsAndBranches) {
       {f32({2, 3})});
 }
 
-TEST(Import, InPlaceOnTheTensorItself) { check("def forward(self, x):\n  y = x * 2\n  z = y\n  y.add_(1)\n  y.relu_()\n  return y + z\n", {f32({2, 3})}); }
+TEST(Import, InPlaceOnTheTensorItself) {
+  check("def forward(self, x):\n  y = x * 2\n  z = y\n  y.add_(1)\n  y.relu_()\n  return y + z\n", {f32({2, 3})});
+}
 TEST(Import, InPlaceThroughSlice) { check("def forward(self, x):\n  y = x + 0\n  y[:, 1:3] = y[:, 0:2] * 10\n  return y\n", {f32({2, 4})}); }
 TEST(Import, InPlaceThroughSelect) { check("def forward(self, x):\n  y = x + 0\n  y[1].mul_(3)\n  y[0, 2] = 7\n  return y\n", {f32({2, 4})}); }
 TEST(Import, InPlaceThroughTranspose) { check("def forward(self, x):\n  y = x + 0\n  y.t()[1:3].add_(5)\n  return y\n", {f32({2, 4})}); }
-TEST(Import, InPlaceThroughPermuteAndView) { check("def forward(self, x):\n  y = x + 0\n  v = y.view([2, 2, 2]).permute([2, 0, 1])\n  v[0].zero_()\n  return y, v\n", {f32({2, 4})}); }
-TEST(Import, ViewsSeeLaterWrites) { check("def forward(self, x):\n  y = x + 0\n  v = y[0]\n  y.mul_(2)\n  y[:, 0] = 9\n  return v + 1\n", {f32({2, 4})}); }
-TEST(Import, ViewsSeeWritesOfOtherViews) { check("def forward(self, x):\n  y = x + 0\n  a = y[:, :2]\n  b = y[:, 1:]\n  a.add_(100)\n  b.mul_(2)\n  return a, b, y\n", {f32({2, 4})}); }
-TEST(Import, ChunksAreViews) { check("def forward(self, x):\n  y = x + 0\n  a, b = torch.chunk(y, 2, 1)\n  a.add_(1)\n  b.mul_(a)\n  return y\n", {f32({2, 4})}); }
-TEST(Import, UnbindIsViews) { check("def forward(self, x):\n  y = x + 0\n  p = torch.unbind(y, 0)\n  p[1].add_(1)\n  return y\n", {f32({2, 4})}); }
-TEST(Import, SqueezeIsAView) { check("def forward(self, x):\n  y = x + 0\n  y.unsqueeze(0).squeeze(0).unsqueeze(2).add_(1)\n  return y\n", {f32({2, 4})}); }
-TEST(Import, CloneIsNoView) { check("def forward(self, x):\n  y = x + 0\n  c = y.clone()\n  y.add_(1)\n  return c, y\n", {f32({2, 4})}); }
-TEST(Import, DropoutInEvalIsTheSameTensor) { check("def forward(self, x):\n  y = x + 0\n  d = torch.dropout(y, 0.5, False)\n  d.add_(1)\n  return y\n", {f32({2, 4})}); }
-TEST(Import, ReshapeThenWriteThroughIt) { check("def forward(self, x):\n  y = (x + 0).transpose(0, 1).reshape([-1])\n  y.add_(1)\n  return y\n", {f32({2, 4})}); }
-TEST(Import, UnclearAlias) {
-  EXPECT_EQ(error_of("def forward(self, x):\n  y = (x + 0).transpose(0, 1)\n  r = y.reshape([-1])\n  y.add_(1)\n  return r\n", {f32({2, 4})}, 3), "unclear-alias");
-  EXPECT_EQ(error_of("def forward(self, x):\n  y = (x + 0).transpose(0, 1)\n  r = y.contiguous()\n  r.add_(1)\n  return y\n", {f32({2, 4})}, 3), "unclear-alias");
+TEST(Import, InPlaceThroughPermuteAndView) {
+  check("def forward(self, x):\n  y = x + 0\n  v = y.view([2, 2, 2]).permute([2, 0, 1])\n  v[0].zero_()\n  return y, v\n", {f32({2, 4})});
 }
-TEST(Import, WriteThroughExpand) { EXPECT_EQ(error_of("def forward(self, x):\n  y = x + 0\n  y.expand([3, 4]).add_(1)\n  return y\n", {f32({1, 4})}, 3), "write-through-view"); }
+TEST(Import, ViewsSeeLaterWrites) {
+  check("def forward(self, x):\n  y = x + 0\n  v = y[0]\n  y.mul_(2)\n  y[:, 0] = 9\n  return v + 1\n", {f32({2, 4})});
+}
+TEST(Import, ViewsSeeWritesOfOtherViews) {
+  check("def forward(self, x):\n  y = x + 0\n  a = y[:, :2]\n  b = y[:, 1:]\n  a.add_(100)\n  b.mul_(2)\n  return a, b, y\n", {f32({2, 4})});
+}
+TEST(Import, ChunksAreViews) {
+  check("def forward(self, x):\n  y = x + 0\n  a, b = torch.chunk(y, 2, 1)\n  a.add_(1)\n  b.mul_(a)\n  return y\n", {f32({2, 4})});
+}
+TEST(Import, UnbindIsViews) { check("def forward(self, x):\n  y = x + 0\n  p = torch.unbind(y, 0)\n  p[1].add_(1)\n  return y\n", {f32({2, 4})}); }
+TEST(Import, SqueezeIsAView) {
+  check("def forward(self, x):\n  y = x + 0\n  y.unsqueeze(0).squeeze(0).unsqueeze(2).add_(1)\n  return y\n", {f32({2, 4})});
+}
+TEST(Import, CloneIsNoView) { check("def forward(self, x):\n  y = x + 0\n  c = y.clone()\n  y.add_(1)\n  return c, y\n", {f32({2, 4})}); }
+TEST(Import, DropoutInEvalIsTheSameTensor) {
+  check("def forward(self, x):\n  y = x + 0\n  d = torch.dropout(y, 0.5, False)\n  d.add_(1)\n  return y\n", {f32({2, 4})});
+}
+TEST(Import, ReshapeThenWriteThroughIt) {
+  check("def forward(self, x):\n  y = (x + 0).transpose(0, 1).reshape([-1])\n  y.add_(1)\n  return y\n", {f32({2, 4})});
+}
+TEST(Import, UnclearAlias) {
+  EXPECT_EQ(error_of("def forward(self, x):\n  y = (x + 0).transpose(0, 1)\n  r = y.reshape([-1])\n  y.add_(1)\n  return r\n", {f32({2, 4})}, 3),
+            "unclear-alias");
+  EXPECT_EQ(error_of("def forward(self, x):\n  y = (x + 0).transpose(0, 1)\n  r = y.contiguous()\n  r.add_(1)\n  return y\n", {f32({2, 4})}, 3),
+            "unclear-alias");
+}
+TEST(Import, WriteThroughExpand) {
+  EXPECT_EQ(error_of("def forward(self, x):\n  y = x + 0\n  y.expand([3, 4]).add_(1)\n  return y\n", {f32({1, 4})}, 3), "write-through-view");
+}
 
 TEST(Import, InputsAreNotWritten) {
   Diagnostics d;
@@ -141,7 +172,10 @@ TEST(Import, InputsAreNotWritten) {
 }
 
 TEST(Import, ConstantsFold) {
-  check("def forward(self, x):\n  n = x.size(1)\n  m = torch.tril(torch.ones([n, n]))\n  a = torch.arange(n)\n  return x.masked_fill(m == 0, -1.0) + a\n", {f32({4, 4})});
+  check(
+      "def forward(self, x):\n  n = x.size(1)\n  m = torch.tril(torch.ones([n, n]))\n  a = torch.arange(n)\n  return x.masked_fill(m == 0, -1.0) + "
+      "a\n",
+      {f32({4, 4})});
 }
 TEST(Import, ConstantsWrittenInPlace) {
   check("def forward(self, x):\n  m = torch.zeros([4, 4])\n  m[0:2] = 1.0\n  m[:, 3] = 2.0\n  m[1, 1] += 5.0\n  return x + m\n", {f32({4, 4})});
@@ -151,7 +185,9 @@ TEST(Import, ScaleFromTensorArithmetic) { check("def forward(self, x):\n  s = to
 TEST(Import, NumberFromTensor) { check("def forward(self, x):\n  k = int(torch.tensor([3, 4]).sum())\n  return x.repeat([k])\n", {f32({2})}); }
 
 TEST(Import, Containers) {
-  const auto model = check("def forward(self, x):\n  d : Dict[str, Tensor] = {}\n  d['a'] = x + 1\n  d['b'] = x * 2\n  t = (d['a'], [d['b'], x])\n  return d, t\n", {f32({2})});
+  const auto model =
+      check("def forward(self, x):\n  d : Dict[str, Tensor] = {}\n  d['a'] = x + 1\n  d['b'] = x * 2\n  t = (d['a'], [d['b'], x])\n  return d, t\n",
+            {f32({2})});
   EXPECT_EQ(model.graph.output_names, (std::vector<std::string>{"out.0.a", "out.0.b", "out.1.0", "out.1.1.0", "out.1.1.1"}));
   EXPECT_EQ(model.graph.output_structure.text, "({'a': 0, 'b': 1}, (2, [3, 4]))");
 }
@@ -163,7 +199,10 @@ TEST(Import, SingleOutputName) {
 }
 
 TEST(Import, OptionalArguments) {
-  check("def helper(self, x, m : Optional[Tensor] = None):\n  if m is not None:\n    return x + m\n  return x\ndef forward(self, x):\n  return self.helper(x) * self.helper(x, x)\n", {f32({2})});
+  check(
+      "def helper(self, x, m : Optional[Tensor] = None):\n  if m is not None:\n    return x + m\n  return x\ndef forward(self, x):\n  return "
+      "self.helper(x) * self.helper(x, x)\n",
+      {f32({2})});
 }
 TEST(Import, DtypesAndPromotion) { check("def forward(self, i, x):\n  return i + x, i * 2, (x > 0).to(6), i.to(6) / 4\n", {i64({3}), f32({3})}); }
 
@@ -179,13 +218,16 @@ TEST(Import, DataDependentControlFlow) {
 
 TEST(Import, TrainingBakedIn) {
   EXPECT_EQ(error_of("def forward(self, x):\n  return torch.dropout(x, 0.5, True)\n", {f32({2})}, 1), "training-mode-baked");
-  const ScriptModule bn{.source = "def forward(self, x):\n  return torch.batch_norm(x, None, None, self.mean, self.var, True, 0.1, 1e-5, False)\n", .parameters = {{"mean", f32({3})}, {"var", f32({3})}}, .children = {}};
+  const ScriptModule bn{.source = "def forward(self, x):\n  return torch.batch_norm(x, None, None, self.mean, self.var, True, 0.1, 1e-5, False)\n",
+                        .parameters = {{"mean", f32({3})}, {"var", f32({3})}},
+                        .children = {}};
   EXPECT_EQ(error_of(bn, {f32({2, 3, 4})}, 1), "training-mode-baked");
 }
 
 TEST(Import, TrainingModeIsLeft) {
   Diagnostics d;
-  const ScriptModule m{.source = "def forward(self, x):\n  return torch.dropout(x, 0.5, self.training) + 1\n", .parameters = {}, .children = {}, .training = true};
+  const ScriptModule m{
+      .source = "def forward(self, x):\n  return torch.dropout(x, 0.5, self.training) + 1\n", .parameters = {}, .children = {}, .training = true};
   import(m, {f32({2})}, d);
   EXPECT_FALSE(d.has_errors()) << d.to_string();
   ASSERT_EQ(d.all().size(), 1u);
@@ -194,13 +236,18 @@ TEST(Import, TrainingModeIsLeft) {
 }
 
 TEST(Import, StateOfTheModule) {
-  const ScriptModule m{.source = "def forward(self, x):\n  self.count.add_(1)\n  return x + self.count\n", .parameters = {{"count", f32({1})}}, .children = {}};
+  const ScriptModule m{
+      .source = "def forward(self, x):\n  self.count.add_(1)\n  return x + self.count\n", .parameters = {{"count", f32({1})}}, .children = {}};
   EXPECT_EQ(error_of(m, {f32({2})}, 3), "module-state");
 }
 
 TEST(Import, AllUnsupportedOpsAtOnce) {
   Diagnostics d;
-  import({.source = "def forward(self, x):\n  a = torch.linalg_qr(x)[0]\n  b = torch.linalg_qr(x + 1)[1]\n  c = torch.linalg_eigvalsh(x)\n  return a + b + c\n", .parameters = {}, .children = {}}, {f32({3, 3})}, d);
+  import({.source = "def forward(self, x):\n  a = torch.linalg_qr(x)[0]\n  b = torch.linalg_qr(x + 1)[1]\n  c = torch.linalg_eigvalsh(x)\n  return a "
+                    "+ b + c\n",
+          .parameters = {},
+          .children = {}},
+         {f32({3, 3})}, d);
   std::filesystem::remove(scratch());
   EXPECT_EQ(d.exit_code(), 3);
   EXPECT_EQ(d.error_count(), 2u) << d.to_string();
@@ -210,7 +257,8 @@ TEST(Import, AllUnsupportedOpsAtOnce) {
 
 // ---- inputs ----
 
-Result<LoadedModel> load_with(const ScriptModule& module, const std::vector<std::string>& specs, const std::vector<RawTensor>& traced, Diagnostics& d) {
+Result<LoadedModel> load_with(const ScriptModule& module, const std::vector<std::string>& specs, const std::vector<RawTensor>& traced,
+                              Diagnostics& d) {
   EXPECT_TRUE(write_script(scratch(), module, traced, d)) << d.to_string();
   LoadOptions options;
   for (const std::string& s : specs) {
@@ -221,7 +269,10 @@ Result<LoadedModel> load_with(const ScriptModule& module, const std::vector<std:
   std::filesystem::remove(scratch());
   return model;
 }
-const ScriptModule two{.source = "def forward(self, x, y, n : int = 2, m : Optional[Tensor] = None):\n  z = x + y * n\n  if m is not None:\n    z = z + m\n  return z\n", .parameters = {}, .children = {}};
+const ScriptModule two{
+    .source = "def forward(self, x, y, n : int = 2, m : Optional[Tensor] = None):\n  z = x + y * n\n  if m is not None:\n    z = z + m\n  return z\n",
+    .parameters = {},
+    .children = {}};
 
 TEST(Inputs, ByPosition) {
   Diagnostics d;
@@ -260,11 +311,15 @@ TEST(Inputs, MissingSaysWhatToFillIn) {
   ASSERT_EQ(d.all().size(), 1u);
   EXPECT_EQ(d.all()[0].name, "missing-input");
   EXPECT_NE(d.to_string().find("fill in: --input x:SHAPE:DTYPE --input y:SHAPE:DTYPE"), std::string::npos) << d.to_string();
-  EXPECT_NE(d.to_string().find("forward(x: Tensor, y: Tensor, n: int = 2, m: Optional[Tensor] = None) -> Tensor"), std::string::npos) << d.to_string();
+  EXPECT_NE(d.to_string().find("forward(x: Tensor, y: Tensor, n: int = 2, m: Optional[Tensor] = None) -> Tensor"), std::string::npos)
+      << d.to_string();
 }
 TEST(Inputs, Containers) {
   Diagnostics d;
-  const ScriptModule m{.source = "def forward(self, xs : List[Tensor], d : Dict[str, Tensor], t : Tuple[Tensor, Tensor]):\n  return xs[0] + xs[1] + d['k'] + t[1]\n", .parameters = {}, .children = {}};
+  const ScriptModule m{
+      .source = "def forward(self, xs : List[Tensor], d : Dict[str, Tensor], t : Tuple[Tensor, Tensor]):\n  return xs[0] + xs[1] + d['k'] + t[1]\n",
+      .parameters = {},
+      .children = {}};
   const auto model = load_with(m, {"xs.0:2", "xs.1:2", "d.k:2", "t.0:2", "t.1:2"}, {}, d);
   ASSERT_TRUE(model) << d.to_string();
   EXPECT_EQ(model->graph.input_structure.text, "([xs.0, xs.1], {'k': d.k}, (t.0, t.1))");

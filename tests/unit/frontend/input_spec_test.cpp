@@ -39,7 +39,8 @@ TEST(InputSpec, Numbers) {
   EXPECT_EQ(*parse("flag=True").number, Scalar(true));
 }
 TEST(InputSpec, Wrong) {
-  for (const char* text : {"", ":", "x:", "x:1x", "x:1x-3", "x:axb:f32", "x:1x3:f99", "a:b:1x2:f32", "=3", "n=abc", "x:99999999999x99999999999", "x:1x3:f32:f32"}) {
+  for (const char* text :
+       {"", ":", "x:", "x:1x", "x:1x-3", "x:axb:f32", "x:1x3:f99", "a:b:1x2:f32", "=3", "n=abc", "x:99999999999x99999999999", "x:1x3:f32:f32"}) {
     Diagnostics d;
     EXPECT_FALSE(parse_input_spec(text, d)) << text;
     EXPECT_EQ(d.error_count(), 1u) << text;
