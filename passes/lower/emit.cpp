@@ -138,6 +138,8 @@ Expr Emitter::guard(const Expr& e, const Expr& condition, std::map<std::pair<con
     const auto b = bounds(result->args[0]);
     if (!b || b->low < 0 || b->high >= elements) result = make_load(result->id, result->type, result->args, condition);
   }
+  // An index that is not used is not looked at either.
+  if (result->op == ExprOp::checked_index && condition) result = checked_index(select(condition, result->args[0], imm_i(result->type.dtype, 0)), result->limit, result->name, result->id);
   memo.emplace(key, result);
   return result;
 }
@@ -261,6 +263,8 @@ struct Vectorizer {
     } else {
       std::vector<Expr> args;
       for (const Expr& a : e->args) args.push_back(run(a));
+      // Lanes beyond the end hold nothing that could be at fault.
+      if (e->op == ExprOp::checked_index && mask) args[0] = select(mask, args[0], imm_i(e->type.dtype, 0));
       result = with_args(e, std::move(args));
     }
     memo.emplace(e.get(), result);

@@ -149,10 +149,11 @@ Expr MaxPoolIndices::define(const MaxPoolIndices& op, Define& d) {
   const int64_t skip = xs.rank() - static_cast<int64_t>(op.kernel.size());
   Expr linear(0);
   for (int64_t i = skip; i < xs.rank(); ++i) linear = linear * Expr(xs[i]) + b.where[i];
-  const Expr element = convert(w, d.at(op.x, b.where)), far(std::numeric_limits<int64_t>::max());
+  const Expr element = masked(b.inside, convert(w, d.at(op.x, b.where)), reduce_identity(ReduceOp::max, w)), far(std::numeric_limits<int64_t>::max());
   Expr hit = equal(element, best);
   if (is_float(w)) hit = hit || make_unary(ExprOp::isnan, element);
-  return make_reduce(ReduceOp::min, b.vars, masked(b.inside, select(hit, linear, far), far));
+  if (b.inside) hit = b.inside && hit;
+  return make_reduce(ReduceOp::min, b.vars, select(hit, linear, far));
 }
 
 Result<TensorType> AvgPool::infer(const AvgPool& op, const Infer& ctx) {

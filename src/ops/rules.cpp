@@ -117,11 +117,13 @@ Expr convert(DType dtype, const Expr& x) {
   return cast(dtype, x);
 }
 
+Expr nonzero_divisor(const Expr& divisor) { return select(equal(divisor, imm_i(divisor->type.dtype, 0)), imm_i(divisor->type.dtype, 1), divisor); }
+
 Expr checked_divisor(const Expr& divisor, std::string_view op) {
   const DType t = divisor->type.dtype;
   const Expr zero = equal(divisor, imm_i(t, 0));
   const Expr fault = checked_index(select(zero, Expr(-1), Expr(0)), 1, std::string(op) + ": integer division by zero");
-  return select(zero, imm_i(t, 1), divisor) + cast(t, fault);
+  return nonzero_divisor(divisor) + cast(t, fault);
 }
 
 bool is_nonzero_constant(const Graph& graph, Value v) {

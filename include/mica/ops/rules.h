@@ -68,7 +68,9 @@ template <class F> Expr define_comparison(const Define& d, Value x, Value y, F f
   return f(load(d, w, x), load(d, w, y));
 }
 
-/// Divisor of an integer division that never traps: records a fault where it is 0, and is 1 there.
+/// Divisor of an integer division that never traps: 1 where it is 0. Vector code reads 0 in lanes beyond the end, also of a constant.
+Expr nonzero_divisor(const Expr& divisor);
+/// The same, and a fault is recorded where it is 0.
 Expr checked_divisor(const Expr& divisor, std::string_view op);
 /// True when v is a constant without a zero in it (then no check is needed).
 bool is_nonzero_constant(const Graph& graph, Value v);
