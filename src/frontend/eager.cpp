@@ -48,18 +48,36 @@ void widen(jit::Block& block) {
   }
 }
 
-/// Tensors of floating dtype become f64, in the module and all below it; integers and tied tensors stay what they are.
-void widen(const c10::intrusive_ptr<c10::ivalue::Object>& object, std::map<const void*, at::Tensor>& done, std::set<const void*>& seen) {
-  if (!seen.insert(object.get()).second) return;
-  for (size_t i = 0; i < object->slots().size(); ++i) {
-    const c10::IValue slot = object->getSlot(i);
-    if (slot.isObject()) widen(slot.toObject(), done, seen);
-    if (!slot.isTensor() || !slot.toTensor().defined() || !narrow_float(slot.toTensor().scalar_type())) continue;
-    at::Tensor& wide = done[slot.toTensor().unsafeGetTensorImpl()];
-    if (!wide.defined()) wide = slot.toTensor().detach().to(at::kDouble);
-    object->setSlot(i, wide);
+/// Tensors of floating dtype become f64, in a module and all below it; integers and tied tensors stay what they are.
+class Widener {
+ public:
+  c10::IValue widen(const c10::IValue& value) {
+    if (value.isTensor() && value.toTensor().defined() && narrow_float(value.toTensor().scalar_type())) {
+      at::Tensor& wide = done_[value.toTensor().unsafeGetTensorImpl()];
+      if (!wide.defined()) wide = value.toTensor().detach().to(at::kDouble);
+      return wide;
+    }
+    if (value.isObject() && seen_.insert(value.toObject().get()).second) {
+      const auto object = value.toObject();
+      for (size_t i = 0; i < object->slots().size(); ++i) object->setSlot(i, widen(object->getSlot(i)));
+    } else if (value.isList() && !value.isIntList() && !value.isDoubleList() && !value.isBoolList()) {
+      auto list = value.toList();
+      for (size_t i = 0; i < list.size(); ++i) list.set(i, widen(list.get(i)));
+    } else if (value.isTuple()) {
+      std::vector<c10::IValue> items;
+      for (const c10::IValue& i : value.toTupleRef().elements()) items.push_back(widen(i));
+      return c10::ivalue::Tuple::create(std::move(items));
+    } else if (value.isGenericDict()) {
+      auto dict = value.toGenericDict();
+      for (const auto& e : dict) dict.insert_or_assign(e.key(), widen(e.value()));
+    }
+    return value;
   }
-}
+
+ private:
+  std::map<const void*, at::Tensor> done_;
+  std::set<const void*> seen_;
+};
 
 /// Makes f64 the dtype that factories give while it lives.
 class DefaultDouble {
@@ -138,9 +156,7 @@ Result<EagerModel> EagerModel::load(const std::filesystem::path& file, EagerMode
     impl.method = options.method;
     impl.binding = std::move(*binding);
     if (mode == EagerMode::fp64) {
-      std::map<const void*, at::Tensor> done;
-      std::set<const void*> seen;
-      widen(module->_ivalue(), done, seen);
+      Widener().widen(module->_ivalue());
       const auto graph = jit::toGraphFunction(method->function()).graph()->copy();
       jit::Inline(*graph);
       widen(*graph->block());

@@ -32,6 +32,10 @@ void explain_load_failure(const std::filesystem::path& file, const std::exceptio
     return;
   }
   auto& d = diagnostics.error("load-failed", "{} could not be loaded as TorchScript: {}", file.string(), first_line(e));
+  if (message.find("keyword attribute 'value' is undefined") != std::string::npos || message.find("mkldnn") != std::string::npos) {
+    d.help("save the model before torch.jit.optimize_for_inference: what that makes cannot be loaded again");
+    return;
+  }
   d.help("check that torch.jit.load reads it; if it was saved by a newer PyTorch, save it again with 2.13 or older");
 }
 

@@ -162,6 +162,12 @@ bool Evaluator::run_python(Node& node, const std::vector<Item>& in, std::vector<
                                                                                                            : at::kLong)))};
     return true;
   }
+  // Compiled code runs without gradients and autocast, and is neither tracing nor in Python.
+  for (const std::string_view no :
+       {"aten::is_grad_enabled", "aten::is_autocast_enabled", "aten::is_autocast_cpu_enabled", "prim::is_tracing", "prim::is_compiling"}) {
+    if (name == no) return out = {c10::IValue(false)}, true;
+  }
+  if (name == "aten::is_scripting" || name == "prim::is_scripting") return out = {c10::IValue(true)}, true;
   if (name == "aten::__is__" || name == "aten::__isnot__") {
     const bool yes = name == "aten::__is__";
     if (in[0].is_unknown() || in[1].is_unknown()) return out = {Item()}, true;
