@@ -115,9 +115,8 @@ Imported recurrent(ImportContext& ctx, Cell cell) {
   };
   if (!batched) x = squeeze_at(ctx, x, 1);
   else if (batch_first) x = swap_axes(ctx, x, 0, 1);
-  Imported results = {x, joined(last_h)};
-  if (cell == Cell::lstm) results.push_back(joined(last_c));
-  return results;
+  if (cell != Cell::lstm) return {x, joined(last_h)};
+  return {x, joined(last_h), joined(last_c)};
 }
 template <Cell cell> Imported rnn(ImportContext& ctx) { return recurrent(ctx, cell); }
 
