@@ -23,7 +23,7 @@ usage: mica bench LIB.so [--vs MODEL.pt] [options]
 
 Each contender (mica; with --vs also eager = the TorchScript model as it is, frozen = torch.jit.freeze + optimize_for_inference) runs in a
 process of its own. They take turns, round by round, on identical inputs, and whoever is not running is stopped. The speed-up is the ratio
-of the medians of a round; its spread over the rounds is given with it. Cold start: loading and first run in a fresh process, with the file
+of the medians; with it stands its spread over the rounds. Cold start: loading and first run in a fresh process, with the file
 in the page cache. Memory: the most that the process held beyond what it had before it loaded the model.
 
   --vs MODEL.pt         the model to compare with
@@ -53,16 +53,17 @@ struct Flags {
 
 struct Speedup {
   std::string over;
-  double median = 0, low = 0, high = 0;
+  double ratio = 0;                     ///< of the medians of all runs
+  double median = 0, low = 0, high = 0; ///< over the rounds, of the ratio of their medians
 };
 
-/// Of the first contender over each other one, from the medians of each round.
+/// Of the first contender over each other one.
 std::vector<Speedup> speedups(const std::vector<ContenderResult>& results) {
   std::vector<Speedup> all;
   for (size_t i = 1; i < results.size(); ++i) {
     std::vector<double> ratios;
     for (size_t r = 0; r < results[i].round_medians.size(); ++r) ratios.push_back(results[i].round_medians[r] / results[0].round_medians[r]);
-    all.push_back({results[i].name, quantile(ratios, 0.5), quantile(ratios, 0), quantile(ratios, 1)});
+    all.push_back({results[i].name, quantile(results[i].ms, 0.5) / quantile(results[0].ms, 0.5), quantile(ratios, 0.5), quantile(ratios, 0), quantile(ratios, 1)});
   }
   return all;
 }
@@ -98,7 +99,7 @@ void print_json(const Flags& f, const SoInfo& info, const InputSet& inputs, cons
                                {"peak_memory_bytes", r.peak_bytes},
                                {"round_median_ms", r.round_medians}});
   }
-  for (const Speedup& s : speedups(results)) j["speedup"].push_back({{"over", s.over}, {"median", s.median}, {"min", s.low}, {"max", s.high}});
+  for (const Speedup& s : speedups(results)) j["speedup"].push_back({{"over", s.over}, {"ratio", s.ratio}, {"median", s.median}, {"min", s.low}, {"max", s.high}});
   j["warnings"] = doubts(results);
   fmt::print("{}\n", j.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
 }
@@ -113,7 +114,7 @@ void print_table(const Flags& f, const SoInfo& info, const InputSet& inputs, con
     rows.push_back({r.name, ms(quantile(r.ms, 0.5)), ms(quantile(r.ms, 0.9)), ms(quantile(r.ms, 0)), fmt::format("{:.1f}", 1000 / mean(r.ms)), ms(r.load_ms), ms(r.first_run_ms),
                     format_bytes(static_cast<double>(r.peak_bytes))});
   fmt::print("{}", format_table(rows, {1, 2, 3, 4, 5, 6, 7}));
-  for (const Speedup& s : speedups(results)) fmt::print("speed-up over {}: {:.2f}x ({:.2f} to {:.2f})\n", s.over, s.median, s.low, s.high);
+  for (const Speedup& s : speedups(results)) fmt::print("speed-up over {}: {:.2f}x (rounds: {:.2f} to {:.2f}, median {:.2f})\n", s.over, s.ratio, s.low, s.high, s.median);
   for (const std::string& doubt : doubts(results)) fmt::print(stderr, "warning: {}\n", doubt);
 }
 

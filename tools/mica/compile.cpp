@@ -131,7 +131,7 @@ void print_timings(const CompileReport& r) {
 }
 
 void print_summary(const Flags& f, const Options& o, const CompileReport& r) {
-  const std::string cpu = f.cpu == "native" ? fmt::format("this machine's CPU ({})", r.target.cpu) : r.target.cpu;
+  const std::string cpu = f.cpu == "native" ? fmt::format("the native CPU ({})", r.target.cpu) : r.target.cpu;
   const auto list = [](const auto& values) {
     std::string text;
     for (const auto& [name, type] : values) text += fmt::format("{}{}: {}", text.empty() ? "" : ", ", name, type);

@@ -81,6 +81,7 @@ void install_crash_handler(int argc, char** argv) {
   struct sigaction action {};
   action.sa_handler = on_crash;
   action.sa_flags = SA_RESETHAND | SA_ONSTACK;
+  ::signal(SIGXFSZ, SIG_IGN);  // a file above the limit is a write that fails, and is reported as one
   for (const int s : {SIGSEGV, SIGBUS, SIGILL, SIGFPE, SIGABRT}) ::sigaction(s, &action, nullptr);
 }
 
