@@ -1,4 +1,6 @@
 // The compiled half of the judge: through compile() and the C ABI, as a user goes.
+#include <cstdlib>
+
 #include "judge.h"
 #include "mica/driver/compile.h"
 #include "mica/driver/numerics.h"
@@ -14,6 +16,9 @@ void Judged::expect_compiled() {
   options.output = std::filesystem::path(file_).replace_extension(".so");
   options.load = options_;
   options.jobs = 1;
+  // MICA_TEST_CPU=x86-64-v2 and MICA_TEST_SCHEDULES=off run the same tests on another plan.
+  if (const char* cpu = std::getenv("MICA_TEST_CPU")) options.cpu = cpu;
+  if (const char* schedules = std::getenv("MICA_TEST_SCHEDULES")) options.schedules = std::string_view(schedules) != "off";
   const auto report = compile(options, diagnostics);
   ASSERT_TRUE(report) << diagnostics.to_string();
   auto model = SoModel::load(options.output, {.threads = 2, .copy_weights = false}, diagnostics);
