@@ -120,7 +120,7 @@ std::optional<Contraction> describe_conv(const Graph& graph, const Node& node, c
   const Access access = resolve_access(graph, op.x, 1);
   const std::vector<int64_t> strides = strides_of(access);
   const int64_t channels = x[1], per_group = channels / op.groups, outputs = w[0] / op.groups;
-  if ((channels > 1 && strides[1] != 1) || offset_of(access) != 0) return std::nullopt;
+  if (channels > 1 && strides[1] != 1) return std::nullopt;
   int64_t furthest = 0;
   for (int64_t a = 0; a < xt.rank(); ++a) furthest += (x[a] - 1) * strides[a];
   if (furthest > INT32_MAX) return std::nullopt;
@@ -147,7 +147,7 @@ std::optional<Contraction> describe_conv(const Graph& graph, const Node& node, c
   c.batch = {image, group};
   c.groups = c.depthwise ? 1 : op.groups;
   c.group = group;
-  c.a_base = image * Expr(strides[0]) + group * Expr(per_group);
+  c.a_base = image * Expr(strides[0]) + group * Expr(per_group) + Expr(offset_of(access));
   conv_rows(op, x, w, out, strides, spatial, merged, c);
   c.result = {image, c.depthwise ? c.n_var : group * Expr(outputs) + c.n_var};
   int64_t inner = c.m;
