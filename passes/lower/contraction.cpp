@@ -516,13 +516,18 @@ class ContractionLowering {
   std::vector<Stmt> multiply_step(const Accumulators& acc, const std::vector<Expr>& offsets, const Expr& k) {
     std::vector<Stmt> out;
     const bool masked_b = !c_.packed && ragged();
+    std::vector<Expr> masks, columns;
     for (int64_t j = 0; j < acc.vectors; ++j) {
-      const Expr mask = column_mask(j);
-      const Expr b = make_load(b_, {c_.dtype, lanes_}, {make_ramp(b_offset(k, j), Expr(1), lanes_)}, masked_b ? mask : Expr());
-      for (int64_t i = 0; i < acc.rows; ++i) {
-        const Expr a = c_.depthwise ? make_load(a_, {c_.dtype, lanes_}, {make_ramp(simplify(offsets[i] + panel_ * Expr(width_) + Expr(j * lanes_)), Expr(1), lanes_)}, mask)
+      masks.push_back(column_mask(j));
+      columns.push_back(make_load(b_, {c_.dtype, lanes_}, {make_ramp(b_offset(k, j), Expr(1), lanes_)}, masked_b ? masks.back() : Expr()));
+    }
+    // Row by row: the vectors of B and one element of A are alive at a time. Column by column it would be every row's
+    // element of A, which with 24 accumulators does not fit 32 registers.
+    for (int64_t i = 0; i < acc.rows; ++i) {
+      for (int64_t j = 0; j < acc.vectors; ++j) {
+        const Expr a = c_.depthwise ? make_load(a_, {c_.dtype, lanes_}, {make_ramp(simplify(offsets[i] + panel_ * Expr(width_) + Expr(j * lanes_)), Expr(1), lanes_)}, masks[j])
                                     : make_broadcast(make_load(a_, {c_.dtype, 1}, {offsets[i] + k}), lanes_);
-        out.push_back(Stmt::store(acc.buffer, Expr(i * acc.vectors + j), fma(a, b, acc.load(c_.dtype, lanes_, i, j))));
+        out.push_back(Stmt::store(acc.buffer, Expr(i * acc.vectors + j), fma(a, columns[j], acc.load(c_.dtype, lanes_, i, j))));
       }
     }
     return out;
