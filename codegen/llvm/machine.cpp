@@ -2,6 +2,8 @@
 
 #include <llvm/Analysis/CGSCCPassManager.h>
 #include <llvm/Analysis/LoopAnalysisManager.h>
+#include <llvm/CodeGen/MachineBasicBlock.h>
+#include <llvm/CodeGen/MachineOptimizationRemarkEmitter.h>
 #include <llvm/IR/DiagnosticHandler.h>
 #include <llvm/IR/DiagnosticInfo.h>
 #include <llvm/IR/LLVMContext.h>
@@ -21,7 +23,10 @@
 #include <llvm/Transforms/Scalar/InstSimplifyPass.h>
 
 #include <algorithm>
+#include <functional>
+#include <map>
 #include <mutex>
+#include <set>
 
 #include "emit.h"
 #include "mica/support/check.h"
@@ -127,19 +132,70 @@ std::string emit_output(llvm::Module& module, llvm::TargetMachine& machine, Outp
 
 namespace {
 
+/// The blocks of the natural loop that `header` heads.
+std::set<const llvm::MachineBasicBlock*> loop_blocks(const llvm::MachineBasicBlock* header) {
+  std::set<const llvm::MachineBasicBlock*> reachable, blocks{header};
+  std::vector<const llvm::MachineBasicBlock*> work{header};
+  while (!work.empty()) {
+    const auto* block = work.back();
+    work.pop_back();
+    for (const auto* next : block->successors()) {
+      if (reachable.insert(next).second) work.push_back(next);
+    }
+  }
+  for (const auto* latch : header->predecessors()) {
+    // Only a latch lies behind the header in the layout that codegen starts from.
+    if (reachable.contains(latch) && latch->getNumber() >= header->getNumber() && blocks.insert(latch).second) work.push_back(latch);
+  }
+  while (!work.empty()) {
+    const auto* block = work.back();
+    work.pop_back();
+    for (const auto* before : block->predecessors()) {
+      if (blocks.insert(before).second) work.push_back(before);
+    }
+  }
+  return blocks;
+}
+
+/// Whether no other loop lies inside: without the header its blocks form no cycle.
+bool is_innermost(const llvm::MachineBasicBlock* header) {
+  const auto blocks = loop_blocks(header);
+  enum class Mark : uint8_t { none, open, done };
+  std::map<const llvm::MachineBasicBlock*, Mark> marks;
+  const std::function<bool(const llvm::MachineBasicBlock*)> has_cycle = [&](const llvm::MachineBasicBlock* block) {
+    if (block == header || !blocks.contains(block) || marks[block] == Mark::done) return false;
+    if (marks[block] == Mark::open) return true;
+    marks[block] = Mark::open;
+    for (const auto* next : block->successors()) {
+      if (has_cycle(next)) return true;
+    }
+    marks[block] = Mark::done;
+    return false;
+  };
+  return std::none_of(header->succ_begin(), header->succ_end(), has_cycle);
+}
+
 class SpillRemarks : public llvm::DiagnosticHandler {
  public:
   explicit SpillRemarks(std::vector<std::string>& into) : into_(into) {}
   bool isMissedOptRemarkEnabled(llvm::StringRef pass) const override { return pass == "regalloc"; }
   bool isAnyRemarkEnabled() const override { return true; }
   bool handleDiagnostics(const llvm::DiagnosticInfo& info) override {
-    const auto* remark = llvm::dyn_cast<llvm::DiagnosticInfoOptimizationBase>(&info);
-    if (!remark) return false;  // errors are printed as always
-    const std::string text = remark->getMsg();
-    const bool spills = text.find("spills") != std::string::npos || text.find("reloads") != std::string::npos;
-    if (remark->getPassName() == "regalloc" && spills && text.find("in loop") != std::string::npos) {
-      into_.push_back(remark->getFunction().getName().str() + ": " + text);
+    if (info.getKind() != llvm::DK_MachineOptimizationRemarkMissed) return llvm::isa<llvm::DiagnosticInfoOptimizationBase>(info);
+    const auto& remark = static_cast<const llvm::MachineOptimizationRemarkMissed&>(info);
+    // "LoopSpillReloadCopies" counts what the allocator put into a loop; copies alone are no spills.
+    if (remark.getPassName() != "regalloc" || remark.getRemarkName() != "LoopSpillReloadCopies" || !is_innermost(remark.getBlock())) return true;
+    std::string counts;
+    for (const auto& arg : remark.getArgs()) {
+      const llvm::StringRef key = arg.Key;
+      const char* what = key == "NumSpills"           ? "spills"
+                         : key == "NumFoldedSpills"   ? "folded spills"
+                         : key == "NumReloads"        ? "reloads"
+                         : key == "NumFoldedReloads"  ? "folded reloads"
+                                                      : nullptr;
+      if (what) counts += (counts.empty() ? "" : ", ") + arg.Val + " " + what;
     }
+    if (!counts.empty()) into_.push_back(remark.getFunction().getName().substr(sizeof "mica_kernel_" - 1).str() + ": " + counts + " in an innermost loop");
     return true;
   }
 

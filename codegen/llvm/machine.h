@@ -28,7 +28,8 @@ enum class Output { object, assembly };
 /// Runs the code generator over `module`, which it changes.
 std::string emit_output(llvm::Module& module, llvm::TargetMachine& machine, Output output);
 
-/// Collects the register allocator's remarks about loops that spill, as "kernel: 3 spills 5 reloads ... in loop".
+/// Collects the register allocator's remarks about innermost loops that spill: "kernel: 3 spills, 5 reloads in an innermost
+/// loop". What an outer loop spills around an inner one costs little.
 void collect_spills(llvm::LLVMContext& context, std::vector<std::string>& into);
 
 /// Undefined symbols of an ELF object that are neither memcpy and its kin nor one of ours ("mica_..."): must be none.
