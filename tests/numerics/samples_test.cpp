@@ -54,7 +54,8 @@ TEST_P(Samples, Import) { expect_import(); }
 /// What comes out of the compiled library.
 TEST_P(Samples, Compiled) { expect_compiled(); }
 
-INSTANTIATE_TEST_SUITE_P(ops, Samples, testing::ValuesIn(all_cases()), [](const auto& info) { return fmt::format("{}_{}", info.param.op->name(), info.param.number); });
+INSTANTIATE_TEST_SUITE_P(ops, Samples, testing::ValuesIn(all_cases()),
+                         [](const auto& info) { return fmt::format("{}_{}", info.param.op->name(), info.param.number); });
 
 }  // namespace
 }  // namespace mica::numerics
