@@ -155,11 +155,13 @@ std::string check_storages(Bytes b, const std::vector<ArchiveEntry>& entries) {
   for (const ArchiveEntry& e : entries) {
     const size_t slash = e.name.find('/');
     const std::string top = e.name.substr(0, slash + 1), rest = slash == std::string::npos ? e.name : e.name.substr(slash + 1);
-    if (rest != "data.pkl" && rest != "constants.pkl") continue;
+    const bool debug = rest.ends_with(".debug_pkl");
+    if (!debug && rest != "data.pkl" && rest != "constants.pkl") continue;
     const auto pickle = unpack(b, e);
     if (!pickle) return fmt::format("record '{}' does not unpack", e.name);
     std::vector<PickledStorage> storages;
     if (const std::string trouble = read_storages(*pickle, storages); !trouble.empty()) return fmt::format("record '{}': {}", e.name, trouble);
+    if (debug && !storages.empty()) return fmt::format("record '{}' holds tensors", e.name);
     const std::string folder = top + (rest == "data.pkl" ? "data/" : "constants/");
     for (const PickledStorage& s : storages) {
       const auto record = std::find_if(entries.begin(), entries.end(), [&](const ArchiveEntry& r) { return r.name == folder + s.key; });

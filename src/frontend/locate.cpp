@@ -47,7 +47,7 @@ bool from_stack(const std::string& text, Location& where) {
   return any;
 }
 
-Location locate_one(const Node& node) {
+Location locate_one(const Node& node) try {
   Location where;
   SourceRange range = node.sourceRange();
   if (const auto original = range.findSourceRangeThatGenerated()) range = *original;
@@ -67,6 +67,8 @@ Location locate_one(const Node& node) {
   where.source = printable(code);
   where.length = static_cast<int>(std::min(length, column < code.size() ? code.size() - column : size_t{1}));
   return where;
+} catch (const std::exception&) {  // a damaged debug record: the model may be sound
+  return {};
 }
 
 }  // namespace

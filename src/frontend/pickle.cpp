@@ -5,6 +5,7 @@
 
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <cstring>
 #include <map>
 #include <string_view>
@@ -15,8 +16,9 @@ namespace {
 constexpr size_t max_stack = 1 << 22;  // values alive at once, and values remembered
 
 struct Cell {
-  enum class Kind : uint8_t { other, mark, text, integer, tuple } kind = Kind::other;
-  int64_t integer = 0;
+  enum class Kind : uint8_t { other, mark, text, integer, tuple, list, int_list } kind = Kind::other;
+  int64_t integer = 0;      ///< of integers; the number of a tuple's items; the largest item of a list of integers
+  int64_t smallest = 0;     ///< item of a list of integers
   std::string text;         ///< of text; "module name" of a class
   std::vector<Cell> items;  ///< of tuples up to eight long
 };
@@ -75,7 +77,9 @@ class Walker {
     ++at_;
     return line;
   }
-  void push(Kind kind, std::string text = {}, int64_t integer = 0) { stack_.push_back({kind, integer, std::move(text), {}}); }
+  void push(Kind kind, std::string text = {}, int64_t integer = 0) {
+    stack_.push_back({.kind = kind, .integer = integer, .text = std::move(text), .items = {}});
+  }
   Cell pop() {
     if (stack_.empty()) return fail("it takes a value where there is none"), Cell{};
     Cell cell = std::move(stack_.back());
@@ -91,17 +95,13 @@ class Walker {
     stack_.resize(mark - 1);
     return items;
   }
-  void tuple(std::vector<Cell> items) {
-    Cell cell{Kind::tuple, 0, {}, {}};
-    if (items.size() <= 8) {
-      for (Cell& i : items) i.items.clear();  // nested tuples are not needed, and copies of them could grow without bound
-      cell.items = std::move(items);
-    }
-    stack_.push_back(std::move(cell));
-  }
+  void tuple(std::vector<Cell> items);
+  void append(std::vector<Cell> items);
+  void reduce();
   void get(uint32_t slot) {
     const auto it = memo_.find(slot);
     if (it == memo_.end()) fail("it recalls a value that it never stored");
+    else if (has_table_ && it->second.kind == Kind::list) fail("it recalls a list");  // as it was before it was filled
     else stack_.push_back(it->second);
   }
   void put(uint32_t slot) {
@@ -117,7 +117,46 @@ class Walker {
   std::vector<Cell> stack_;
   std::map<uint32_t, Cell> memo_;
   std::string trouble_;
+  bool has_table_ = false;  ///< of texts, as in debug records
+  int64_t table_ = -1;      ///< its length once it is known
 };
+
+void Walker::tuple(std::vector<Cell> items) {
+  Cell cell{.kind = Kind::tuple, .integer = static_cast<int64_t>(items.size()), .text = {}, .items = {}};
+  if (has_table_ && table_ < 0) {
+    for (const Cell& i : items) {
+      if (i.kind != Kind::text) return fail("its table of texts holds something else");
+    }
+    table_ = cell.integer;
+  }
+  // A debug record: (positions of texts in the table, position of the file's name, line).
+  if (has_table_ && items.size() == 3 && items[0].kind == Kind::int_list) {
+    const bool inside =
+        items[0].smallest >= 0 && items[0].integer < table_ && items[1].kind == Kind::integer && items[1].integer >= 0 && items[1].integer < table_;
+    if (!inside) return fail("it refers to a text that its table does not have");
+  }
+  if (items.size() <= 8) {
+    for (Cell& i : items) i.items.clear();  // nested tuples are not needed, and copies of them could grow without bound
+    cell.items = std::move(items);
+  }
+  stack_.push_back(std::move(cell));
+}
+
+void Walker::append(std::vector<Cell> items) {
+  Cell list = pop();
+  for (const Cell& i : items) {
+    if (i.kind != Kind::integer) list.kind = Kind::other;
+    list.integer = std::max(list.integer, i.integer), list.smallest = std::min(list.smallest, i.integer);
+  }
+  stack_.push_back(std::move(list));
+}
+
+void Walker::reduce() {
+  const Cell arguments = pop(), callee = pop();
+  const bool ints = callee.text == "torch.jit._pickle build_intlist" && arguments.items.size() == 1 && arguments.items[0].kind == Kind::list;
+  push(ints ? Kind::int_list : Kind::other);
+  if (ints) stack_.back().integer = arguments.items[0].integer, stack_.back().smallest = arguments.items[0].smallest;
+}
 
 /// ('storage', torch.FloatStorage, '0', 'cpu', 1728)
 void Walker::storage() {
@@ -142,8 +181,8 @@ void Walker::step(unsigned char op) {
     case 'N':
     case 0x88:
     case 0x89:
-    case ']':
-    case '}': push(Kind::other); break;                          // NONE NEWTRUE NEWFALSE EMPTY_LIST EMPTY_DICT
+    case '}': push(Kind::other); break;                          // NONE NEWTRUE NEWFALSE EMPTY_DICT
+    case ']': push(Kind::list, {}, -1); break;                   // EMPTY_LIST
     case ')': tuple({}); break;                                  // EMPTY_TUPLE
     case 'K': push(Kind::integer, {}, take<uint8_t>()); break;   // BININT1
     case 'M': push(Kind::integer, {}, take<uint16_t>()); break;  // BININT2
@@ -160,8 +199,12 @@ void Walker::step(unsigned char op) {
       push(Kind::integer, {}, value);
       break;
     }
-    case 'G': take<uint64_t>(), push(Kind::other); break;             // BINFLOAT
-    case 'X': push(Kind::text, take_text(take<uint32_t>())); break;   // BINUNICODE
+    case 'G': take<uint64_t>(), push(Kind::other); break;  // BINFLOAT
+    case 'X': {                                            // BINUNICODE
+      push(Kind::text, take_text(take<uint32_t>()));
+      if (stack_.size() == 1) has_table_ = stack_.back().text == "FORMAT_WITH_STRING_TABLE";
+      break;
+    }
     case 0x8c: push(Kind::text, take_text(take<uint8_t>())); break;   // SHORT_BINUNICODE
     case 0x8d: push(Kind::text, take_text(take<uint64_t>())); break;  // BINUNICODE8
     case 'T': push(Kind::text, take_text(take<uint32_t>())); break;   // BINSTRING
@@ -184,15 +227,20 @@ void Walker::step(unsigned char op) {
       tuple(std::move(items));
       break;
     }
-    case 'e':
-    case 'u': pop_to_mark(), pop(), push(Kind::other); break;  // APPENDS SETITEMS
-    case 'a': pop(), pop(), push(Kind::other); break;          // APPEND
-    case 's': pop(), pop(), pop(), push(Kind::other); break;   // SETITEM
+    case 'e': append(pop_to_mark()); break;                    // APPENDS
+    case 'u': pop_to_mark(), pop(), push(Kind::other); break;  // SETITEMS
+    case 'a': {                                                // APPEND
+      std::vector<Cell> item(1);
+      item[0] = pop();
+      append(std::move(item));
+      break;
+    }
+    case 's': pop(), pop(), pop(), push(Kind::other); break;  // SETITEM
     case 'l':
     case 'd': pop_to_mark(), push(Kind::other); break;  // LIST DICT
-    case 'R':
+    case 'R': reduce(); break;                          // REDUCE
     case 0x81:
-    case 'b': pop(), pop(), push(Kind::other); break;  // REDUCE NEWOBJ BUILD
+    case 'b': pop(), pop(), push(Kind::other); break;  // NEWOBJ BUILD
     case '0': pop(); break;                            // POP
     case 'Q': storage(); break;                        // BINPERSID
     default: fail(fmt::format("it holds the opcode {:#04x}, which TorchScript does not write", op));

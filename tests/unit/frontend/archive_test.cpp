@@ -123,6 +123,35 @@ TEST(Archive, HostileNames) {
   EXPECT_EQ(error_of(write(zip({{"m/../../etc/passwd", "x"}}))).name, "damaged-archive");
   EXPECT_EQ(error_of(write(zip({{"m/a", "x"}, {"m/a", "y"}}))).name, "damaged-archive");
 }
+TEST(Archive, StorageLongerThanItsRecord) {
+  std::string bytes("\x80\x02(X\x07\0\0\0storage", 15);
+  bytes += "ctorch\nFloatStorage\n";
+  bytes += std::string(
+      "X\x01\0\0\0"
+      "0X\x03\0\0\0"
+      "cpuK\x09tQ.",
+      19);
+  const Diagnostic d = error_of(write(zip({{"m/constants.pkl", "\x80\x02)."},
+                                           {"m/code/__torch__.py", "x"},
+                                           {"m/data.pkl", bytes},
+                                           {"m/data/0", std::string(35, 'x')},
+                                           {"m/version", "3\n"}})));
+  EXPECT_EQ(d.name, "damaged-archive");
+  EXPECT_NE(d.message.find("has 35 bytes where the model reads 36"), std::string::npos) << d.message;
+}
+TEST(Archive, CodeThatRunsWhileLoading) {
+  const Diagnostic d = error_of(write(zip({{"m/constants.pkl", "\x80\x02)."},
+                                           {"m/code/__torch__.py", "class A(Module):\n  def __setstate__(self, s):\n    pass\n"},
+                                           {"m/data.pkl", "\x80\x02N."},
+                                           {"m/version", "3\n"}})),
+                                3);
+  EXPECT_EQ(d.name, "setstate");
+}
+TEST(Archive, UnknownOpcode) {
+  const Diagnostic d = error_of(
+      write(zip({{"m/constants.pkl", "\x80\x02)."}, {"m/code/__torch__.py", "x"}, {"m/data.pkl", "\x80\x02ios\nsystem\n."}, {"m/version", "3\n"}})));
+  EXPECT_EQ(d.name, "damaged-archive");
+}
 TEST(Archive, NotReallyTorchScript) {
   const Diagnostic d =
       error_of(write(zip({{"m/constants.pkl", "\x80\x02)."}, {"m/code/__torch__.py", "x"}, {"m/data.pkl", "\x80\x02N."}, {"m/version", "3\n"}})));
