@@ -25,7 +25,10 @@ class Worker {
   Worker() = default;
   Worker(const Worker&) = delete;
   Worker(Worker&& other) noexcept
-      : pid_(std::exchange(other.pid_, -1)), to_(std::exchange(other.to_, -1)), from_(std::exchange(other.from_, nullptr)), name_(std::move(other.name_)) {}
+      : pid_(std::exchange(other.pid_, -1)),
+        to_(std::exchange(other.to_, -1)),
+        from_(std::exchange(other.from_, nullptr)),
+        name_(std::move(other.name_)) {}
   ~Worker() {
     if (to_ >= 0) ::close(to_);
     if (from_) std::fclose(from_);
@@ -96,7 +99,8 @@ class Worker {
     ::waitpid(pid_, &status, 0);
     pid_ = -1;
     if (WIFSIGNALED(status)) {
-      auto& d = diagnostics.error("contender-died", "the process of {} was ended by signal {} ({})", name_, WTERMSIG(status), strsignal(WTERMSIG(status)));
+      auto& d =
+          diagnostics.error("contender-died", "the process of {} was ended by signal {} ({})", name_, WTERMSIG(status), strsignal(WTERMSIG(status)));
       if (WTERMSIG(status) == SIGKILL) d.help("out of memory? Try a smaller batch, or fewer contenders");
     } else {
       diagnostics.error("contender-died", "the process of {} ended with code {}", name_, WEXITSTATUS(status));
@@ -126,7 +130,8 @@ Result<void> write_inputs(const BenchOptions& options, InputFile& file, Diagnost
   std::string pattern = folder / "mica-bench.XXXXXX";
   const int descriptor = ::mkstemp(pattern.data());
   if (descriptor < 0) {
-    diagnostics.environment("output-not-writable", "cannot write into `{}`: {}", folder.string(), std::strerror(errno)).help("set TMPDIR to a folder that can be written");
+    diagnostics.environment("output-not-writable", "cannot write into `{}`: {}", folder.string(), std::strerror(errno))
+        .help("set TMPDIR to a folder that can be written");
     return Failure{};
   }
   ::close(descriptor);
@@ -167,9 +172,14 @@ Result<std::vector<ContenderResult>> run_bench(const BenchOptions& options, Diag
     const Contender& c = options.contenders[i];
     results[i].name = name_of(c.kind);
     say(fmt::format("loading {}", results[i].name));
-    const json request = {{"kind", static_cast<int>(c.kind)},  {"file", std::filesystem::absolute(c.file).string()}, {"inputs", file.path.string()},
-                          {"dtypes", dtypes},                  {"specs", options.input_specs},                       {"method", options.method},
-                          {"threads", threads},                {"copy_weights", options.copy_weights}};
+    const json request = {{"kind", static_cast<int>(c.kind)},
+                          {"file", std::filesystem::absolute(c.file).string()},
+                          {"inputs", file.path.string()},
+                          {"dtypes", dtypes},
+                          {"specs", options.input_specs},
+                          {"method", options.method},
+                          {"threads", threads},
+                          {"copy_weights", options.copy_weights}};
     if (!workers[i].start(results[i].name, request, diagnostics)) return Failure{};
     auto ready = workers[i].ask("", diagnostics);
     if (!ready) return Failure{};

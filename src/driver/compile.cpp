@@ -68,7 +68,8 @@ Result<Target> check_options(const Options& options, const PipelineOptions& pipe
   if (std::find(precisions.begin(), precisions.end(), options.precision) == precisions.end()) {
     constexpr std::array<std::string_view, 7> planned = {"bf16", "f16", "tf32", "int8", "int8w", "int4w", "fp8"};
     if (std::find(planned.begin(), planned.end(), options.precision) != planned.end())
-      diagnostics.unsupported("precision-not-built", "--precision {} is not built yet", options.precision).help("this Mica builds: " + built_precisions());
+      diagnostics.unsupported("precision-not-built", "--precision {} is not built yet", options.precision)
+          .help("this Mica builds: " + built_precisions());
     else diagnostics.error("unknown-precision", "there is no precision `{}`", options.precision).help("this Mica builds: " + built_precisions());
   }
   (void)check_pass_names(pipeline, diagnostics);
@@ -117,7 +118,8 @@ std::string manifest_json(const Options& options, const Graph& graph, const Prog
   j["cpu"] = target.cpu;
   j["draw"] = nlohmann::ordered_json::array();
   for (const InputDraw& d : find_input_draws(graph)) j["draw"].push_back(to_string(d));
-  const bool winograd = std::any_of(program.kernels.begin(), program.kernels.end(), [](const Kernel& k) { return k.name.find("winograd") != std::string::npos; });
+  const bool winograd =
+      std::any_of(program.kernels.begin(), program.kernels.end(), [](const Kernel& k) { return k.name.find("winograd") != std::string::npos; });
   j["winograd"] = winograd;
   j["steps"] = program.steps.size();
   j["workspace_lower_bound"] = program.arena_lower_bound;
@@ -126,7 +128,8 @@ std::string manifest_json(const Options& options, const Graph& graph, const Prog
   return j.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
-artifact::Image make_image(const Options& options, const Graph& graph, const Program& program, const Target& target, CodegenResult code, const std::string& hash) {
+artifact::Image make_image(const Options& options, const Graph& graph, const Program& program, const Target& target, CodegenResult code,
+                           const std::string& hash) {
   artifact::Image image;
   image.objects = std::move(code.objects);
   for (const Weight& w : program.weights) image.weights.push_back({w.offset, w.bytes, w.data});
@@ -156,6 +159,19 @@ Result<void> deliver(const Options& options, std::string text, CompileReport& re
   auto file = PendingFile::create(options.output, diagnostics);
   if (!file || !file->write(text, diagnostics)) return Failure{};
   return file->commit(diagnostics);
+}
+
+/// One object a file: model.o, then model.1.o, model.2.o ... where the program was cut into several.
+Result<void> deliver_objects(const Options& options, const std::vector<std::string>& objects, Diagnostics& diagnostics) {
+  for (size_t i = 0; i < objects.size(); ++i) {
+    std::filesystem::path name = options.output;
+    if (i) name.replace_extension(fmt::format(".{}{}", i, options.output.extension().string()));
+    auto file = PendingFile::create(name, diagnostics);
+    if (!file || !file->write(objects[i], diagnostics) || !file->commit(diagnostics)) return Failure{};
+  }
+  if (objects.size() > 1)
+    diagnostics.note("several-objects", "the code is in {} objects, `{}` is the first", objects.size(), options.output.string());
+  return {};
 }
 
 Result<void> deliver_graph(const Options& options, const Graph& graph, CompileReport& report, Diagnostics& diagnostics) {
@@ -189,7 +205,8 @@ Result<LoadedModel> load_model(const std::filesystem::path& file, const LoadOpti
   return load_torchscript(file, options, diagnostics);
 #else
   (void)options;
-  diagnostics.environment("no-libtorch", "this Mica was built without LibTorch and cannot read `{}`", file.string()).help("build it with -DMICA_TORCH=ON, or give a graph in text form (.mica)");
+  diagnostics.environment("no-libtorch", "this Mica was built without LibTorch and cannot read `{}`", file.string())
+      .help("build it with -DMICA_TORCH=ON, or give a graph in text form (.mica)");
   return Failure{};
 #endif
 }
@@ -232,13 +249,17 @@ Result<CompileReport> compile(const Options& options, Diagnostics& diagnostics) 
 
 #if MICA_LLVM
   phases.begin("codegen");
-  auto code = generate_code(
-      *program, *target, {.emit_llvm = options.emit == EmitKind::llvm, .emit_asm = options.emit == EmitKind::assembly, .jobs = options.emit == EmitKind::object ? 1 : options.jobs}, diagnostics);
+  auto code =
+      generate_code(*program, *target,
+                    {.emit_llvm = options.emit == EmitKind::llvm, .emit_asm = options.emit == EmitKind::assembly, .jobs = options.jobs}, diagnostics);
   if (!code) return Failure{};
   report.spills = code->spills;
+  if (options.emit == EmitKind::object) {
+    if (!deliver_objects(options, code->objects, diagnostics)) return Failure{};
+    return report;
+  }
   if (options.emit != EmitKind::so) {
-    std::string& text = options.emit == EmitKind::llvm ? code->llvm : options.emit == EmitKind::assembly ? code->assembly : code->objects.at(0);
-    if (!deliver(options, std::move(text), report, diagnostics)) return Failure{};
+    if (!deliver(options, std::move(options.emit == EmitKind::llvm ? code->llvm : code->assembly), report, diagnostics)) return Failure{};
     return report;
   }
 
@@ -251,7 +272,8 @@ Result<CompileReport> compile(const Options& options, Diagnostics& diagnostics) 
   report.so_bytes = static_cast<int64_t>(std::filesystem::file_size(options.output, ignored));
   return report;
 #else
-  diagnostics.environment("no-llvm", "this Mica was built without LLVM: it can emit graph, opt, kernel and scheduled, but no machine code").help("build it with -DMICA_LLVM=ON");
+  diagnostics.environment("no-llvm", "this Mica was built without LLVM: it can emit graph, opt, kernel and scheduled, but no machine code")
+      .help("build it with -DMICA_LLVM=ON");
   return Failure{};
 #endif
 }

@@ -74,7 +74,7 @@ Result<std::string> read_file(const fs::path& file, Diagnostics& diagnostics) {
   const int descriptor = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
   std::string bytes;
   int code = descriptor < 0 ? errno : 0;
-  struct stat st {};
+  struct stat st{};
   if (!code && ::fstat(descriptor, &st) == 0 && S_ISREG(st.st_mode)) bytes.reserve(static_cast<size_t>(st.st_size));
   std::vector<char> chunk(1 << 20);
   while (!code) {
@@ -95,7 +95,7 @@ Result<std::string> read_file(const fs::path& file, Diagnostics& diagnostics) {
 Result<std::string> file_hash(const fs::path& file, Diagnostics& diagnostics) {
   if (!check_readable(file, "file", diagnostics)) return Failure{};
   const int descriptor = ::open(file.c_str(), O_RDONLY | O_CLOEXEC);
-  struct stat st {};
+  struct stat st{};
   void* map = MAP_FAILED;
   if (descriptor >= 0 && ::fstat(descriptor, &st) == 0 && st.st_size > 0)
     map = ::mmap(nullptr, static_cast<size_t>(st.st_size), PROT_READ, MAP_PRIVATE, descriptor, 0);
@@ -111,8 +111,7 @@ Result<std::string> file_hash(const fs::path& file, Diagnostics& diagnostics) {
 }
 
 PendingFile::PendingFile(fs::path target, fs::path temporary) : target_(std::move(target)), temporary_(std::move(temporary)) {}
-PendingFile::PendingFile(PendingFile&& other) noexcept
-    : target_(std::move(other.target_)), temporary_(std::exchange(other.temporary_, fs::path())) {}
+PendingFile::PendingFile(PendingFile&& other) noexcept : target_(std::move(other.target_)), temporary_(std::exchange(other.temporary_, fs::path())) {}
 PendingFile::~PendingFile() {
   std::error_code ignored;
   if (!temporary_.empty()) fs::remove(temporary_, ignored);

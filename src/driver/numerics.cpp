@@ -68,7 +68,8 @@ OutputVerdict judge_output(const std::string& name, const RawTensor& mica, const
   OutputVerdict v;
   v.name = name;
   v.type = mica.type;
-  if (mica.type.shape.sizes() != eager.type.shape.sizes() || mica.type.dtype != eager.type.dtype || exact.type.shape.sizes() != mica.type.shape.sizes()) {
+  if (mica.type.shape.sizes() != eager.type.shape.sizes() || mica.type.dtype != eager.type.dtype ||
+      exact.type.shape.sizes() != mica.type.shape.sizes()) {
     v.reason = fmt::format("it is {}, but eager gives {}", mica.type.to_string(), eager.type.to_string());
     return v;
   }
@@ -94,10 +95,11 @@ OutputVerdict judge_output(const std::string& name, const RawTensor& mica, const
   v.factor = winograd ? 8 : (size_of(v.type.dtype) == 2 || v.elements < 1000) ? 3 : 2;
   v.limit = v.factor * v.eager.rmse + 4 * unit_roundoff(v.type.dtype) * v.rms;
   if (v.wrong) {
-    v.reason = fmt::format("{} of {} elements are NaN or infinite where PyTorch's are not, or the reverse; the first at {}: {} instead of {}", v.wrong,
-                           v.elements, first, got[static_cast<size_t>(first)], truth[static_cast<size_t>(first)]);
+    v.reason = fmt::format("{} of {} elements are NaN or infinite where PyTorch's are not, or the reverse; the first at {}: {} instead of {}",
+                           v.wrong, v.elements, first, got[static_cast<size_t>(first)], truth[static_cast<size_t>(first)]);
   } else if (!(v.mica.rmse <= v.limit)) {
-    v.reason = fmt::format("rmse {:.3g} is above the limit {:.3g} = {} * eager's {:.3g} + 4u * rms {:.3g}", v.mica.rmse, v.limit, v.factor, v.eager.rmse, v.rms);
+    v.reason = fmt::format("rmse {:.3g} is above the limit {:.3g} = {} * eager's {:.3g} + 4u * rms {:.3g}", v.mica.rmse, v.limit, v.factor,
+                           v.eager.rmse, v.rms);
   }
   v.pass = v.reason.empty();
   return v;

@@ -16,7 +16,8 @@ SoValue value_from(const json& j) {
   SoValue v{j.value("name", ""), {}};
   v.type.dtype = parse_dtype(j.value("dtype", "f32")).value_or(DType::f32);
   std::vector<Dim> dims;
-  for (const auto& size : j.at("shape")) dims.push_back(size.get<int64_t>() < 0 ? Dim::symbol(static_cast<int32_t>(-1 - size.get<int64_t>())) : Dim(size.get<int64_t>()));
+  for (const auto& size : j.at("shape"))
+    dims.push_back(size.get<int64_t>() < 0 ? Dim::symbol(static_cast<int32_t>(-1 - size.get<int64_t>())) : Dim(size.get<int64_t>()));
   v.type.shape = Shape(std::move(dims));
   return v;
 }
@@ -56,7 +57,8 @@ class Collector {
     const Given g = take_apart(text);
     if (!g.number.empty()) return take_number(g, text);
     if (g.file.empty()) {
-      diagnostics_.error("input-argument", "--input {}: there is no file after `@`", text).help("write NAME=@FILE.npy, or @FILE.npz for all inputs by name");
+      diagnostics_.error("input-argument", "--input {}: there is no file after `@`", text)
+          .help("write NAME=@FILE.npy, or @FILE.npz for all inputs by name");
       return Failure{};
     }
     if (g.file.ends_with(".npz")) return take_archive(g);
@@ -70,7 +72,8 @@ class Collector {
       if (found_[i]) continue;
       const SoValue& v = info_.inputs[i];
       if (!v.type.shape.is_static()) {
-        diagnostics_.error("missing-input", "input `{}` has symbolic sizes, so it has to be given", v.name).help(fmt::format("--input {}=@{}.npy", v.name, v.name));
+        diagnostics_.error("missing-input", "input `{}` has symbolic sizes, so it has to be given", v.name)
+            .help(fmt::format("--input {}=@{}.npy", v.name, v.name));
         continue;
       }
       if (i < source.traced.size() && static_cast<int64_t>(source.traced[i].size()) == v.type.bytes()) {
@@ -92,7 +95,8 @@ class Collector {
     if (name.empty()) {
       const auto free = std::find(found_.begin(), found_.end(), false);
       if (free != found_.end()) return free - found_.begin();
-      diagnostics_.error("too-many-inputs", "the model has {} input{}, and more were given", found_.size(), found_.size() == 1 ? "" : "s").help("its inputs: " + signature_text(info_.inputs));
+      diagnostics_.error("too-many-inputs", "the model has {} input{}, and more were given", found_.size(), found_.size() == 1 ? "" : "s")
+          .help("its inputs: " + signature_text(info_.inputs));
       return -1;
     }
     std::vector<std::string> names;
@@ -135,7 +139,8 @@ class Collector {
     char* end = nullptr;
     const double value = std::strtod(g.number.c_str(), &end);
     if (*end || !info_.inputs[i].type.shape.is_static()) {
-      diagnostics_.error("input-argument", "--input {}: `{}` is neither @FILE nor a number", text, g.number).help("write NAME=@FILE.npy, NAME=@FILE.npz:KEY, @FILE.npz, or NAME=NUMBER to fill it");
+      diagnostics_.error("input-argument", "--input {}: `{}` is neither @FILE nor a number", text, g.number)
+          .help("write NAME=@FILE.npy, NAME=@FILE.npz:KEY, @FILE.npz, or NAME=NUMBER to fill it");
       return Failure{};
     }
     RawTensor filled{{DType::f64, info_.inputs[i].type.shape, {}}, {}};
@@ -159,7 +164,8 @@ class Collector {
       if (t.name == key || (all->size() == 1 && g.key.empty())) return place(g.name, std::move(t.tensor), g.file);
       names += (names.empty() ? "" : ", ") + t.name;
     }
-    diagnostics_.error("input-argument", "`{}` has no array `{}`", g.file, key).help(fmt::format("it has: {}; write {}=@{}:KEY", names, g.name, g.file));
+    diagnostics_.error("input-argument", "`{}` has no array `{}`", g.file, key)
+        .help(fmt::format("it has: {}; write {}=@{}:KEY", names, g.name, g.file));
     return Failure{};
   }
 
@@ -208,7 +214,8 @@ Result<SoInfo> read_so_info(const std::filesystem::path& file, Diagnostics& diag
     if (j.contains("options")) info.input_specs = j["options"].value("inputs", std::vector<std::string>{});
     if (j.contains("model")) info.method = j["model"].value("method", "forward"), info.model_hash = j["model"].value("hash", "");
   } catch (const json::exception& e) {
-    diagnostics.error("manifest-broken", "the manifest of `{}` cannot be read: {}", file.string(), e.what()).help("compile the model again with this Mica");
+    diagnostics.error("manifest-broken", "the manifest of `{}` cannot be read: {}", file.string(), e.what())
+        .help("compile the model again with this Mica");
     return Failure{};
   }
   return info;

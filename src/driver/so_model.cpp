@@ -99,13 +99,15 @@ Result<SoModel> SoModel::load(const std::filesystem::path& file, const SoOptions
   const std::string path = std::filesystem::absolute(file).string();
   s.library = ::dlopen(path.c_str(), RTLD_NOW | RTLD_LOCAL);
   if (!s.library) {
-    diagnostics.error("library-not-loadable", "`{}` cannot be loaded: {}", file.string(), ::dlerror()).help("a library for another machine? See: mica inspect " + file.string());
+    diagnostics.error("library-not-loadable", "`{}` cannot be loaded: {}", file.string(), ::dlerror())
+        .help("a library for another machine? See: mica inspect " + file.string());
     return Failure{};
   }
   const auto query = reinterpret_cast<mica_model_query_fn>(::dlsym(s.library, "mica_model_query"));
   s.api = query ? query(MICA_ABI_VERSION) : nullptr;
   if (!s.api) {
-    auto& d = diagnostics.error("not-a-mica-library", "`{}` is {}", file.string(), query ? "a model of another ABI version" : "a shared library, but not one that Mica made");
+    auto& d = diagnostics.error("not-a-mica-library", "`{}` is {}", file.string(),
+                                query ? "a model of another ABI version" : "a shared library, but not one that Mica made");
     d.help("mica compile MODEL.pt -o " + file.string());
     return Failure{};
   }

@@ -128,7 +128,8 @@ Result<RawTensor> parse_npy(std::string_view bytes, const std::string& name, Dia
   t.bytes.resize(expected);
   if (expected) std::memcpy(t.bytes.data(), bytes.data() + h->data_at, expected);
   if (h->swapped)
-    for (size_t at = 0; at < expected; at += size) std::reverse(t.bytes.begin() + static_cast<ptrdiff_t>(at), t.bytes.begin() + static_cast<ptrdiff_t>(at + size));
+    for (size_t at = 0; at < expected; at += size)
+      std::reverse(t.bytes.begin() + static_cast<ptrdiff_t>(at), t.bytes.begin() + static_cast<ptrdiff_t>(at + size));
   if (h->fortran && h->shape.size() > 1) t.bytes = from_fortran(t.bytes, h->shape, size);
   if (h->dtype == DType::b8)
     for (std::byte& b : t.bytes) b = static_cast<std::byte>(b != std::byte{0});
@@ -143,7 +144,8 @@ std::string npy_bytes(const RawTensor& given) {
   for (int64_t n : t.type.shape.sizes()) shape += fmt::format("{}, ", n);
   if (t.type.rank() > 1) shape.resize(shape.size() - 2);
   else if (t.type.rank() == 1) shape.pop_back();
-  std::string header = fmt::format("{{'descr': '{}{}', 'fortran_order': False, 'shape': ({}), }}", size_of(t.type.dtype) == 1 ? '|' : '<', d->text, shape);
+  std::string header =
+      fmt::format("{{'descr': '{}{}', 'fortran_order': False, 'shape': ({}), }}", size_of(t.type.dtype) == 1 ? '|' : '<', d->text, shape);
   header.append(63 - (10 + header.size()) % 64, ' ');  // the data starts at a multiple of 64
   header += '\n';
   std::string bytes(npy_magic);

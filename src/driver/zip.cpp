@@ -45,7 +45,8 @@ void apply_zip64(std::string_view extra, ZipMember& m) {
 Result<std::vector<ZipMember>> list_zip(std::string_view archive, const std::string& file_name, Diagnostics& diagnostics) {
   const std::string mark("PK\5\6", 4);
   const size_t end = archive.rfind(mark);
-  if (end == std::string_view::npos || archive.size() - end < 22) return report(file_name, "its directory is missing (a truncated file?)", diagnostics);
+  if (end == std::string_view::npos || archive.size() - end < 22)
+    return report(file_name, "its directory is missing (a truncated file?)", diagnostics);
   uint64_t count = load<uint16_t>(archive, end + 10), at = load<uint32_t>(archive, end + 16);
   if (end >= 20 && load<uint32_t>(archive, end - 20) == locator64_signature) {
     const auto end64 = load<uint64_t>(archive, end - 20 + 8);
@@ -79,7 +80,8 @@ Result<std::string> read_zip_member(std::string_view archive, const ZipMember& m
   if (h > archive.size() || archive.size() - h < 30 || load<uint32_t>(archive, h) != local_signature)
     return report(file_name, fmt::format("member `{}` is not where the directory says", m.name), diagnostics);
   const uint64_t data = h + 30 + load<uint16_t>(archive, h + 26) + load<uint16_t>(archive, h + 28);
-  if (data > archive.size() || archive.size() - data < m.packed_size) return report(file_name, fmt::format("member `{}` is cut off", m.name), diagnostics);
+  if (data > archive.size() || archive.size() - data < m.packed_size)
+    return report(file_name, fmt::format("member `{}` is cut off", m.name), diagnostics);
   const std::string_view packed = archive.substr(data, m.packed_size);
   std::string bytes;
   if (m.method == 0) {

@@ -53,8 +53,8 @@ struct Flags {
 
 struct Speedup {
   std::string over;
-  double ratio = 0;                     ///< of the medians of all runs
-  double median = 0, low = 0, high = 0; ///< over the rounds, of the ratio of their medians
+  double ratio = 0;                      ///< of the medians of all runs
+  double median = 0, low = 0, high = 0;  ///< over the rounds, of the ratio of their medians
 };
 
 /// Of the first contender over each other one.
@@ -63,7 +63,8 @@ std::vector<Speedup> speedups(const std::vector<ContenderResult>& results) {
   for (size_t i = 1; i < results.size(); ++i) {
     std::vector<double> ratios;
     for (size_t r = 0; r < results[i].round_medians.size(); ++r) ratios.push_back(results[i].round_medians[r] / results[0].round_medians[r]);
-    all.push_back({results[i].name, quantile(results[i].ms, 0.5) / quantile(results[0].ms, 0.5), quantile(ratios, 0.5), quantile(ratios, 0), quantile(ratios, 1)});
+    all.push_back({results[i].name, quantile(results[i].ms, 0.5) / quantile(results[0].ms, 0.5), quantile(ratios, 0.5), quantile(ratios, 0),
+                   quantile(ratios, 1)});
   }
   return all;
 }
@@ -87,34 +88,40 @@ std::vector<std::string> doubts(const std::vector<ContenderResult>& results) {
 }
 
 void print_json(const Flags& f, const SoInfo& info, const InputSet& inputs, const std::vector<ContenderResult>& results) {
-  nlohmann::ordered_json j = {{"schema", 1}, {"library", f.library}, {"model", f.model}, {"threads", results[0].threads}, {"rounds", f.rounds}, {"duration", f.duration}};
+  nlohmann::ordered_json j = {{"schema", 1},        {"library", f.library},  {"model", f.model}, {"threads", results[0].threads},
+                              {"rounds", f.rounds}, {"duration", f.duration}};
   j["inputs"] = nlohmann::ordered_json::array(), j["contenders"] = nlohmann::ordered_json::array(), j["speedup"] = nlohmann::ordered_json::array();
-  for (size_t i = 0; i < info.inputs.size(); ++i) j["inputs"].push_back({{"name", info.inputs[i].name}, {"type", info.inputs[i].type.to_string()}, {"from", inputs.origins[i]}});
+  for (size_t i = 0; i < info.inputs.size(); ++i)
+    j["inputs"].push_back({{"name", info.inputs[i].name}, {"type", info.inputs[i].type.to_string()}, {"from", inputs.origins[i]}});
   for (const ContenderResult& r : results) {
-    j["contenders"].push_back({{"name", r.name},
-                               {"ms", {{"min", quantile(r.ms, 0)}, {"median", quantile(r.ms, 0.5)}, {"p90", quantile(r.ms, 0.9)}, {"mean", mean(r.ms)}}},
-                               {"runs", r.ms.size()},
-                               {"throughput", 1000 / mean(r.ms)},
-                               {"cold_start_ms", {{"load", r.load_ms}, {"first_run", r.first_run_ms}}},
-                               {"peak_memory_bytes", r.peak_bytes},
-                               {"round_median_ms", r.round_medians}});
+    j["contenders"].push_back(
+        {{"name", r.name},
+         {"ms", {{"min", quantile(r.ms, 0)}, {"median", quantile(r.ms, 0.5)}, {"p90", quantile(r.ms, 0.9)}, {"mean", mean(r.ms)}}},
+         {"runs", r.ms.size()},
+         {"throughput", 1000 / mean(r.ms)},
+         {"cold_start_ms", {{"load", r.load_ms}, {"first_run", r.first_run_ms}}},
+         {"peak_memory_bytes", r.peak_bytes},
+         {"round_median_ms", r.round_medians}});
   }
-  for (const Speedup& s : speedups(results)) j["speedup"].push_back({{"over", s.over}, {"ratio", s.ratio}, {"median", s.median}, {"min", s.low}, {"max", s.high}});
+  for (const Speedup& s : speedups(results))
+    j["speedup"].push_back({{"over", s.over}, {"ratio", s.ratio}, {"median", s.median}, {"min", s.low}, {"max", s.high}});
   j["warnings"] = doubts(results);
   fmt::print("{}\n", j.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
 }
 
 void print_table(const Flags& f, const SoInfo& info, const InputSet& inputs, const std::vector<ContenderResult>& results) {
-  fmt::print("{}: {}; {} thread{}, {} rounds of {:.2g} s\n", info.name, signature_text(info.inputs), results[0].threads, results[0].threads == 1 ? "" : "s", f.rounds, f.duration / f.rounds);
+  fmt::print("{}: {}; {} thread{}, {} rounds of {:.2g} s\n", info.name, signature_text(info.inputs), results[0].threads,
+             results[0].threads == 1 ? "" : "s", f.rounds, f.duration / f.rounds);
   for (size_t i = 0; i < info.inputs.size(); ++i)
     if (inputs.origins[i].starts_with("drawn")) fmt::print("  input {} is {}\n", info.inputs[i].name, inputs.origins[i]);
   std::vector<std::vector<std::string>> rows = {{"", "median", "p90", "min", "runs/s", "load", "first run", "memory"}};
   const auto ms = [](double x) { return fmt::format("{:.{}f} ms", x, x < 10 ? 3 : x < 100 ? 2 : 1); };
   for (const ContenderResult& r : results)
-    rows.push_back({r.name, ms(quantile(r.ms, 0.5)), ms(quantile(r.ms, 0.9)), ms(quantile(r.ms, 0)), fmt::format("{:.1f}", 1000 / mean(r.ms)), ms(r.load_ms), ms(r.first_run_ms),
-                    format_bytes(static_cast<double>(r.peak_bytes))});
+    rows.push_back({r.name, ms(quantile(r.ms, 0.5)), ms(quantile(r.ms, 0.9)), ms(quantile(r.ms, 0)), fmt::format("{:.1f}", 1000 / mean(r.ms)),
+                    ms(r.load_ms), ms(r.first_run_ms), format_bytes(static_cast<double>(r.peak_bytes))});
   fmt::print("{}", format_table(rows, {1, 2, 3, 4, 5, 6, 7}));
-  for (const Speedup& s : speedups(results)) fmt::print("speed-up over {}: {:.2f}x (rounds: {:.2f} to {:.2f}, median {:.2f})\n", s.over, s.ratio, s.low, s.high, s.median);
+  for (const Speedup& s : speedups(results))
+    fmt::print("speed-up over {}: {:.2f}x (rounds: {:.2f} to {:.2f}, median {:.2f})\n", s.over, s.ratio, s.low, s.high, s.median);
   for (const std::string& doubt : doubts(results)) fmt::print(stderr, "warning: {}\n", doubt);
 }
 

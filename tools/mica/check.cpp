@@ -55,7 +55,12 @@ int check(const Flags& f, Diagnostics& diagnostics) {
   }
   const bool good = rows.empty() && !diagnostics.has_errors();
   if (f.json) {
-    nlohmann::ordered_json j = {{"schema", 1}, {"model", f.model}, {"supported", good}, {"ops", total}, {"unsupported", nlohmann::ordered_json::array()}, {"shapes_checked", shapes_known}};
+    nlohmann::ordered_json j = {{"schema", 1},
+                                {"model", f.model},
+                                {"supported", good},
+                                {"ops", total},
+                                {"unsupported", nlohmann::ordered_json::array()},
+                                {"shapes_checked", shapes_known}};
     for (const auto& row : rows) j["unsupported"].push_back({{"op", row[2]}, {"count", std::stoll(row[1])}});
     fmt::print("{}\n", j.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
   } else if (rows.empty()) {
@@ -64,7 +69,8 @@ int check(const Flags& f, Diagnostics& diagnostics) {
     fmt::print("{}: {} of {} operators are not supported:\n{}", f.model, missing, total, format_table(rows, {1}));
   }
   if (!rows.empty() && !diagnostics.has_errors())
-    diagnostics.unsupported("unsupported-op", "`{}` uses {} operator{} that Mica does not support", f.model, rows.size(), rows.size() == 1 ? "" : "s").help("docs/adding-an-op.md says how one is added");
+    diagnostics.unsupported("unsupported-op", "`{}` uses {} operator{} that Mica does not support", f.model, rows.size(), rows.size() == 1 ? "" : "s")
+        .help("docs/adding-an-op.md says how one is added");
   return 0;
 }
 #else

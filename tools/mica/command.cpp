@@ -56,7 +56,8 @@ std::string format_table(const std::vector<std::vector<std::string>>& rows, cons
     std::string line;
     for (size_t i = 0; i < row.size(); ++i) {
       const bool to_right = std::find(right.begin(), right.end(), i) != right.end();
-      line += fmt::format("{}{:{}}", i ? "  " : "", fmt::format("{}{}", to_right ? std::string(widths[i] - row[i].size(), ' ') : "", row[i]), widths[i]);
+      line +=
+          fmt::format("{}{:{}}", i ? "  " : "", fmt::format("{}{}", to_right ? std::string(widths[i] - row[i].size(), ' ') : "", row[i]), widths[i]);
     }
     line.erase(line.find_last_not_of(' ') + 1);
     text += line + "\n";

@@ -77,7 +77,8 @@ Result<Options> make_options(const Flags& f, Diagnostics& diagnostics) {
   o.output = f.output == "-" ? "" : f.output;
   if (o.output.empty() && o.emit == EmitKind::so) o.output = "lib" + o.model.stem().string() + ".so";
   if (o.output.empty() && o.emit == EmitKind::object) o.output = o.model.stem().string() + ".o";
-  if (o.output.extension() == ".pt") diagnostics.error("output-is-model", "the output `{}` has the name of a model", f.output).help("write -o lib" + o.output.stem().string() + ".so");
+  if (o.output.extension() == ".pt")
+    diagnostics.error("output-is-model", "the output `{}` has the name of a model", f.output).help("write -o lib" + o.output.stem().string() + ".so");
 #if MICA_TORCH
   for (const std::string& text : f.inputs) {
     auto spec = parse_input_spec(text, diagnostics);
@@ -124,7 +125,8 @@ void print_timings(const CompileReport& r) {
   const double total = total_seconds(r);
   for (const auto& [name, seconds] : r.timings) {
     const size_t slash = name.find('/');
-    rows.push_back({slash == std::string::npos ? name : "  " + name.substr(slash + 1), fmt::format("{:.3f} s", seconds), fmt::format("{:.1f} %", 100 * seconds / std::max(total, 1e-9))});
+    rows.push_back({slash == std::string::npos ? name : "  " + name.substr(slash + 1), fmt::format("{:.3f} s", seconds),
+                    fmt::format("{:.1f} %", 100 * seconds / std::max(total, 1e-9))});
   }
   rows.push_back({"total", fmt::format("{:.3f} s", total), ""});
   fmt::print(stderr, "{}", format_table(rows, {1, 2}));
@@ -137,8 +139,8 @@ void print_summary(const Flags& f, const Options& o, const CompileReport& r) {
     for (const auto& [name, type] : values) text += fmt::format("{}{}: {}", text.empty() ? "" : ", ", name, type);
     return text;
   };
-  fmt::print(stderr, "{}: {}, {} kernels, {} workspace, for {}, in {:.1f} s\n", o.output.string(), format_bytes(static_cast<double>(r.so_bytes)), r.kernels,
-             format_bytes(static_cast<double>(r.arena_bytes)), cpu, total_seconds(r));
+  fmt::print(stderr, "{}: {}, {} kernels, {} workspace, for {}, in {:.1f} s\n", o.output.string(), format_bytes(static_cast<double>(r.so_bytes)),
+             r.kernels, format_bytes(static_cast<double>(r.arena_bytes)), cpu, total_seconds(r));
   fmt::print(stderr, "  in  {}\n  out {}\n", list(r.inputs), list(r.outputs));
   if (f.verbose == 0) return;
   fmt::print(stderr, "  weights {}, workspace {} (at least {} are alive at once), {} steps\n", format_bytes(static_cast<double>(r.weights_bytes)),

@@ -56,12 +56,17 @@ void inspect_library(const Flags& f, Diagnostics& diagnostics) {
   for (const auto& name : target.value("features", std::vector<std::string>{})) features += " " + name;
   fmt::print("  {:<10} {}, {}\n  {:<10}{}\n", "target", target.value("triple", ""), j.value("cpu", ""), "needs", features);
   const auto& memory = j["bytes"];
-  fmt::print("  {:<10} file {}, weights {}, workspace {}, state {}\n", "memory", bytes(j, "file_bytes"), bytes(memory, "weights"), bytes(memory, "workspace"), bytes(memory, "state"));
-  if (j.contains("kernels")) fmt::print("  {:<10} {} in {} steps{}\n", "kernels", j["kernels"].size(), j.value("steps", 0), info->winograd ? ", Winograd convolutions (verify with k = 8)" : "");
+  fmt::print("  {:<10} file {}, weights {}, workspace {}, state {}\n", "memory", bytes(j, "file_bytes"), bytes(memory, "weights"),
+             bytes(memory, "workspace"), bytes(memory, "state"));
+  if (j.contains("kernels"))
+    fmt::print("  {:<10} {} in {} steps{}\n", "kernels", j["kernels"].size(), j.value("steps", 0),
+               info->winograd ? ", Winograd convolutions (verify with k = 8)" : "");
   if (j.contains("model")) fmt::print("  {:<10} {}, hash {}, method {}\n", "from", j["model"].value("file", ""), info->model_hash, info->method);
   if (!f.kernels || !j.contains("kernels")) return;
   std::vector<std::vector<std::string>> rows = {{"kernel", "tasks", "MFLOP", "bytes"}};
-  for (const auto& k : j["kernels"]) rows.push_back({k.value("name", ""), std::to_string(k.value("tasks", int64_t{0})), fmt::format("{:.3f}", k.value("flops", 0.0) / 1e6), bytes(k, "bytes")});
+  for (const auto& k : j["kernels"])
+    rows.push_back(
+        {k.value("name", ""), std::to_string(k.value("tasks", int64_t{0})), fmt::format("{:.3f}", k.value("flops", 0.0) / 1e6), bytes(k, "bytes")});
   fmt::print("{}", format_table(rows, {1, 2, 3}));
 }
 
@@ -70,7 +75,9 @@ void inspect_graph(const Flags& f, Diagnostics& diagnostics) {
   if (!graph) return;
   std::map<std::string, int64_t> ops;
   for (const Node& n : graph->nodes) ++ops[std::string(n.info->name())];
-  ordered_json j = {{"schema", 1}, {"file", f.file}, {"inputs", ordered_json::array()}, {"nodes", graph->nodes.size()}, {"constants", graph->constants.size()}, {"ops", ops}};
+  ordered_json j = {
+      {"schema", 1}, {"file", f.file}, {"inputs", ordered_json::array()}, {"nodes", graph->nodes.size()}, {"constants", graph->constants.size()},
+      {"ops", ops}};
   for (Value v : graph->inputs) j["inputs"].push_back({{"name", graph->values[v.id].name}, {"type", graph->type(v).to_string()}});
   if (f.json) return print(j);
   fmt::print("{}: a graph of {} nodes, {} constants\n", f.file, graph->nodes.size(), graph->constants.size());
@@ -84,7 +91,11 @@ void inspect_model(const Flags& f, Diagnostics& diagnostics) {
   auto summary = summarize_torchscript(f.file, diagnostics);
   if (!summary) return;
   if (f.json) {
-    ordered_json j = {{"schema", 1}, {"file", f.file}, {"signature", summary->signature}, {"parameters", summary->parameters}, {"parameter_bytes", summary->parameter_bytes}};
+    ordered_json j = {{"schema", 1},
+                      {"file", f.file},
+                      {"signature", summary->signature},
+                      {"parameters", summary->parameters},
+                      {"parameter_bytes", summary->parameter_bytes}};
     j["traced_inputs"] = ordered_json::array(), j["ops"] = ordered_json::object();
     for (const auto& [name, type] : summary->traced_inputs) j["traced_inputs"].push_back({{"name", name}, {"type", type}});
     for (const auto& [name, count] : summary->ops) j["ops"][name] = count;

@@ -59,7 +59,11 @@ char command_line[4096];  // for the handler below, which must not allocate
 void on_crash(int signal) {
   const auto say = [](const char* text) { (void)!::write(STDERR_FILENO, text, std::strlen(text)); };
   say("error: mica crashed: ");
-  say(signal == SIGSEGV ? "segmentation fault" : signal == SIGABRT ? "abort" : signal == SIGILL ? "illegal instruction" : signal == SIGFPE ? "arithmetic error" : "bus error");
+  say(signal == SIGSEGV   ? "segmentation fault"
+      : signal == SIGABRT ? "abort"
+      : signal == SIGILL  ? "illegal instruction"
+      : signal == SIGFPE  ? "arithmetic error"
+                          : "bus error");
   say(" [internal-error]\n   = note: this is a bug of Mica's; it can be replayed with:");
   say(command_line);
   say("\n   = help: please report it with that line and, if you can, the model\n");
@@ -78,7 +82,7 @@ void install_crash_handler(int argc, char** argv) {
   alternative.ss_sp = stack;
   alternative.ss_size = sizeof stack;
   ::sigaltstack(&alternative, nullptr);
-  struct sigaction action {};
+  struct sigaction action{};
   action.sa_handler = on_crash;
   action.sa_flags = SA_RESETHAND | SA_ONSTACK;
   ::signal(SIGXFSZ, SIG_IGN);  // a file above the limit is a write that fails, and is reported as one
@@ -98,7 +102,8 @@ int report_extras(const Command& command, const CLI::App& app, const std::vector
     else d.help(fmt::format("`mica {} --help` lists the options", command.name));
   }
   if (!diagnostics.has_errors())
-    diagnostics.error("unexpected-argument", "mica {}: `{}` is one argument too many", command.name, extras[0]).help(fmt::format("see: mica {} --help", command.name));
+    diagnostics.error("unexpected-argument", "mica {}: `{}` is one argument too many", command.name, extras[0])
+        .help(fmt::format("see: mica {} --help", command.name));
   return usage_error(diagnostics);
 }
 
@@ -167,7 +172,10 @@ int main(int argc, char** argv) {
     fmt::print(stderr, "error: out of memory [out-of-memory]\n   = help: try a machine with more memory, or a smaller batch (--input)\n");
     return 7;
   } catch (const std::exception& e) {
-    fmt::print(stderr, "error: mica failed: {} [internal-error]\n   = note: this is a bug of Mica's; it can be replayed with:{}\n   = help: please report it with that line and, if you can, the model\n", e.what(), command_line);
+    fmt::print(stderr,
+               "error: mica failed: {} [internal-error]\n   = note: this is a bug of Mica's; it can be replayed with:{}\n   = help: please report it "
+               "with that line and, if you can, the model\n",
+               e.what(), command_line);
     return exit_bug;
   }
 }

@@ -122,9 +122,15 @@ int run_model(const Flags& f, Diagnostics& diagnostics) {
   if (!outputs) return 0;
   write_outputs(*plan, *info, *outputs, diagnostics);
 
-  nlohmann::ordered_json j = {{"schema", 1}, {"library", f.library}, {"threads", model->threads()}, {"ms", ms}, {"inputs", nlohmann::ordered_json::array()}, {"outputs", nlohmann::ordered_json::array()}};
+  nlohmann::ordered_json j = {{"schema", 1},
+                              {"library", f.library},
+                              {"threads", model->threads()},
+                              {"ms", ms},
+                              {"inputs", nlohmann::ordered_json::array()},
+                              {"outputs", nlohmann::ordered_json::array()}};
   for (size_t i = 0; i < inputs->tensors.size(); ++i) {
-    if (!f.json && !f.quiet && inputs->origins[i].starts_with("drawn")) fmt::print(stderr, "note: input `{}` is {}\n", info->inputs[i].name, inputs->origins[i]);
+    if (!f.json && !f.quiet && inputs->origins[i].starts_with("drawn"))
+      fmt::print(stderr, "note: input `{}` is {}\n", info->inputs[i].name, inputs->origins[i]);
     j["inputs"].push_back({{"name", info->inputs[i].name}, {"type", info->inputs[i].type.to_string()}, {"from", inputs->origins[i]}});
   }
   for (size_t i = 0; i < outputs->size(); ++i) {

@@ -76,11 +76,14 @@ Result<std::vector<std::vector<std::byte>>> traced_inputs(const Flags& f, const 
   std::vector<SoValue> ours;
   for (Value v : g.inputs) ours.push_back({g.values[v.id].name, g.type(v)});
   diagnostics.error("model-mismatch", "`{}` was not compiled from `{}`, or for other inputs", f.library, f.model)
-      .note("the model:   " + signature_text(ours)).note("the library: " + signature_text(info.inputs)).help(fmt::format("mica compile {} -o {}", f.model, f.library));
+      .note("the model:   " + signature_text(ours))
+      .note("the library: " + signature_text(info.inputs))
+      .help(fmt::format("mica compile {} -o {}", f.model, f.library));
   return Failure{};
 }
 
-Result<std::vector<RawTensor>> run_torch(const Flags& f, EagerMode mode, int threads, const LoadOptions& load, const InputSet& inputs, Diagnostics& diagnostics) {
+Result<std::vector<RawTensor>> run_torch(const Flags& f, EagerMode mode, int threads, const LoadOptions& load, const InputSet& inputs,
+                                         Diagnostics& diagnostics) {
   auto model = EagerModel::load(f.model, mode, threads, load, diagnostics);
   if (!model) return Failure{};
   return model->run(inputs.tensors, diagnostics);
@@ -119,27 +122,40 @@ Result<Verification> verify_model(const Flags& f, Progress& progress, Diagnostic
   auto exact = run_torch(f, EagerMode::fp64, threads, *load, v.inputs, diagnostics);
   if (!exact) return Failure{};
   if (eager->size() != ours.size() || exact->size() != ours.size()) {
-    diagnostics.error("model-mismatch", "the library has {} outputs, PyTorch gives {}", ours.size(), eager->size()).help(fmt::format("mica compile {} -o {}", f.model, f.library));
+    diagnostics.error("model-mismatch", "the library has {} outputs, PyTorch gives {}", ours.size(), eager->size())
+        .help(fmt::format("mica compile {} -o {}", f.model, f.library));
     return Failure{};
   }
-  for (size_t i = 0; i < ours.size(); ++i) v.verdicts.push_back(judge_output(v.info.outputs[i].name, ours[i], (*eager)[i], (*exact)[i], v.info.winograd));
+  for (size_t i = 0; i < ours.size(); ++i)
+    v.verdicts.push_back(judge_output(v.info.outputs[i].name, ours[i], (*eager)[i], (*exact)[i], v.info.winograd));
   return v;
 }
 #else
 Result<Verification> verify_model(const Flags&, Progress&, Diagnostics& diagnostics) {
-  diagnostics.environment("no-libtorch", "this Mica was built without LibTorch, so there is nothing to compare with").help("build it with -DMICA_TORCH=ON");
+  diagnostics.environment("no-libtorch", "this Mica was built without LibTorch, so there is nothing to compare with")
+      .help("build it with -DMICA_TORCH=ON");
   return Failure{};
 }
 #endif
 
 void print_json(const Flags& f, const Verification& v) {
-  nlohmann::ordered_json j = {{"schema", 1}, {"model", f.model}, {"library", f.library}, {"verdict", v.pass() ? "pass" : "fail"}, {"seed", f.seed.value_or(0)}};
+  nlohmann::ordered_json j = {
+      {"schema", 1}, {"model", f.model}, {"library", f.library}, {"verdict", v.pass() ? "pass" : "fail"}, {"seed", f.seed.value_or(0)}};
   j["inputs"] = nlohmann::ordered_json::array(), j["outputs"] = nlohmann::ordered_json::array();
   for (size_t i = 0; i < v.info.inputs.size(); ++i)
     j["inputs"].push_back({{"name", v.info.inputs[i].name}, {"type", v.info.inputs[i].type.to_string()}, {"from", v.inputs.origins[i]}});
   for (const OutputVerdict& o : v.verdicts) {
-    j["outputs"].push_back({{"name", o.name}, {"type", o.type.to_string()}, {"verdict", o.pass ? "pass" : "fail"}, {"max_error", o.mica.max_error}, {"rmse", o.mica.rmse},
-                            {"eager", {{"max_error", o.eager.max_error}, {"rmse", o.eager.rmse}}}, {"limit", o.limit}, {"k", o.factor}, {"rms", o.rms}, {"wrong", o.wrong}, {"reason", o.reason}});
+    j["outputs"].push_back({{"name", o.name},
+                            {"type", o.type.to_string()},
+                            {"verdict", o.pass ? "pass" : "fail"},
+                            {"max_error", o.mica.max_error},
+                            {"rmse", o.mica.rmse},
+                            {"eager", {{"max_error", o.eager.max_error}, {"rmse", o.eager.rmse}}},
+                            {"limit", o.limit},
+                            {"k", o.factor},
+                            {"rms", o.rms},
+                            {"wrong", o.wrong},
+                            {"reason", o.reason}});
   }
   fmt::print("{}\n", j.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
 }
@@ -149,8 +165,8 @@ void print_table(const Verification& v) {
   const auto number = [](double x) { return fmt::format("{:.2e}", x); };
   for (const OutputVerdict& o : v.verdicts) {
     const bool exact = !is_float(o.type.dtype);
-    rows.push_back({o.name, o.type.to_string(), number(o.mica.max_error), number(o.mica.rmse), exact ? "" : number(o.eager.max_error), exact ? "" : number(o.eager.rmse),
-                    exact ? "equal" : number(o.limit), o.pass ? "pass" : "FAIL"});
+    rows.push_back({o.name, o.type.to_string(), number(o.mica.max_error), number(o.mica.rmse), exact ? "" : number(o.eager.max_error),
+                    exact ? "" : number(o.eager.rmse), exact ? "equal" : number(o.limit), o.pass ? "pass" : "FAIL"});
   }
   fmt::print("{}", format_table(rows, {2, 3, 4, 5, 6}));
   for (const OutputVerdict& o : v.verdicts)

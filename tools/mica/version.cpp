@@ -24,13 +24,18 @@ Action declare(CLI::App& app) {
   app.add_flag("--json", *json);
   return [json](Diagnostics&) {
     if (*json) {
-      const nlohmann::ordered_json j = {{"schema", 1},          {"version", MICA_VERSION},    {"abi", MICA_ABI_VERSION},          {"torch", MICA_TORCH != 0},
-                                        {"llvm", MICA_LLVM != 0}, {"cuda", MICA_CUDA != 0},   {"precisions", built_precisions()}};
+      const nlohmann::ordered_json j = {{"schema", 1},
+                                        {"version", MICA_VERSION},
+                                        {"abi", MICA_ABI_VERSION},
+                                        {"torch", MICA_TORCH != 0},
+                                        {"llvm", MICA_LLVM != 0},
+                                        {"cuda", MICA_CUDA != 0},
+                                        {"precisions", built_precisions()}};
       fmt::print("{}\n", j.dump(2));
     } else {
       const auto built = [](bool there) { return there ? "yes" : "no"; };
-      fmt::print("mica {}\nABI of compiled models: {}\nreads TorchScript: {}\nmakes machine code: {}\nCUDA: {}\nprecisions: {}\n", MICA_VERSION, MICA_ABI_VERSION,
-                 built(MICA_TORCH), built(MICA_LLVM), built(MICA_CUDA), built_precisions());
+      fmt::print("mica {}\nABI of compiled models: {}\nreads TorchScript: {}\nmakes machine code: {}\nCUDA: {}\nprecisions: {}\n", MICA_VERSION,
+                 MICA_ABI_VERSION, built(MICA_TORCH), built(MICA_LLVM), built(MICA_CUDA), built_precisions());
     }
     return 0;
   };

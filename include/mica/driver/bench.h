@@ -22,10 +22,10 @@ struct BenchOptions {
   std::vector<NamedTensor> inputs;
   std::vector<std::string> input_specs;  ///< as --input takes them; what LibTorch's contenders need beside tensors (Python numbers)
   std::string method = "forward";
-  int threads = 0;             ///< of each contender; 0: what the first one chooses
-  double duration = 3;         ///< seconds of timed runs, each contender
-  double warmup = 0.5;         ///< seconds of untimed runs before, each contender
-  int rounds = 10;             ///< turns that the duration is cut into
+  int threads = 0;      ///< of each contender; 0: what the first one chooses
+  double duration = 3;  ///< seconds of timed runs, each contender
+  double warmup = 0.5;  ///< seconds of untimed runs before, each contender
+  int rounds = 10;      ///< turns that the duration is cut into
   bool copy_weights = false;
   std::function<void(const std::string&)> progress;
 };
@@ -33,10 +33,10 @@ struct BenchOptions {
 struct ContenderResult {
   std::string name;
   int threads = 0;
-  std::vector<double> ms;            ///< every timed run
-  std::vector<double> round_medians; ///< ms, one a round
+  std::vector<double> ms;                ///< every timed run
+  std::vector<double> round_medians;     ///< ms, one a round
   double load_ms = 0, first_run_ms = 0;  ///< cold start: in a fresh process, the file in the page cache
-  int64_t peak_bytes = 0;            ///< most memory resident at once, beyond what the process had before it loaded the model
+  int64_t peak_bytes = 0;                ///< most memory resident at once, beyond what the process had before it loaded the model
 };
 
 /// p-quantile (0..1) by linear interpolation; `values` need not be sorted.

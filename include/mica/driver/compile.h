@@ -10,7 +10,7 @@ namespace mica {
 
 /// Where a compilation stops; the names are those of `--emit`.
 enum class EmitKind : uint8_t { graph, opt, kernel, scheduled, llvm, assembly, object, so };
-std::string_view name_of(EmitKind kind);                     ///< "graph" ... "asm", "obj", "so"
+std::string_view name_of(EmitKind kind);  ///< "graph" ... "asm", "obj", "so"
 std::optional<EmitKind> parse_emit_kind(std::string_view text);
 /// "f32, ..." : the values of --precision that this Mica builds.
 std::string built_precisions();
@@ -24,19 +24,19 @@ struct Options {
   EmitKind emit = EmitKind::so;
   std::vector<std::string> print_after;  ///< pass names; "*" for all
   bool verify_each = false;
-  bool schedules = true;                 ///< false: the generic road for every op
-  int jobs = 0;                          ///< threads that generate code; 0: one a CPU
+  bool schedules = true;  ///< false: the generic road for every op
+  int jobs = 0;           ///< threads that generate code; 0: one a CPU
   std::vector<std::string> disabled_passes;
   std::function<void(std::string_view phase)> progress;
 };
 
 struct CompileReport {
-  std::string text;                                       ///< what `emit` asked for, when there is no output file
-  std::vector<std::pair<std::string, double>> timings;    ///< seconds by phase; passes as "optimise/NAME"
+  std::string text;                                     ///< what `emit` asked for, when there is no output file
+  std::vector<std::pair<std::string, double>> timings;  ///< seconds by phase; passes as "optimise/NAME"
   int64_t arena_bytes = 0, arena_lower_bound = 0, weights_bytes = 0, so_bytes = 0;
   size_t kernels = 0, steps = 0, nodes = 0;
   std::vector<std::pair<std::string, std::string>> inputs, outputs;  ///< name, "f32[1, 3, 224, 224]"
-  std::vector<std::string> spills;                        ///< kernels whose inner loops spill registers
+  std::vector<std::string> spills;                                   ///< kernels whose inner loops spill registers
   Target target;
 };
 

@@ -19,12 +19,12 @@ struct OutputVerdict {
   TensorType type;
   bool pass = false;
   Deviation mica, eager;
-  double rms = 0;        ///< of the exact values, finite ones
-  double limit = 0;      ///< what mica's rmse may be: k * rmse(eager) + 4 * u * rms
-  double factor = 0;     ///< k
+  double rms = 0;     ///< of the exact values, finite ones
+  double limit = 0;   ///< what mica's rmse may be: k * rmse(eager) + 4 * u * rms
+  double factor = 0;  ///< k
   int64_t elements = 0;
-  int64_t wrong = 0;     ///< integers, bools: unequal elements; floats: NaN or infinity where the judge has none, or the reverse
-  std::string reason;    ///< why it fails; empty when it passes
+  int64_t wrong = 0;   ///< integers, bools: unequal elements; floats: NaN or infinity where the judge has none, or the reverse
+  std::string reason;  ///< why it fails; empty when it passes
 };
 
 /// Rounding unit of a dtype: half the distance from 1 to the next number. 0 for integers.

@@ -18,21 +18,22 @@ struct SoInfo {
   std::string method = "forward";
   std::string model_hash;
   bool winograd = false;
-  std::string manifest;                  ///< JSON text, whole
+  std::string manifest;  ///< JSON text, whole
 };
 Result<SoInfo> read_so_info(const std::filesystem::path& file, Diagnostics& diagnostics);
 
 /// Where the inputs of a run come from.
 struct InputSource {
-  std::vector<std::string> given;               ///< as the user wrote them: "x=@a.npy", "@all.npz", "x=@all.npz:key", "scale=0.5"
-  std::vector<std::vector<std::byte>> traced;   ///< the archive's own, one an input; or empty
+  std::vector<std::string> given;              ///< as the user wrote them: "x=@a.npy", "@all.npz", "x=@all.npz:key", "scale=0.5"
+  std::vector<std::vector<std::byte>> traced;  ///< the archive's own, one an input; or empty
   uint64_t seed = 0;
 };
 struct InputSet {
   std::vector<RawTensor> tensors;
   std::vector<std::string> origins;  ///< one an input: "a.npy", "traced", "drawn (normal)"
 };
-/// One tensor for every input: what the user gave, else what was traced, else drawn. Reports names that are no input, dtypes and shapes that do not fit.
+/// One tensor for every input: what the user gave, else what was traced, else drawn. Reports names that are no input, dtypes and shapes that do not
+/// fit.
 Result<InputSet> collect_inputs(const SoInfo& info, const InputSource& source, Diagnostics& diagnostics);
 
 /// "x: f32[1, 3, 224, 224], mask: bool[1, 7]"

@@ -15,8 +15,8 @@ struct SoValue {
 };
 
 struct SoOptions {
-  int threads = 0;               ///< 0: the runtime's own choice
-  bool copy_weights = false;     ///< to private huge pages; else used where the file is mapped
+  int threads = 0;            ///< 0: the runtime's own choice
+  bool copy_weights = false;  ///< to private huge pages; else used where the file is mapped
 };
 
 class SoModel {
