@@ -87,6 +87,7 @@ class Evaluator {
 
   // ---- views and writes (views.cpp) ----
   bool run_view(const torch::jit::Operator& op, const std::string& name, const std::vector<NamedItem>& arguments, std::vector<Item>& results);
+  void make_parts(const Tensor& self, const std::string& name, int64_t axis, bool rows, ListObject& parts);
   bool run_copy(const std::string& base_name, const std::vector<NamedItem>& arguments, std::vector<Item>& results);
   Item make_view(const Tensor& base, const std::string& name, ContentsRef contents, std::function<ContentsRef(const ContentsRef&)> get,
                  std::function<ContentsRef(const ContentsRef&, const ContentsRef&)> put, bool unclear);

@@ -48,6 +48,7 @@ Graph compact(Graph&& from) {
 
 /// Evaluates `method` into `graph`. False when something was reported.
 bool evaluate(const torch::jit::Module& module, const torch::jit::Method& method, const Binding& binding, Graph& graph, Diagnostics& diagnostics) {
+  const at::NoGradGuard no_gradients;
   Evaluator evaluator(graph, diagnostics);
   std::vector<Item> inputs, arguments;
   for (const BoundInput& input : binding.inputs) inputs.push_back(evaluator.input_tensor(graph.add_input(input.type, input.name)));

@@ -224,14 +224,38 @@ bool Evaluator::run_copy(const std::string& base_name, const std::vector<NamedIt
   return false;
 }
 
+/// The results of split, chunk or unbind become views: slices along `axis`, or single rows of it.
+void Evaluator::make_parts(const Tensor& self, const std::string& name, int64_t axis, bool rows, ListObject& parts) {
+  int64_t at = 0;
+  for (Item& item : parts.items) {
+    const ContentsRef part = read(*item.tensor());
+    if (rows) {
+      item = make_view(
+          self, name, part, [=, this](const ContentsRef& p) { return select_of(p, axis, at); },
+          [=, this](const ContentsRef& p, const ContentsRef& n) { return select_scatter(p, n, axis, at); }, false);
+      ++at;
+    } else {
+      const int64_t end = at + part->type.shape[axis];
+      item = make_view(
+          self, name, part, [=, this](const ContentsRef& p) { return slice_of(p, axis, at, end, 1); },
+          [=, this](const ContentsRef& p, const ContentsRef& n) { return slice_scatter(p, n, axis, at, end, 1); }, false);
+      at = end;
+    }
+  }
+}
+
 bool Evaluator::run_view(const Operator& op, const std::string& name, const std::vector<NamedItem>& arguments, std::vector<Item>& results) {
   const std::string& base_name = op.schema().name();
   const Tensor* self = arguments.empty() ? nullptr : arguments[0].item.tensor();
   if (!self) return false;
   const TensorType type = self->type();
   if (run_copy(base_name, arguments, results)) return true;
+  // What its schema calls a view is one, also where writing through it is not worked out.
+  constexpr ViewRule unknown_view{"", ViewKind::other};
+  const auto& returns = op.schema().returns();
   const ViewRule* rule = find_rule(base_name);
-  if (!rule || name == "aten::view.dtype") return false;
+  if (!rule && !returns.empty() && returns[0].alias_info() && !returns[0].alias_info()->isWrite()) rule = &unknown_view;
+  if (!rule) return false;
   if (rule->kind == ViewKind::same) {
     const auto same = [](const ContentsRef& c) { return c; };
     if (!rule->maybe_copy) results = {arguments[0].item};
@@ -240,35 +264,25 @@ bool Evaluator::run_view(const Operator& op, const std::string& name, const std:
   }
   std::vector<Item> made = both(op, name, arguments, false);
   if (made.empty()) return results = {}, true;
-  const auto rerun = [this, &op, name, arguments](const ContentsRef& parent) {
+  const auto rerun_part = [this, &op, name, arguments](const ContentsRef& parent, size_t part) {
     std::vector<NamedItem> again = arguments;
     again[0].item = fresh(parent);
     const auto items = both(op, name, again, false);
-    if (items.empty() || !items[0].tensor()) throw Stop{};
-    return read(*items[0].tensor());
+    if (items.empty()) throw Stop{};
+    return read(items[0].list() ? *items[0].list()->items.at(part).tensor() : *items[0].tensor());
   };
+  const auto rerun = [rerun_part](const ContentsRef& parent) { return rerun_part(parent, 0); };
   int64_t axis = integer(arguments, "dim").value_or(integer(arguments, "axis").value_or(0));
   if (axis < 0) axis += type.rank();
   if (rule->kind == ViewKind::parts) {
-    auto* list = made[0].list();
-    if (!list) return results = std::move(made), true;
-    int64_t at = 0;
-    for (Item& item : list->items) {
-      const ContentsRef part = read(*item.tensor());
-      if (base_name == "aten::unbind") {
-        item = make_view(
-            *self, name, part, [=, this](const ContentsRef& p) { return select_of(p, axis, at); },
-            [=, this](const ContentsRef& p, const ContentsRef& n) { return select_scatter(p, n, axis, at); }, false);
-        ++at;
-      } else {
-        const int64_t end = at + part->type.shape[axis];
-        item = make_view(
-            *self, name, part, [=, this](const ContentsRef& p) { return slice_of(p, axis, at, end, 1); },
-            [=, this](const ContentsRef& p, const ContentsRef& n) { return slice_scatter(p, n, axis, at, end, 1); }, false);
-        at = end;
-      }
-    }
+    if (auto* list = made[0].list()) make_parts(*self, name, axis, base_name == "aten::unbind", *list);
     return results = std::move(made), true;
+  }
+  if (auto* list = made[0].list()) {
+    for (size_t i = 0; i < list->items.size(); ++i) {
+      if (const Tensor* t = list->items[i].tensor())
+        list->items[i] = make_view(*self, name, read(*t), [=](const ContentsRef& p) { return rerun_part(p, i); }, {}, false);
+    }
   }
   if (!made[0].tensor()) return results = std::move(made), true;
   const ContentsRef part = read(*made[0].tensor());
@@ -292,7 +306,7 @@ bool Evaluator::run_view(const Operator& op, const std::string& name, const std:
   } else if (rule->kind == ViewKind::select) {
     if (const auto index = integer(arguments, "index"))
       put = [=, this](const ContentsRef& p, const ContentsRef& n) { return select_scatter(p, n, axis, *index); };
-  } else if (part->type == type && base_name != "aten::diagonal" && base_name != "aten::unfold" && base_name != "aten::as_strided") {
+  } else if (part->type == type && base_name.starts_with("aten::expand")) {
     put = [](const ContentsRef&, const ContentsRef& n) { return n; };  // an expansion to the same shape
   }
   results = {make_view(*self, name, part, rerun, std::move(put), unclear)};

@@ -162,6 +162,8 @@ TEST(Import, WriteThroughExpand) {
   EXPECT_EQ(error_of("def forward(self, x):\n  y = x + 0\n  y.expand([3, 4]).add_(1)\n  return y\n", {f32({1, 4})}, 3), "write-through-view");
 }
 
+TEST(Import, ViewsByTheirSchema) { check("def forward(self, x):\n  y = x + 0\n  d = torch.diagonal(y)\n  y.mul_(2)\n  return d\n", {f32({4, 4})}); }
+
 TEST(Import, InputsAreNotWritten) {
   Diagnostics d;
   const auto model = import({.source = "def forward(self, x):\n  x.add_(1)\n  return x * 2\n", .parameters = {}, .children = {}}, {f32({2})}, d);
