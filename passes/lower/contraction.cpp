@@ -21,6 +21,14 @@ constexpr int64_t wanted_tasks = 64;          ///< enough for an even split over
 
 int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+/// One spatial axis of a convolution's rows: an entry per (output position, kernel position), far below zero where the tap is outside.
+struct RowAxis {
+  int64_t outputs = 1, taps = 1;
+  std::vector<int32_t> offsets;
+};
+constexpr int32_t outside = -(1 << 29);        ///< a sum with one of these is negative whatever the rest
+constexpr int64_t largest_row_table = 1 << 16; ///< entries; larger tables are kept per axis
+
 /// One contraction, whatever op it came from.
 struct Contraction {
   DType dtype = DType::f32;
@@ -36,6 +44,7 @@ struct Contraction {
   std::vector<int32_t> rows;       ///< m entries, or m * taps when `padded`; an entry of -1 is a row of zeros
   std::vector<int32_t> tap_offsets;///< one per tap, when rows are not padded
   bool padded = false;
+  std::vector<RowAxis> row_axes;   ///< instead of `rows` where that table would be large: row(m, t) is a sum over the spatial axes
   // B
   Value b;                         ///< read in rows: element b_base + k * b_row + n
   bool packed = false;
@@ -67,8 +76,30 @@ std::vector<int64_t> strides_of(const Access& access) {
 int64_t offset_of(const Access& access) { return to_affine(access.flat).constant; }
 
 // ---- convolution ----
+bool has_padding(const Conv& op, size_t spatial) {
+  bool any = false;
+  for (size_t s = 0; s < spatial; ++s) any |= op.padding[s] != 0 || op.pad_after(s) != 0;
+  return any;
+}
+
 void conv_rows(const Conv& op, const Shape& x, const Shape& weight, const Shape& out, const std::vector<int64_t>& strides, size_t spatial, bool merged, Contraction& c) {
   const size_t tap_axes = spatial - merged;
+  const bool plain = c.taps == 1 && !has_padding(op, spatial) && std::all_of(op.stride.items.begin(), op.stride.items.end(), [](int64_t s) { return s == 1; });
+  if (!plain && c.m * c.taps > largest_row_table) {
+    for (size_t s = 0; s < spatial; ++s) {
+      RowAxis axis{out[2 + s], s < tap_axes ? weight[2 + s] : 1, {}};
+      for (int64_t o = 0; o < axis.outputs; ++o) {
+        for (int64_t t = 0; t < axis.taps; ++t) {
+          const int64_t at = o * op.stride[s] - op.padding[s] + t * op.dilation[s];
+          const bool inside = at >= 0 && at < x[2 + s];
+          c.padded |= !inside;
+          axis.offsets.push_back(inside ? static_cast<int32_t>(at * strides[2 + s]) : outside);
+        }
+      }
+      c.row_axes.push_back(std::move(axis));
+    }
+    return;
+  }
   std::vector<int64_t> o(spatial, 0);
   bool padded = false;
   std::vector<int32_t> table;
@@ -112,18 +143,17 @@ void conv_rows(const Conv& op, const Shape& x, const Shape& weight, const Shape&
   }
 }
 
-std::optional<Contraction> describe_conv(const Graph& graph, const Node& node, const Conv& op) {
+std::optional<Contraction> describe_conv(const Graph& graph, const Node& node, const Conv& op, const Access& access) {
   const TensorType& xt = graph.type(op.x);
   const Shape &x = xt.shape, &w = graph.type(op.weight).shape, &out = graph.type(node.results[0]).shape;
   if (!graph.is_constant(op.weight) || xt.rank() < 3) return std::nullopt;
   const auto spatial = static_cast<size_t>(xt.rank() - 2);
-  const Access access = resolve_access(graph, op.x, 1);
   const std::vector<int64_t> strides = strides_of(access);
   const int64_t channels = x[1], per_group = channels / op.groups, outputs = w[0] / op.groups;
   if (channels > 1 && strides[1] != 1) return std::nullopt;
   int64_t furthest = 0;
   for (int64_t a = 0; a < xt.rank(); ++a) furthest += (x[a] - 1) * strides[a];
-  if (furthest > INT32_MAX) return std::nullopt;
+  if (furthest >= -outside) return std::nullopt;
 
   Contraction c;
   c.depthwise = op.groups == channels && outputs == 1 && channels > 1;
@@ -167,6 +197,21 @@ std::optional<Contraction> describe_conv(const Graph& graph, const Node& node, c
   c.bias = op.bias;
   c.bias_index = c.result[1];
   return c;
+}
+
+/// Zeros for padding cannot stand behind the caller's buffers or a constant: a view of one is copied first, and a convolution that
+/// reads one as it is takes the generic road.
+std::optional<Contraction> describe_conv(const Graph& graph, const Node& node, const Conv& op) {
+  const auto is_fixed = [&](Value v) {
+    const auto among = [&](const std::vector<Value>& list) { return std::find(list.begin(), list.end(), v) != list.end(); };
+    return graph.is_constant(v) || among(graph.inputs) || among(graph.outputs);
+  };
+  const Access access = resolve_access(graph, op.x, 1);
+  auto c = describe_conv(graph, node, op, access);
+  if (!c || !c->padded || !is_fixed(access.base)) return c;
+  if (is_fixed(op.x)) return std::nullopt;
+  const std::vector<Expr> vars = index_vars(graph.type(op.x).shape);
+  return describe_conv(graph, node, op, {op.x, vars, flat_index(graph.type(op.x), vars)});
 }
 
 // ---- matrix products ----
@@ -376,6 +421,7 @@ class ContractionLowering {
   int64_t blocks_ = 1;                   ///< groups of row tiles; a task is a batch entry, a block, a panel
   bool panel_outer_ = true;
   uint32_t a_ = 0, b_ = 0, rows_ = 0, taps_ = 0, partial_ = 0;
+  std::vector<uint32_t> axes_;
   int64_t zero_row_ = 0;
   Expr panel_, tap_, value_, index_;
   Expr acc_marker_;
@@ -435,7 +481,8 @@ class ContractionLowering {
       return emit_.weight_buffer(program_.add_weight(std::move(bytes), name), DType::i32, static_cast<int64_t>(entries.size()));
     };
     if (!c_.rows.empty()) rows_ = table(c_.rows, "row offsets");
-    if (!c_.padded && c_.taps > 1) taps_ = table(c_.tap_offsets, "tap offsets");
+    if (!c_.tap_offsets.empty() && c_.taps > 1) taps_ = table(c_.tap_offsets, "tap offsets");
+    for (const RowAxis& axis : c_.row_axes) axes_.push_back(table(axis.offsets, "axis offsets"));
   }
 
   /// The region's value and place with the accumulator as a load of the anchor's value, over batch, m_var and n_var.
@@ -455,6 +502,7 @@ class ContractionLowering {
 
   /// Offset of row m for the current tap in A, the batch included.
   Expr row_offset(const Expr& m) const {
+    if (!axes_.empty()) return sum_of_axes(m);
     if (c_.padded) {
       const Expr entry = cast(DType::i64, make_load(rows_, {DType::i32, 1}, {simplify(m * Expr(c_.taps) + tap_)}));
       const Expr inside = simplify(c_.a_base + entry);
@@ -463,6 +511,22 @@ class ContractionLowering {
     Expr offset = c_.rows.empty() ? m * Expr(c_.a_row) : cast(DType::i64, make_load(rows_, {DType::i32, 1}, {m}));
     if (c_.taps > 1) offset = offset + cast(DType::i64, make_load(taps_, {DType::i32, 1}, {tap_}));
     return simplify(c_.a_base + offset);
+  }
+
+  /// row_offset from the tables of the spatial axes.
+  Expr sum_of_axes(const Expr& m) const {
+    Expr sum;
+    int64_t outputs = c_.m, taps = c_.taps;
+    for (size_t s = 0; s < axes_.size(); ++s) {
+      const RowAxis& axis = c_.row_axes[s];
+      outputs /= axis.outputs;
+      taps /= axis.taps;
+      const Expr o = floormod(floordiv(m, outputs), axis.outputs), t = floormod(floordiv(tap_, taps), axis.taps);
+      const Expr entry = cast(DType::i64, make_load(axes_[s], {DType::i32, 1}, {simplify(o * Expr(axis.taps) + t)}));
+      sum = sum ? sum + entry : entry;
+    }
+    if (!c_.padded) return simplify(c_.a_base + sum);
+    return select(sum < Expr(0), Expr(zero_row_), simplify(c_.a_base + sum));
   }
 
   Expr b_offset(const Expr& k, int64_t vector) const {
@@ -664,7 +728,7 @@ std::vector<Access> scheduled_operands(const Graph& graph, const Node& node) {
 bool lower_contraction(PendingProgram& program, const Region& region) {
   auto c = region.anchor ? describe(*program.graph, *region.anchor) : std::nullopt;
   if (!c) return false;
-  if (c->padded && !program.can_have_tail(c->a)) return false;
+  MICA_CHECK(!c->padded || program.can_have_tail(c->a), "a padded operand lives in the arena");
   ContractionLowering(program, region, std::move(*c)).run();
   return true;
 }

@@ -40,6 +40,20 @@ Expr Inliner::expand_loads(const Expr& e) const {
 }
 
 Expr Inliner::expand(Value v, const std::vector<Expr>& where) const {
+  size_t key = v.id;
+  for (const Expr& w : where) key = key * 1000003 + w->hash;
+  for (auto [at, end] = known_.equal_range(key); at != end; ++at) {
+    const Known& k = at->second;
+    bool same = k.value == v && k.where.size() == where.size();
+    for (size_t a = 0; same && a < where.size(); ++a) same = equivalent(k.where[a], where[a]);
+    if (same) return k.expr;
+  }
+  const Expr e = expand_once(v, where);
+  known_.emplace(key, Known{v, where, e});
+  return e;
+}
+
+Expr Inliner::expand_once(Value v, const std::vector<Expr>& where) const {
   const Node* node = graph_.producer(v);
   MICA_CHECK(node && node->info->define, "only ops in expression form are inlined");
   const size_t result = std::find(node->results.begin(), node->results.end(), v) - node->results.begin();
@@ -63,6 +77,7 @@ struct NodeFacts {
   bool reduces = false;
   bool scheduled = false;
   double cost = 0;          ///< per element: rough count of arithmetic, transcendental functions weigh more
+  std::map<uint32_t, double> reads;  ///< by operand's value id: how often the meaning spells it
 };
 
 double cost_of(const Expr& e) {
@@ -74,6 +89,22 @@ double cost_of(const Expr& e) {
   });
   return cost;
 }
+
+/// How often each value is loaded in e, written out as a tree.
+std::map<uint32_t, double> count_reads(const Expr& e) {
+  std::map<const ExprNode*, std::map<uint32_t, double>> counts;
+  visit(e, [&](const Expr& n) {
+    std::map<uint32_t, double>& own = counts[n.get()];
+    if (n->op == ExprOp::load) own[n->id] += 1;
+    for (const Expr& a : n->args) {
+      for (const auto& [id, times] : counts[a.get()]) own[id] += times;
+    }
+  });
+  return counts[e.get()];
+}
+
+constexpr size_t most_inlined = 96;   ///< values computed within one region
+constexpr double most_times = 64;     ///< spellings of one value in a region's expression: x * sigmoid(x) of such a product doubles
 
 class Fuser {
  public:
@@ -110,6 +141,7 @@ class Fuser {
     f.expression = true;
     f.reduces = has_reduction(e);
     f.cost = cost_of(e);
+    f.reads = count_reads(e);
     return f;
   }
   const NodeFacts& facts_of(const Node* n) const { return facts_[n - graph_.nodes.data()]; }
@@ -125,6 +157,7 @@ class Fuser {
     bool duplicated = false;    ///< some user in the region is computed elsewhere as well
     bool prologue = false;      ///< read by the anchor: computed before it
     double budget = 1e9;        ///< what its computation may cost per element
+    double times = 0;           ///< how often the region's expression would spell it
   };
   using Candidates = std::map<uint32_t, Candidate>;  // by index of the producing node: users before what they use
 
@@ -152,7 +185,7 @@ class Fuser {
     return region;
   }
 
-  void offer(Candidates& candidates, Value v, const Candidate& how) {
+  void offer(Candidates& candidates, const Node& user, Value v, const Candidate& how) {
     const Node* p = graph_.producer(v);
     if (!p) return;
     Candidate& c = candidates[static_cast<uint32_t>(p - graph_.nodes.data())];
@@ -160,9 +193,12 @@ class Fuser {
     c.duplicated |= how.duplicated;
     c.prologue |= how.prologue;
     c.budget = std::min(c.budget, how.budget);
+    const std::map<uint32_t, double>& reads = facts_of(&user).reads;
+    const auto found = reads.find(v.id);
+    c.times = std::max(c.times, std::max(how.times, 1.0) * (found == reads.end() ? 1.0 : found->second));
   }
   void offer_operands(Candidates& candidates, const Node& node, const Candidate& how) {
-    node.for_operands([&](Value v) { offer(candidates, v, how); });
+    node.for_operands([&](Value v) { offer(candidates, node, v, how); });
   }
 
   void decide(Region& region, Candidates& candidates, const Node& p, const Candidate& c) {
@@ -183,7 +219,7 @@ class Fuser {
       return require(v);
     }
     const bool free = f.expression && (p.info->is(Trait::view) || (f.cost <= 1 && reads_nothing(p)) || graph_.type(v).shape.elements() <= 1);
-    if (!f.expression || f.cost > c.budget || !(all_here || free) || region.inlined.size() > 96) return require(v);
+    if (!f.expression || f.cost > c.budget || c.times > most_times || !(all_here || free) || region.inlined.size() > most_inlined) return require(v);
     region.inlined.insert(v.id);
     Candidate next = c;
     next.uses = 0;
@@ -246,7 +282,9 @@ class Fuser {
     const Expr e = inliner.expand(region.output, vars);
     if (e->op != ExprOp::load) return;
     const Value base{e->id};
-    if (std::find(graph_.inputs.begin(), graph_.inputs.end(), base) != graph_.inputs.end()) return;
+    // Only values of the arena: others have fixed places, and no zeros can stand behind them (contraction.cpp).
+    const auto among = [&](const std::vector<Value>& list) { return std::find(list.begin(), list.end(), base) != list.end(); };
+    if (graph_.is_constant(base) || among(graph_.inputs) || among(graph_.outputs)) return;
     if (graph_.type(base).dtype != type.dtype) return;
     const Expr difference = simplify(flat_index(graph_.type(base), e->args) - flat_index(type, vars));
     const auto offset = constant_int(difference);

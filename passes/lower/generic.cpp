@@ -95,6 +95,18 @@ double store_cost(const Expr& index, const Expr& var, int32_t lanes) {
   return stride == 1 ? 1 : 1.5 * lanes;
 }
 
+/// True when r stands inside another reduction of e and uses a variable of it, so that it must be computed in that one's loops.
+bool inside_another(const Expr& e, const Expr& r) {
+  std::set<uint32_t> bound;
+  visit(e, [&](const Expr& n) {
+    for (const Expr& v : n->vars) bound.insert(v->id);
+  });
+  for (const Expr& v : free_vars(r)) {
+    if (bound.count(v->id)) return true;
+  }
+  return false;
+}
+
 std::vector<Expr> reductions_in(const Expr& e) {
   std::vector<Expr> found;
   visit(e, [&](const Expr& n) {
@@ -157,7 +169,7 @@ class GenericLowering {
   bool row_possible(int axis) const {
     if (reductions_.empty()) return false;
     for (const Expr& r : reductions_) {
-      if (axis >= 0 && depends_on(r, nest_.vars[axis]->id)) return false;
+      if ((axis >= 0 && depends_on(r, nest_.vars[axis]->id)) || inside_another(nest_.value, r)) return false;
     }
     return true;
   }
@@ -284,29 +296,38 @@ class GenericLowering {
   std::vector<Stmt> lane_body(const Expr& v, const Expr& base, const Expr& mask, int32_t lanes, const std::vector<VarBinding>& bindings) {
     const Expr lane_var = v ? v : make_var("one", 0, 1);
     std::vector<Stmt> out;
-    Expr value = simplify(substitute(nest_.value, bindings));
-    for (Expr r = next_reduction(value); r; r = next_reduction(value)) {
-      const Expr first = vectorize(r->args[0], lane_var, base, lanes, mask);
-      const ExprType type = first->type;
-      const uint32_t acc = emit_.local("acc", type, 1, Memory::registers);
-      const auto add = [&](const Expr& now) { return reduce_combine(r->reduce_op, now, first); };
-      append(out, accumulate(r, type, {acc}, {add}));
-      value = replace_node(value, r, make_load(acc, type, {Expr(0)}));
-    }
+    const Expr value = reduce_lanes(simplify(substitute(nest_.value, bindings)), out, lane_var, base, mask, lanes);
     const Expr index = simplify(substitute(nest_.index, bindings));
     out.push_back(vector_store(emit_.kernel_output(), index, vectorize(value, lane_var, base, lanes, mask), lane_var, base, lanes, mask));
     return out;
   }
 
-  /// Innermost reductions first.
+  /// Emits the reductions of `value`, each lane its own; returns it with their results put in.
+  Expr reduce_lanes(Expr value, std::vector<Stmt>& out, const Expr& lane_var, const Expr& base, const Expr& mask, int32_t lanes) {
+    for (Expr r = next_reduction(value); r; r = next_reduction(value)) {
+      std::vector<Stmt> inner;  // reductions that depend on r's variables
+      const Expr body = vectorize(reduce_lanes(r->args[0], inner, lane_var, base, mask, lanes), lane_var, base, lanes, mask);
+      const ExprType type = body->type;
+      const uint32_t acc = emit_.local("acc", type, 1, Memory::registers);
+      const auto add = [&](const Expr& now) { return reduce_combine(r->reduce_op, now, body); };
+      append(out, accumulate(r, type, {acc}, {add}, std::move(inner)));
+      value = replace_node(value, r, make_load(acc, type, {Expr(0)}));
+    }
+    return value;
+  }
+
+  /// Innermost first, those aside that need the loops of another.
   static Expr next_reduction(const Expr& e) {
-    const auto all = reductions_in(e);
-    return all.empty() ? Expr() : all[0];
+    for (const Expr& r : reductions_in(e)) {
+      if (!inside_another(e, r)) return r;
+    }
+    return {};
   }
 
   using Combine = std::function<Expr(const Expr&)>;
   /// acc[i] = reduction of steps[i] over r's variables, all in one loop nest; chains are cut at max_chain.
-  std::vector<Stmt> accumulate(const Expr& r, ExprType type, const std::vector<uint32_t>& accs, const std::vector<Combine>& steps) {
+  /// `body` runs before the steps in each turn.
+  std::vector<Stmt> accumulate(const Expr& r, ExprType type, const std::vector<uint32_t>& accs, const std::vector<Combine>& steps, std::vector<Stmt> body = {}) {
     const Expr identity = make_broadcast(reduce_identity(r->reduce_op, type.dtype), type.lanes);
     int64_t total_steps = 1;
     for (const Expr& v : r->vars) total_steps *= extent_of(v);
@@ -314,7 +335,6 @@ class GenericLowering {
     std::vector<uint32_t> inner = accs;
     std::vector<Stmt> out;
     for (uint32_t a : accs) out.push_back(Stmt::store(a, Expr(0), identity));
-    std::vector<Stmt> body;
     if (cut) {
       for (uint32_t& a : inner) a = emit_.local("part", type, 1, Memory::registers);
     }

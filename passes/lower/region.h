@@ -2,6 +2,7 @@
 // Regions: what fuse_regions cuts a graph into, and what the schedules and the generic lowering take.
 #include <optional>
 #include <set>
+#include <unordered_map>
 
 #include "mica/ops/op.h"
 #include "mica/pass/lower.h"
@@ -30,9 +31,17 @@ class Inliner {
   Expr expand(Value v, const std::vector<Expr>& where) const;
 
  private:
+  /// An expansion made before: a value read twice at one place is one expression.
+  struct Known {
+    Value value;
+    std::vector<Expr> where;
+    Expr expr;
+  };
   Expr expand_loads(const Expr& e) const;
+  Expr expand_once(Value v, const std::vector<Expr>& where) const;
   const Graph& graph_;
   const std::set<uint32_t>& inlined_;
+  mutable std::unordered_multimap<size_t, Known> known_;
 };
 
 /// Index variables over a shape, one an axis.
