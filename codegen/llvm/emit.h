@@ -100,9 +100,9 @@ class KernelEmitter {
   llvm::Value* emit_dot4(const ExprNode& e);
 
   llvm::Type* scalar_type(DType t);
-  llvm::Type* value_type(ExprType t);   ///< of an SSA value
-  llvm::Type* memory_type(ExprType t);  ///< of a value in memory
-  llvm::Type* like(llvm::Type* scalar, llvm::Value* v);  ///< `scalar`, with as many lanes as v
+  llvm::Type* value_type(ExprType t);                         ///< of an SSA value
+  llvm::Type* memory_type(ExprType t);                        ///< of a value in memory
+  llvm::Type* like(llvm::Type* scalar, llvm::Value* v);       ///< `scalar`, with as many lanes as v
   llvm::Value* constant_like(llvm::Value* v, int64_t value);  ///< integer constant of v's type
 
   llvm::Module& module_;

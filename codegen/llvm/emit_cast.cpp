@@ -110,7 +110,7 @@ llvm::Value* KernelEmitter::emit_dot2(const ExprNode& e) {
   llvm::Value* b = emit_operand(e.args[1], 2 * lanes);
   llvm::Value* c = emit(e.args[2]);
   if (is_x86(target_) && target_.has("avx512bf16") && (lanes == 16 || target_.has("avx512vl"))) {
-    const llvm::Intrinsic::ID id = lanes == 16 ? llvm::Intrinsic::ID(llvm::Intrinsic::x86_avx512bf16_dpbf16ps_512)
+    const llvm::Intrinsic::ID id = lanes == 16  ? llvm::Intrinsic::ID(llvm::Intrinsic::x86_avx512bf16_dpbf16ps_512)
                                    : lanes == 8 ? llvm::Intrinsic::ID(llvm::Intrinsic::x86_avx512bf16_dpbf16ps_256)
                                    : lanes == 4 ? llvm::Intrinsic::ID(llvm::Intrinsic::x86_avx512bf16_dpbf16ps_128)
                                                 : llvm::Intrinsic::ID(llvm::Intrinsic::not_intrinsic);
@@ -120,7 +120,8 @@ llvm::Value* KernelEmitter::emit_dot2(const ExprNode& e) {
     }
   }
   // A pair is one i32: its low half is element 0, its high half element 1, already where f32 wants it.
-  llvm::Type* i32 = lanes == 1 ? static_cast<llvm::Type*>(b_.getInt32Ty()) : llvm::FixedVectorType::get(b_.getInt32Ty(), static_cast<unsigned>(lanes));
+  llvm::Type* i32 =
+      lanes == 1 ? static_cast<llvm::Type*>(b_.getInt32Ty()) : llvm::FixedVectorType::get(b_.getInt32Ty(), static_cast<unsigned>(lanes));
   llvm::Value* pairs[] = {b_.CreateBitCast(a, i32), b_.CreateBitCast(b, i32)};
   const auto half = [&](llvm::Value* pair, bool high) {
     llvm::Value* bits = high ? b_.CreateAnd(pair, constant_like(pair, 0xFFFF0000)) : b_.CreateShl(pair, constant_like(pair, 16));

@@ -39,9 +39,7 @@ llvm::Value* KernelEmitter::constant_like(llvm::Value* v, int64_t value) {
   return llvm::ConstantInt::get(v->getType(), static_cast<uint64_t>(value), true);
 }
 
-llvm::Value* KernelEmitter::splat(llvm::Value* v, int32_t lanes) {
-  return lanes == 1 ? v : b_.CreateVectorSplat(static_cast<unsigned>(lanes), v);
-}
+llvm::Value* KernelEmitter::splat(llvm::Value* v, int32_t lanes) { return lanes == 1 ? v : b_.CreateVectorSplat(static_cast<unsigned>(lanes), v); }
 
 llvm::Value* KernelEmitter::emit_operand(const Expr& e, int32_t lanes) {
   llvm::Value* v = emit(e);
@@ -240,7 +238,8 @@ llvm::Value* KernelEmitter::emit_divide(const Expr& expr, DType t, llvm::Value* 
   const ExprNode& e = *expr;
   const bool remainder = e.op == ExprOp::fmod || e.op == ExprOp::floormod;
   const auto* divisor = llvm::dyn_cast<llvm::Constant>(b);
-  const llvm::ConstantInt* known = divisor ? llvm::dyn_cast_or_null<llvm::ConstantInt>(divisor->getType()->isVectorTy() ? divisor->getSplatValue() : divisor) : nullptr;
+  const llvm::ConstantInt* known =
+      divisor ? llvm::dyn_cast_or_null<llvm::ConstantInt>(divisor->getType()->isVectorTy() ? divisor->getSplatValue() : divisor) : nullptr;
   const bool positive = known && known->getSExtValue() > 0;
   const auto range = is_address_arithmetic(expr) ? bounds(e.args[0]) : std::nullopt;
   if (!is_signed(t) || (positive && range && range->low >= 0)) {
@@ -335,7 +334,8 @@ llvm::Value* KernelEmitter::emit_checked_index(const ExprNode& e) {
     llvm::Value* all = b_.CreateAndReduce(inside);
     llvm::Value* lane = b_.getInt64(0);
     for (int32_t l = e.type.lanes - 1; l >= 0; --l) {
-      lane = b_.CreateSelect(b_.CreateExtractElement(inside, static_cast<uint64_t>(l)), lane, b_.CreateSExtOrTrunc(b_.CreateExtractElement(i, static_cast<uint64_t>(l)), b_.getInt64Ty()));
+      lane = b_.CreateSelect(b_.CreateExtractElement(inside, static_cast<uint64_t>(l)), lane,
+                             b_.CreateSExtOrTrunc(b_.CreateExtractElement(i, static_cast<uint64_t>(l)), b_.getInt64Ty()));
     }
     emit_fault(all, MICA_FAULT_INDEX, site, lane);
   }

@@ -16,11 +16,11 @@
 #include <llvm/Support/TargetSelect.h>
 #include <llvm/Transforms/Scalar/ADCE.h>
 #include <llvm/Transforms/Scalar/EarlyCSE.h>
+#include <llvm/Transforms/Scalar/InstSimplifyPass.h>
 #include <llvm/Transforms/Scalar/LICM.h>
 #include <llvm/Transforms/Scalar/SROA.h>
 #include <llvm/Transforms/Scalar/SimplifyCFG.h>
 #include <llvm/Transforms/Utils/LoopSimplify.h>
-#include <llvm/Transforms/Scalar/InstSimplifyPass.h>
 
 #include <algorithm>
 #include <functional>
@@ -88,7 +88,8 @@ std::unique_ptr<llvm::TargetMachine> make_machine(const Target& target, std::str
   options.AllowFPOpFusion = llvm::FPOpFusion::Strict;  // an fma is written where one is meant
   options.EmitStackSizeSection = false;
   return std::unique_ptr<llvm::TargetMachine>(found->createTargetMachine(target.triple, baseline_cpu(target), feature_string(target), options,
-                                                                         llvm::Reloc::PIC_, llvm::CodeModel::Small, llvm::CodeGenOptLevel::Aggressive));
+                                                                         llvm::Reloc::PIC_, llvm::CodeModel::Small,
+                                                                         llvm::CodeGenOptLevel::Aggressive));
 }
 
 void optimise(llvm::Module& module, llvm::TargetMachine& machine) {
@@ -188,14 +189,15 @@ class SpillRemarks : public llvm::DiagnosticHandler {
     std::string counts;
     for (const auto& arg : remark.getArgs()) {
       const llvm::StringRef key = arg.Key;
-      const char* what = key == "NumSpills"           ? "spills"
-                         : key == "NumFoldedSpills"   ? "folded spills"
-                         : key == "NumReloads"        ? "reloads"
-                         : key == "NumFoldedReloads"  ? "folded reloads"
-                                                      : nullptr;
+      const char* what = key == "NumSpills"          ? "spills"
+                         : key == "NumFoldedSpills"  ? "folded spills"
+                         : key == "NumReloads"       ? "reloads"
+                         : key == "NumFoldedReloads" ? "folded reloads"
+                                                     : nullptr;
       if (what) counts += (counts.empty() ? "" : ", ") + arg.Val + " " + what;
     }
-    if (!counts.empty()) into_.push_back(remark.getFunction().getName().substr(sizeof "mica_kernel_" - 1).str() + ": " + counts + " in an innermost loop");
+    if (!counts.empty())
+      into_.push_back(remark.getFunction().getName().substr(sizeof "mica_kernel_" - 1).str() + ": " + counts + " in an innermost loop");
     return true;
   }
 

@@ -34,7 +34,9 @@ uint16_t half_bits(float v) {
 
 float half_value(uint16_t h) {
   const int exponent = h >> 10 & 31, mantissa = h & 1023;
-  const float magnitude = exponent == 31 ? (mantissa ? NAN : INFINITY) : exponent ? std::ldexp(static_cast<float>(1024 + mantissa), exponent - 25) : std::ldexp(static_cast<float>(mantissa), -24);
+  const float magnitude = exponent == 31 ? (mantissa ? NAN : INFINITY)
+                          : exponent     ? std::ldexp(static_cast<float>(1024 + mantissa), exponent - 25)
+                                         : std::ldexp(static_cast<float>(mantissa), -24);
   return h & 0x8000 ? -magnitude : magnitude;
 }
 
@@ -261,7 +263,9 @@ class Interpreter {
   std::byte* element(uint32_t buffer, int64_t scalar_index, std::string_view what) {
     const Buffer& b = kernel_.buffers.at(buffer);
     if (scalar_index < 0 || scalar_index >= b.elements * b.element.lanes) {
-      if (good_) diagnostics_.error("kernel-out-of-bounds", "kernel {}: {} element {} of {}, which has {}", kernel_.name, what, scalar_index, b.name, b.elements * b.element.lanes);
+      if (good_)
+        diagnostics_.error("kernel-out-of-bounds", "kernel {}: {} element {} of {}, which has {}", kernel_.name, what, scalar_index, b.name,
+                           b.elements * b.element.lanes);
       good_ = false;
       return nullptr;
     }
@@ -434,7 +438,8 @@ class Interpreter {
 
 }  // namespace
 
-Result<void> interpret(const Kernel& kernel, const std::vector<std::byte*>& params, int64_t first, int64_t last, KernelFault& fault, Diagnostics& diagnostics) {
+Result<void> interpret(const Kernel& kernel, const std::vector<std::byte*>& params, int64_t first, int64_t last, KernelFault& fault,
+                       Diagnostics& diagnostics) {
   if (!Interpreter(kernel, params, fault, diagnostics).run(first, last)) return Failure{};
   return {};
 }

@@ -218,7 +218,8 @@ class Parser {
       expect("=");
       const Expr value = expression();
       const auto range = value->type == ExprType{} ? bounds(value) : std::nullopt;
-      Expr var = bind(name, range ? range->low : std::numeric_limits<int64_t>::min(), range ? range->high + 1 : std::numeric_limits<int64_t>::max(), value->type.dtype);
+      Expr var = bind(name, range ? range->low : std::numeric_limits<int64_t>::min(), range ? range->high + 1 : std::numeric_limits<int64_t>::max(),
+                      value->type.dtype);
       if (value->type.lanes > 1) {
         // make_var makes scalars; a vector variable is the same node with lanes.
         ExprNode node = *var;
@@ -275,8 +276,9 @@ class Parser {
       std::string_view text;
       ExprOp op;
     };
-    constexpr Symbol symbols[] = {{"//", ExprOp::floordiv}, {"<=", ExprOp::le}, {">=", ExprOp::ge}, {"==", ExprOp::eq}, {"!=", ExprOp::ne}, {"+", ExprOp::add},
-                                  {"-", ExprOp::sub},       {"*", ExprOp::mul}, {"/", ExprOp::div}, {"%", ExprOp::floormod}, {"<", ExprOp::lt}, {">", ExprOp::gt}};
+    constexpr Symbol symbols[] = {{"//", ExprOp::floordiv}, {"<=", ExprOp::le},      {">=", ExprOp::ge}, {"==", ExprOp::eq},
+                                  {"!=", ExprOp::ne},       {"+", ExprOp::add},      {"-", ExprOp::sub}, {"*", ExprOp::mul},
+                                  {"/", ExprOp::div},       {"%", ExprOp::floormod}, {"<", ExprOp::lt},  {">", ExprOp::gt}};
     for (const Symbol& s : symbols) {
       if (!accept(s.text)) continue;
       const Expr b = expression();
@@ -317,7 +319,8 @@ class Parser {
   Expr expression() {
     skip();
     if (accept("(")) return infix();
-    if (at_ < text_.size() && (std::isdigit(static_cast<unsigned char>(text_[at_])) || text_[at_] == '-' || peek("inf:") || peek("nan:"))) return number();
+    if (at_ < text_.size() && (std::isdigit(static_cast<unsigned char>(text_[at_])) || text_[at_] == '-' || peek("inf:") || peek("nan:")))
+      return number();
     const std::string name = word();
     if (const auto var = vars_.find(name); var != vars_.end()) return var->second;
     if (name == "load") return load();

@@ -91,8 +91,10 @@ class Verifier {
     if (s.buffer >= kernel_.buffers.size()) return fail("store to buffer %{}, which does not exist", s.buffer);
     const Buffer& b = kernel_.buffers[s.buffer];
     if (b.memory == Memory::param && !b.written) fail("store to {}, which is not declared as written", b.name);
-    if (s.value->type.dtype != b.element.dtype) fail("store of {} to {}, which holds {}", name_of(s.value->type.dtype), b.name, name_of(b.element.dtype));
-    if (s.index->type.lanes > 1 && s.value->type.lanes > 1 && s.index->type.lanes != s.value->type.lanes) fail("store of {} lanes at {} indices", s.value->type.lanes, s.index->type.lanes);
+    if (s.value->type.dtype != b.element.dtype)
+      fail("store of {} to {}, which holds {}", name_of(s.value->type.dtype), b.name, name_of(b.element.dtype));
+    if (s.index->type.lanes > 1 && s.value->type.lanes > 1 && s.index->type.lanes != s.value->type.lanes)
+      fail("store of {} lanes at {} indices", s.value->type.lanes, s.index->type.lanes);
     const bool spread = s.index->type.lanes == 1 && b.element.lanes == 1 && s.value->type.lanes > 1;
     if (always && !s.mask) in_bounds(s.index, b, spread ? s.value->type.lanes : 1);
   }
@@ -117,7 +119,8 @@ class Verifier {
       case ExprOp::dot2:
       case ExprOp::dot4: {
         const int32_t group = e->op == ExprOp::dot2 ? 2 : 4;
-        if (e->args[0]->type.lanes != group * e->type.lanes || e->args[1]->type.lanes != group * e->type.lanes) fail("operands of {} have the wrong length", name_of(e->op));
+        if (e->args[0]->type.lanes != group * e->type.lanes || e->args[1]->type.lanes != group * e->type.lanes)
+          fail("operands of {} have the wrong length", name_of(e->op));
         return;
       }
       default: break;
@@ -131,7 +134,8 @@ class Verifier {
   void load(const Expr& e, bool always) {
     if (e->id >= kernel_.buffers.size()) return fail("load from buffer %{}, which does not exist", e->id);
     const Buffer& b = kernel_.buffers[e->id];
-    if (e->args.size() != (e->masked ? 2u : 1u)) return fail("load from {} with {} indices; a kernel has one flat index", b.name, e->args.size() - e->masked);
+    if (e->args.size() != (e->masked ? 2u : 1u))
+      return fail("load from {} with {} indices; a kernel has one flat index", b.name, e->args.size() - e->masked);
     if (e->type.dtype != b.element.dtype) fail("load of {} from {}, which holds {}", name_of(e->type.dtype), b.name, name_of(b.element.dtype));
     if (e->args[0]->type.dtype != DType::i64) fail("index of another type than i64 into {}", b.name);
     const bool spread = e->args[0]->type.lanes == 1 && b.element.lanes == 1;
@@ -162,7 +166,8 @@ class Verifier {
   void in_bounds(const Expr& index, const Buffer& b, int64_t elements) {
     const auto range = range_of(index);
     if (range && (range->low < 0 || range->high + elements > b.elements))
-      fail("index {} of {} runs from {} to {}, outside its {} elements", to_string(index), b.name, range->low, range->high + elements - 1, b.elements);
+      fail("index {} of {} runs from {} to {}, outside its {} elements", to_string(index), b.name, range->low, range->high + elements - 1,
+           b.elements);
   }
 
   const Kernel& kernel_;
@@ -202,7 +207,9 @@ Result<void> verify_program(const Program& program, Diagnostics& diagnostics) {
       const int64_t end = b.offset + k.buffers[i].elements * size_of(k.buffers[i].element.dtype);
       const bool weights = b.space == Binding::Space::weights;
       const int64_t limit = weights ? program.weights_bytes : program.arena_bytes;
-      if (b.offset < 0 || end > limit) diagnostics.error("bad-kernel", "step '{}': {} of {} ends at byte {} of {}'s {}", s.label, k.buffers[i].name, k.name, end, weights ? "the weights" : "the arena", limit);
+      if (b.offset < 0 || end > limit)
+        diagnostics.error("bad-kernel", "step '{}': {} of {} ends at byte {} of {}'s {}", s.label, k.buffers[i].name, k.name, end,
+                          weights ? "the weights" : "the arena", limit);
       if (weights && k.buffers[i].written) diagnostics.error("bad-kernel", "step '{}': {} writes to weights", s.label, k.name);
     }
   }

@@ -22,14 +22,38 @@ struct Implication {
 };
 
 /// What each feature builds upon, one step; both --cpu-features +x and -x follow it.
-constexpr Implication implications[] = {
-    {"ssse3", "sse3"},          {"sse4.1", "ssse3"},          {"sse4.2", "sse4.1"},           {"avx", "sse4.2"},            {"avx2", "avx"},
-    {"fma", "avx"},             {"f16c", "avx"},              {"avx512f", "avx2"},            {"avx512f", "fma"},           {"avx512f", "f16c"},
-    {"avx512bw", "avx512f"},    {"avx512cd", "avx512f"},      {"avx512dq", "avx512f"},        {"avx512vl", "avx512f"},      {"avx512ifma", "avx512f"},
-    {"avx512vbmi", "avx512bw"}, {"avx512vbmi2", "avx512bw"},  {"avx512vnni", "avx512f"},      {"avx512bitalg", "avx512bw"}, {"avx512vpopcntdq", "avx512f"},
-    {"avx512bf16", "avx512bw"}, {"avx512fp16", "avx512bw"},   {"avx512fp16", "avx512dq"},     {"avx512fp16", "avx512vl"},   {"avxvnni", "avx2"},
-    {"avxifma", "avx2"},        {"avxvnniint8", "avx2"},      {"gfni", "ssse3"},              {"fullfp16", "neon"},         {"dotprod", "neon"},
-    {"i8mm", "neon"},           {"bf16", "neon"}};
+constexpr Implication implications[] = {{"ssse3", "sse3"},
+                                        {"sse4.1", "ssse3"},
+                                        {"sse4.2", "sse4.1"},
+                                        {"avx", "sse4.2"},
+                                        {"avx2", "avx"},
+                                        {"fma", "avx"},
+                                        {"f16c", "avx"},
+                                        {"avx512f", "avx2"},
+                                        {"avx512f", "fma"},
+                                        {"avx512f", "f16c"},
+                                        {"avx512bw", "avx512f"},
+                                        {"avx512cd", "avx512f"},
+                                        {"avx512dq", "avx512f"},
+                                        {"avx512vl", "avx512f"},
+                                        {"avx512ifma", "avx512f"},
+                                        {"avx512vbmi", "avx512bw"},
+                                        {"avx512vbmi2", "avx512bw"},
+                                        {"avx512vnni", "avx512f"},
+                                        {"avx512bitalg", "avx512bw"},
+                                        {"avx512vpopcntdq", "avx512f"},
+                                        {"avx512bf16", "avx512bw"},
+                                        {"avx512fp16", "avx512bw"},
+                                        {"avx512fp16", "avx512dq"},
+                                        {"avx512fp16", "avx512vl"},
+                                        {"avxvnni", "avx2"},
+                                        {"avxifma", "avx2"},
+                                        {"avxvnniint8", "avx2"},
+                                        {"gfni", "ssse3"},
+                                        {"fullfp16", "neon"},
+                                        {"dotprod", "neon"},
+                                        {"i8mm", "neon"},
+                                        {"bf16", "neon"}};
 
 void split_words(std::string_view text, char separator, Features& into) {
   while (!text.empty()) {
@@ -113,7 +137,8 @@ Result<void> adjust(Features& features, Architecture architecture, const std::st
     if (item.empty()) continue;
     const std::string name = item.substr(1);
     if (item[0] != '+' && item[0] != '-') {
-      diagnostics.error("bad-cpu-features", "'{}' in --cpu-features '{}' begins with neither + nor -", item, text).help(fmt::format("write +{} or -{}", item, item));
+      diagnostics.error("bad-cpu-features", "'{}' in --cpu-features '{}' begins with neither + nor -", item, text)
+          .help(fmt::format("write +{} or -{}", item, item));
       good = false;
     } else if (!known.contains(name)) {
       Diagnostic& d = diagnostics.error("unknown-cpu-feature", "'{}' in --cpu-features is not a feature that Mica knows", name);

@@ -26,10 +26,14 @@ Kernel tile_kernel(int64_t rows, int64_t vectors, int64_t lanes, int64_t depth, 
   const Expr at = m * vectors + n;
   const Expr av = make_broadcast(make_load(a, f32(1), {m * depth + (kk + u)}), static_cast<int32_t>(lanes));
   const Expr bv = make_load(b, f32(lanes), {make_ramp((kk + u) * cols + n * lanes, 1, static_cast<int32_t>(lanes))});
-  k.body.push_back(unrolled(m, rows, {unrolled(n, vectors, {Stmt::store(acc, at, make_broadcast(imm(DType::f32, 0), static_cast<int32_t>(lanes)))})}));
-  k.body.push_back(Stmt::loop(kk, 0, depth, unroll,
-                              {unrolled(u, unroll, {unrolled(m, rows, {unrolled(n, vectors, {Stmt::store(acc, at, fma(av, bv, make_load(acc, f32(lanes), {at})))})})})}));
-  k.body.push_back(unrolled(m, rows, {unrolled(n, vectors, {Stmt::store(c, make_ramp(m * cols + n * lanes, 1, static_cast<int32_t>(lanes)), make_load(acc, f32(lanes), {at}))})}));
+  k.body.push_back(
+      unrolled(m, rows, {unrolled(n, vectors, {Stmt::store(acc, at, make_broadcast(imm(DType::f32, 0), static_cast<int32_t>(lanes)))})}));
+  k.body.push_back(Stmt::loop(
+      kk, 0, depth, unroll,
+      {unrolled(u, unroll, {unrolled(m, rows, {unrolled(n, vectors, {Stmt::store(acc, at, fma(av, bv, make_load(acc, f32(lanes), {at})))})})})}));
+  k.body.push_back(unrolled(
+      m, rows,
+      {unrolled(n, vectors, {Stmt::store(c, make_ramp(m * cols + n * lanes, 1, static_cast<int32_t>(lanes)), make_load(acc, f32(lanes), {at}))})}));
   return k;
 }
 
@@ -66,7 +70,20 @@ TEST_P(Tile, computes_without_spills) {
   printf("  %ldx%ld u%ld: %.1f GFLOP/s\n", rows, cols, unroll, 2e-9 * double(rows * cols * depth * tasks) / best);
 }
 
-INSTANTIATE_TEST_SUITE_P(Shapes, Tile, testing::Values(TileCase{6, 4, 1}, TileCase{6, 4, 2}, TileCase{8, 3, 1}, TileCase{8, 3, 2}, TileCase{9, 3, 1}, TileCase{1, 4, 1}));
+TEST(Spills, of_a_tile_that_does_not_fit_are_reported) {
+  Diagnostics diagnostics;
+  const auto target = make_target("x86-64-v4", "", diagnostics);
+  const Program program = program_of(tile_kernel(12, 4, 16, 256, 1, 1));
+  const auto code = generate_code(program, *target, {}, diagnostics);
+  ASSERT_TRUE(code);
+  ASSERT_FALSE(code->spills.empty());
+  EXPECT_EQ(code->spills[0].substr(0, 12), "tile_12x64: ");
+  EXPECT_NE(code->spills[0].find("in an innermost loop"), std::string::npos);
+}
+
+INSTANTIATE_TEST_SUITE_P(Shapes, Tile,
+                         testing::Values(TileCase{6, 4, 1}, TileCase{6, 4, 2}, TileCase{8, 3, 1}, TileCase{8, 3, 2}, TileCase{9, 3, 1},
+                                         TileCase{1, 4, 1}));
 
 }  // namespace
 }  // namespace mica::test

@@ -46,8 +46,31 @@ template <class T> double ulp_error(T got, long double exact) {
 
 template <class T> std::vector<T> special_values() {
   const T inf = std::numeric_limits<T>::infinity(), nan = std::numeric_limits<T>::quiet_NaN();
-  return {0, T(-0.0), 1, -1, 2, -2, 3, -3, T(0.5), T(-0.5), T(2.5), inf, -inf, nan, std::numeric_limits<T>::max(), -std::numeric_limits<T>::max(),
-          std::numeric_limits<T>::min(), -std::numeric_limits<T>::min(), std::numeric_limits<T>::epsilon(), T(1e10), T(-1e10), T(100), T(-100), T(700), T(-700)};
+  return {0,
+          T(-0.0),
+          1,
+          -1,
+          2,
+          -2,
+          3,
+          -3,
+          T(0.5),
+          T(-0.5),
+          T(2.5),
+          inf,
+          -inf,
+          nan,
+          std::numeric_limits<T>::max(),
+          -std::numeric_limits<T>::max(),
+          std::numeric_limits<T>::min(),
+          -std::numeric_limits<T>::min(),
+          std::numeric_limits<T>::epsilon(),
+          T(1e10),
+          T(-1e10),
+          T(100),
+          T(-100),
+          T(700),
+          T(-700)};
 }
 
 /// Evenly over the range, and evenly over the exponents in it.
@@ -74,10 +97,12 @@ struct Case {
 };
 
 const Case cases[] = {
-    {ExprOp::exp, expl, -110, 95, -750, 715, 2, 2},      {ExprOp::log, logl, 0, 1e30, 0, 1e300, 2, 2},        {ExprOp::sin, sinl, -1e5, 1e5, -1e5, 1e5, 2, 3},
-    {ExprOp::cos, cosl, -1e5, 1e5, -1e5, 1e5, 2, 3},     {ExprOp::tan, tanl, -1e4, 1e4, -1e4, 1e4, 2, 4},     {ExprOp::asin, asinl, -1.2, 1.2, -1.2, 1.2, 2, 3},
-    {ExprOp::acos, acosl, -1.2, 1.2, -1.2, 1.2, 2, 3},   {ExprOp::atan, atanl, -1e6, 1e6, -1e6, 1e6, 2, 3},   {ExprOp::sinh, sinhl, -95, 95, -715, 715, 2, 4},
-    {ExprOp::cosh, coshl, -95, 95, -715, 715, 2, 4},     {ExprOp::tanh, tanhl, -12, 12, -25, 25, 4, 4},       {ExprOp::erf, erfl, -6, 6, -8, 8, 2, 3},
+    {ExprOp::exp, expl, -110, 95, -750, 715, 2, 2},      {ExprOp::log, logl, 0, 1e30, 0, 1e300, 2, 2},
+    {ExprOp::sin, sinl, -1e5, 1e5, -1e5, 1e5, 2, 3},     {ExprOp::cos, cosl, -1e5, 1e5, -1e5, 1e5, 2, 3},
+    {ExprOp::tan, tanl, -1e4, 1e4, -1e4, 1e4, 2, 4},     {ExprOp::asin, asinl, -1.2, 1.2, -1.2, 1.2, 2, 3},
+    {ExprOp::acos, acosl, -1.2, 1.2, -1.2, 1.2, 2, 3},   {ExprOp::atan, atanl, -1e6, 1e6, -1e6, 1e6, 2, 3},
+    {ExprOp::sinh, sinhl, -95, 95, -715, 715, 2, 4},     {ExprOp::cosh, coshl, -95, 95, -715, 715, 2, 4},
+    {ExprOp::tanh, tanhl, -12, 12, -25, 25, 4, 4},       {ExprOp::erf, erfl, -6, 6, -8, 8, 2, 3},
     {ExprOp::log1p, log1pl, -1.1, 1e6, -1.1, 1e6, 4, 4}, {ExprOp::expm1, expm1l, -30, 95, -60, 715, 3, 3},
 };
 
@@ -100,7 +125,8 @@ class Math : public testing::TestWithParam<Case> {
       const double e = ulp_error<T>(y[i], c.reference(x[i]));
       if (e > worst || std::isnan(e)) worst = e, at = x[i], got = y[i];
     }
-    printf("  %-6s %s %3d lanes: %.2f ULP at %a\n", std::string(name_of(c.op)).c_str(), sizeof(T) == 4 ? "f32" : "f64", target.lanes(sizeof(T)), worst, double(at));
+    printf("  %-6s %s %3d lanes: %.2f ULP at %a\n", std::string(name_of(c.op)).c_str(), sizeof(T) == 4 ? "f32" : "f64", target.lanes(sizeof(T)),
+           worst, double(at));
     EXPECT_LE(worst, limit) << name_of(c.op) << "(" << at << ") = " << got << ", expected " << double(c.reference(at));
   }
 };
@@ -118,7 +144,8 @@ long double floor_mod(long double a, long double b) {
   return m != 0 && (b < 0) != (m < 0) ? m + b : m;
 }
 
-template <class T> void run_binary(ExprOp op, Reference2 reference, const std::vector<T>& a, const std::vector<T>& b, double limit, const Target& target) {
+template <class T>
+void run_binary(ExprOp op, Reference2 reference, const std::vector<T>& a, const std::vector<T>& b, double limit, const Target& target) {
   std::vector<T> x, y;
   for (size_t i = 0; i < a.size(); ++i) x.push_back(a[i]), y.push_back(b[i]);
   for (T s : special_values<T>()) {

@@ -38,7 +38,9 @@ std::vector<std::byte> values_of(DType t, uint64_t seed) {
       const auto f = static_cast<float>(v);
       std::memcpy(p, t == DType::f32 ? reinterpret_cast<const char*>(&f) : reinterpret_cast<const char*>(&f) + 2, static_cast<size_t>(size_of(t)));
     } else {
-      const uint64_t pattern = at < 8 ? static_cast<uint64_t>(static_cast<int64_t>(at) - 4) : at == 9 ? uint64_t{1} << (8 * size_of(t) - 1) : seed >> (i % 3 ? 56 : 16);
+      const uint64_t pattern = at < 8    ? static_cast<uint64_t>(static_cast<int64_t>(at) - 4)
+                               : at == 9 ? uint64_t{1} << (8 * size_of(t) - 1)
+                                         : seed >> (i % 3 ? 56 : 16);
       std::memcpy(p, &pattern, static_cast<size_t>(size_of(t)));
     }
   }
@@ -70,8 +72,16 @@ Kernel kernel_of(const Operation& op, int32_t lanes, size_t number) {
 bool same(DType t, const std::byte* a, const std::byte* b) {
   if (std::memcmp(a, b, static_cast<size_t>(size_of(t))) == 0) return true;
   const auto nan = [&](const std::byte* p) {
-    if (t == DType::f64) { double v; std::memcpy(&v, p, 8); return std::isnan(v); }
-    if (t == DType::f32) { float v; std::memcpy(&v, p, 4); return std::isnan(v); }
+    if (t == DType::f64) {
+      double v;
+      std::memcpy(&v, p, 8);
+      return std::isnan(v);
+    }
+    if (t == DType::f32) {
+      float v;
+      std::memcpy(&v, p, 4);
+      return std::isnan(v);
+    }
     uint16_t v;
     std::memcpy(&v, p, 2);
     return t == DType::f16 ? (v & 0x7fff) > 0x7c00 : t == DType::bf16 && (v & 0x7fff) > 0x7f80;
@@ -87,27 +97,36 @@ std::vector<Operation> operations() {
   };
   const auto binary = [&](ExprOp op, DType t) {
     const bool truth = op >= ExprOp::lt && op <= ExprOp::lor;
-    list.push_back({std::string(name_of(op)) + " " + std::string(name_of(t)), {t, t}, truth ? DType::b8 : t, [op](const auto& x) { return make_binary(op, x[0], x[1]); }});
+    list.push_back({std::string(name_of(op)) + " " + std::string(name_of(t)), {t, t}, truth ? DType::b8 : t, [op](const auto& x) {
+                      return make_binary(op, x[0], x[1]);
+                    }});
   };
   for (DType t : all_types) {
     if (is_float(t)) {
-      for (ExprOp op : {ExprOp::neg, ExprOp::abs, ExprOp::floor, ExprOp::ceil, ExprOp::round, ExprOp::trunc, ExprOp::sqrt, ExprOp::isnan}) unary(op, t);
+      for (ExprOp op : {ExprOp::neg, ExprOp::abs, ExprOp::floor, ExprOp::ceil, ExprOp::round, ExprOp::trunc, ExprOp::sqrt, ExprOp::isnan})
+        unary(op, t);
       for (ExprOp op : {ExprOp::add, ExprOp::sub, ExprOp::mul, ExprOp::div}) binary(op, t);
     } else if (!is_bool(t)) {
       for (ExprOp op : {ExprOp::neg, ExprOp::abs, ExprOp::bnot}) unary(op, t);
-      for (ExprOp op : {ExprOp::add, ExprOp::sub, ExprOp::mul, ExprOp::div, ExprOp::floordiv, ExprOp::floormod, ExprOp::fmod, ExprOp::shl, ExprOp::shr, ExprOp::ushr}) binary(op, t);
+      for (ExprOp op : {ExprOp::add, ExprOp::sub, ExprOp::mul, ExprOp::div, ExprOp::floordiv, ExprOp::floormod, ExprOp::fmod, ExprOp::shl,
+                        ExprOp::shr, ExprOp::ushr})
+        binary(op, t);
     }
     if (!is_float(t)) {
       for (ExprOp op : {ExprOp::band, ExprOp::bor, ExprOp::bxor}) binary(op, t);
     }
-    for (ExprOp op : {ExprOp::min, ExprOp::max, ExprOp::lt, ExprOp::le, ExprOp::gt, ExprOp::ge, ExprOp::eq, ExprOp::ne, ExprOp::land, ExprOp::lor}) binary(op, t);
+    for (ExprOp op : {ExprOp::min, ExprOp::max, ExprOp::lt, ExprOp::le, ExprOp::gt, ExprOp::ge, ExprOp::eq, ExprOp::ne, ExprOp::land, ExprOp::lor})
+      binary(op, t);
     unary(ExprOp::lnot, t);
     for (DType to : all_types) {
-      if (to != t) list.push_back({"cast " + std::string(name_of(t)) + " to " + std::string(name_of(to)), {t}, to, [to](const auto& x) { return cast(to, x[0]); }});
+      if (to != t)
+        list.push_back(
+            {"cast " + std::string(name_of(t)) + " to " + std::string(name_of(to)), {t}, to, [to](const auto& x) { return cast(to, x[0]); }});
     }
     list.push_back({"select " + std::string(name_of(t)), {DType::b8, t, t}, t, [](const auto& x) { return select(x[0], x[1], x[2]); }});
   }
-  for (DType t : {DType::f64, DType::f32, DType::i32}) list.push_back({"fma " + std::string(name_of(t)), {t, t, t}, t, [](const auto& x) { return fma(x[0], x[1], x[2]); }});
+  for (DType t : {DType::f64, DType::f32, DType::i32})
+    list.push_back({"fma " + std::string(name_of(t)), {t, t, t}, t, [](const auto& x) { return fma(x[0], x[1], x[2]); }});
   list.push_back({"floordiv by 8", {DType::i64}, DType::i64, [](const auto& x) { return floordiv(x[0], 8); }});
   list.push_back({"floormod by 7", {DType::i64}, DType::i64, [](const auto& x) { return floormod(x[0], 7); }});
   return list;
@@ -196,7 +215,8 @@ std::vector<float> numbers(size_t n) {
   return v;
 }
 
-Kernel addressing_kernel(const char* name, int32_t lanes, const std::function<Expr(const Expr& i)>& index, const std::function<Expr(const Expr& i)>& mask = {}) {
+Kernel addressing_kernel(const char* name, int32_t lanes, const std::function<Expr(const Expr& i)>& index,
+                         const std::function<Expr(const Expr& i)>& mask = {}) {
   Kernel k;
   k.name = name;
   k.tasks = 5;
@@ -211,13 +231,17 @@ Kernel addressing_kernel(const char* name, int32_t lanes, const std::function<Ex
 
 TEST(Addressing, strides_gathers_and_masks) {
   for (int32_t lanes : {4, 16}) {
-    for (int64_t stride : {1, 2, 3, 5}) compare(addressing_kernel("strided", lanes, [&](const Expr& i) { return make_ramp(i * stride, stride, lanes); }), {numbers(400), numbers(100)});
+    for (int64_t stride : {1, 2, 3, 5})
+      compare(addressing_kernel("strided", lanes, [&](const Expr& i) { return make_ramp(i * stride, stride, lanes); }), {numbers(400), numbers(100)});
     compare(addressing_kernel("reversed", lanes, [&](const Expr& i) { return make_ramp(i + (lanes - 1), -1, lanes); }), {numbers(400), numbers(100)});
-    compare(addressing_kernel("gather", lanes, [&](const Expr& i) { return floormod(make_ramp(i * 37, 11, lanes), 399); }), {numbers(400), numbers(100)});
+    compare(addressing_kernel("gather", lanes, [&](const Expr& i) { return floormod(make_ramp(i * 37, 11, lanes), 399); }),
+            {numbers(400), numbers(100)});
     compare(addressing_kernel("same", lanes, [&](const Expr& i) { return make_broadcast(i, lanes); }), {numbers(400), numbers(100)});
     for (const char* kind : {"masked", "masked_gather"}) {
       const int64_t stride = kind[6] ? 3 : 1;
-      compare(addressing_kernel(kind, lanes, [&](const Expr& i) { return make_ramp(i, stride, lanes); }, [&](const Expr& i) { return make_ramp(i, 1, lanes) < make_broadcast(3 * lanes - 2, lanes); }),
+      compare(addressing_kernel(
+                  kind, lanes, [&](const Expr& i) { return make_ramp(i, stride, lanes); },
+                  [&](const Expr& i) { return make_ramp(i, 1, lanes) < make_broadcast(3 * lanes - 2, lanes); }),
               {numbers(400), numbers(100)});
     }
   }
@@ -232,7 +256,8 @@ TEST(Addressing, masked_stores_and_scatters) {
       k.task = make_var("task", 0, k.tasks);
       const uint32_t y = k.add_buffer({.name = "y", .element = {DType::f32, 1}, .elements = 200, .written = true});
       const Expr at = make_ramp(k.task * lanes * stride, stride, lanes);
-      k.body.push_back(Stmt::store(y, at, cast(DType::f32, at * make_broadcast(3, lanes)), make_ramp(k.task * lanes, 1, lanes) >= make_broadcast(5, lanes)));
+      k.body.push_back(
+          Stmt::store(y, at, cast(DType::f32, at * make_broadcast(3, lanes)), make_ramp(k.task * lanes, 1, lanes) >= make_broadcast(5, lanes)));
       compare(k, {numbers(200)});
     }
   }
@@ -240,7 +265,8 @@ TEST(Addressing, masked_stores_and_scatters) {
 
 TEST(Addressing, a_checked_index_out_of_range_is_recorded_and_reads_element_0) {
   for (int32_t lanes : {1, 8}) {
-    compare(addressing_kernel("checked", lanes, [&](const Expr& i) { return checked_index(make_ramp(i * 40, 7, lanes), 100, "index", 9); }), {numbers(400), numbers(100)});
+    compare(addressing_kernel("checked", lanes, [&](const Expr& i) { return checked_index(make_ramp(i * 40, 7, lanes), 100, "index", 9); }),
+            {numbers(400), numbers(100)});
   }
 }
 
@@ -253,12 +279,20 @@ TEST(Statements, branches_lets_checks_and_local_arrays) {
   const uint32_t y = k.add_buffer({.name = "y", .element = {DType::f32, 1}, .elements = 96, .written = true});
   const uint32_t row = k.add_buffer({.name = "row", .element = {DType::f32, 1}, .elements = 16, .memory = Memory::stack});
   const uint32_t acc = k.add_buffer({.name = "acc", .element = {DType::f32, 4}, .elements = 4, .memory = Memory::registers});
-  const Expr i = make_var("i", 0, 16), j = make_var("j", 0, 4), j2 = make_var("j", 0, 4), v = make_var("v", 0, 1, DType::f32), n = make_var("n", 0, 17);
+  const Expr i = make_var("i", 0, 16), j = make_var("j", 0, 4), j2 = make_var("j", 0, 4), v = make_var("v", 0, 1, DType::f32),
+             n = make_var("n", 0, 17);
   const ExprType f32{DType::f32, 1}, f32x4{DType::f32, 4};
-  k.body.push_back(Stmt::loop(i, 0, 16, 1, {Stmt::let(v, make_load(x, f32, {k.task * 16 + i}), {Stmt::branch(v > imm(DType::f32, 40), {Stmt::store(row, 15 - i, v + v)}, {Stmt::store(row, 15 - i, -v)})})}));
+  k.body.push_back(
+      Stmt::loop(i, 0, 16, 1,
+                 {Stmt::let(v, make_load(x, f32, {k.task * 16 + i}),
+                            {Stmt::branch(v > imm(DType::f32, 40), {Stmt::store(row, 15 - i, v + v)}, {Stmt::store(row, 15 - i, -v)})})}));
   k.body.push_back(Stmt::loop(j, 0, 4, 1, {Stmt::store(acc, j, make_load(row, f32x4, {make_ramp(j * 4, 1, 4)}))}, ForKind::unrolled));
   // A loop whose length is known only when it runs: none, some or all of the row.
-  k.body.push_back(Stmt::let(n, k.task * 3 - 1, {Stmt::loop(i, 0, n, 1, {Stmt::loop(j2, 0, 4, 1, {Stmt::store(acc, j2, make_load(acc, f32x4, {j2}) + make_broadcast(make_load(x, f32, {i}), 4))}, ForKind::unrolled)})}));
+  k.body.push_back(
+      Stmt::let(n, k.task * 3 - 1,
+                {Stmt::loop(i, 0, n, 1,
+                            {Stmt::loop(j2, 0, 4, 1, {Stmt::store(acc, j2, make_load(acc, f32x4, {j2}) + make_broadcast(make_load(x, f32, {i}), 4))},
+                                        ForKind::unrolled)})}));
   k.body.push_back(Stmt::loop(j, 0, 4, 1, {Stmt::store(y, make_ramp(k.task * 16 + j * 4, 1, 4), make_load(acc, f32x4, {j}))}, ForKind::unrolled));
   k.body.push_back(Stmt::check(k.task < 4, 5, k.task * 100));
   compare(k, {numbers(96), numbers(96)});
@@ -273,7 +307,9 @@ TEST(Objects, are_made_for_aarch64_too) {
   for (size_t o = 0; o < ops.size(); ++o) program.kernels.push_back(kernel_of(ops[o], 4, o));
   const auto code = generate_code(program, *target, {}, diagnostics);
   ASSERT_TRUE(code);
-  EXPECT_EQ(code->objects[0].substr(0, 4), "\x7f" "ELF");
+  EXPECT_EQ(code->objects[0].substr(0, 4),
+            "\x7f"
+            "ELF");
 }
 
 TEST(Objects, do_not_depend_on_the_number_of_jobs) {
@@ -281,7 +317,8 @@ TEST(Objects, do_not_depend_on_the_number_of_jobs) {
   const std::vector<Operation> ops = operations();
   for (size_t o = 0; o < 40; ++o) program.kernels.push_back(kernel_of(ops[o], 8, o));
   Diagnostics diagnostics;
-  const auto one = generate_code(program, native_target(), {.jobs = 1}, diagnostics), four = generate_code(program, native_target(), {.jobs = 4}, diagnostics);
+  const auto one = generate_code(program, native_target(), {.jobs = 1}, diagnostics),
+             four = generate_code(program, native_target(), {.jobs = 4}, diagnostics);
   ASSERT_TRUE(one && four);
   EXPECT_EQ(one->objects, four->objects);
 }

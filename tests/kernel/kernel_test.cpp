@@ -93,12 +93,15 @@ std::string verify_errors(std::string_view text) {
 TEST(KernelVerify, accepts_what_is_right) { EXPECT_EQ(verify_errors(relu), ""); }
 
 TEST(KernelVerify, index_outside_the_buffer) {
-  const std::string errors = verify_errors("kernel k(%0 x: f32[15] write align 64) tasks t.1 in [0, 2) {\n  %0[ramp((t.1 * 8), 1, 8)] = broadcast(0:f32, 8)\n}\n");
+  const std::string errors =
+      verify_errors("kernel k(%0 x: f32[15] write align 64) tasks t.1 in [0, 2) {\n  %0[ramp((t.1 * 8), 1, 8)] = broadcast(0:f32, 8)\n}\n");
   EXPECT_NE(errors.find("runs from 0 to 15, outside its 15 elements"), std::string::npos) << errors;
 }
 
 TEST(KernelVerify, last_trip_of_a_strided_loop_counts) {
-  EXPECT_EQ(verify_errors("kernel k(%0 x: f32[8] write align 64) tasks t.1 in [0, 1) {\n  for i.2 in [0, 7) step 2 {\n    %0[(i.2 + 1)] = 0:f32\n  }\n}\n"), "");
+  EXPECT_EQ(
+      verify_errors("kernel k(%0 x: f32[8] write align 64) tasks t.1 in [0, 1) {\n  for i.2 in [0, 7) step 2 {\n    %0[(i.2 + 1)] = 0:f32\n  }\n}\n"),
+      "");
 }
 
 TEST(KernelVerify, guarded_accesses_are_not_judged) {
@@ -111,7 +114,8 @@ TEST(KernelVerify, store_to_a_buffer_that_is_read_only) {
 }
 
 TEST(KernelVerify, types) {
-  const std::string errors = verify_errors("kernel k(%0 x: f32[8] write align 64, %1 y: i32[8] read align 64) tasks t.1 in [0, 1) {\n  %0[0] = load<f32>(%1, 0)\n}\n");
+  const std::string errors =
+      verify_errors("kernel k(%0 x: f32[8] write align 64, %1 y: i32[8] read align 64) tasks t.1 in [0, 1) {\n  %0[0] = load<f32>(%1, 0)\n}\n");
   EXPECT_NE(errors.find("load of f32 from y, which holds i32"), std::string::npos) << errors;
 }
 

@@ -8,9 +8,9 @@ struct CodegenOptions {
   int jobs = 0;                              ///< codegen threads; 0: as many as CPUs
 };
 struct CodegenResult {
-  std::vector<std::string> objects;   ///< bytes of ELF objects
-  std::string llvm, assembly;         ///< text when asked for
-  std::vector<std::string> spills;    ///< "kernel: 3 spills, 5 reloads in an innermost loop", by the register allocator
+  std::vector<std::string> objects;  ///< bytes of ELF objects
+  std::string llvm, assembly;        ///< text when asked for
+  std::vector<std::string> spills;   ///< "kernel: 3 spills, 5 reloads in an innermost loop", by the register allocator
 };
 /// Compiles a program: one function per kernel `void kernel(ptr params..., ptr frame, i64 first, i64 last)` and `mica_main` (runtime/frame.h),
 /// which runs the steps in order with barriers.

@@ -16,7 +16,8 @@ struct KernelFault {
 /// Runs tasks [first, last) of a kernel on `params`, one pointer per param, with the arithmetic of each element type: f32 is
 /// rounded to f32, integers wrap, f16 and bf16 are computed in f32 and rounded. An access outside a buffer is reported
 /// ("kernel-out-of-bounds") and ends the run. The first fault is left in `fault`.
-Result<void> interpret(const Kernel& kernel, const std::vector<std::byte*>& params, int64_t first, int64_t last, KernelFault& fault, Diagnostics& diagnostics);
+Result<void> interpret(const Kernel& kernel, const std::vector<std::byte*>& params, int64_t first, int64_t last, KernelFault& fault,
+                       Diagnostics& diagnostics);
 
 /// Runs a whole program: its own arena and weights, `io` as the caller's buffers, inputs first.
 Result<void> interpret(const Program& program, const std::vector<std::byte*>& io, KernelFault& fault, Diagnostics& diagnostics);

@@ -18,11 +18,11 @@ enum class Memory : uint8_t {
 /// One buffer of a kernel; loads and stores name it by its index in Kernel::buffers and count in elements.
 struct Buffer {
   std::string name;
-  ExprType element;       ///< registers and stack may hold vectors; params are scalar
-  int64_t elements = 0;   ///< size, for the verifier, the interpreter and local arrays
+  ExprType element;      ///< registers and stack may hold vectors; params are scalar
+  int64_t elements = 0;  ///< size, for the verifier, the interpreter and local arrays
   Memory memory = Memory::param;
-  bool written = false;   ///< param: the kernel stores to it
-  int64_t alignment = 64; ///< bytes, of the first element
+  bool written = false;    ///< param: the kernel stores to it
+  int64_t alignment = 64;  ///< bytes, of the first element
 };
 
 enum class ForKind : uint8_t { serial, unrolled };
@@ -36,11 +36,11 @@ struct Stmt {
   Expr var;                     ///< loop, let
   Expr low, high, step;         ///< loop: low <= var < high
   ForKind for_kind = ForKind::serial;
-  uint32_t buffer = 0;          ///< store
-  Expr index, value, mask;      ///< store: index scalar, or a vector (ramp of stride 1 = contiguous; else scatter); let: value; mask optional
-  Expr condition;               ///< branch; check: must hold, else the fault `site` with `value` is recorded (and execution goes on: guard what follows)
-  int32_t site = 0;             ///< check
-  int32_t fault_code = 1;       ///< check: the mica_fault_code of runtime/frame.h that is recorded (1 index, 2 division, 3 value)
+  uint32_t buffer = 0;      ///< store
+  Expr index, value, mask;  ///< store: index scalar, or a vector (ramp of stride 1 = contiguous; else scatter); let: value; mask optional
+  Expr condition;           ///< branch; check: must hold, else the fault `site` with `value` is recorded (and execution goes on: guard what follows)
+  int32_t site = 0;         ///< check
+  int32_t fault_code = 1;   ///< check: the mica_fault_code of runtime/frame.h that is recorded (1 index, 2 division, 3 value)
 
   static Stmt block(std::vector<Stmt> body);
   static Stmt loop(Expr var, Expr low, Expr high, Expr step, std::vector<Stmt> body, ForKind kind = ForKind::serial);
@@ -76,7 +76,7 @@ struct Step {
   uint32_t kernel = 0;
   std::vector<Binding> bindings;  ///< one per param
   bool barrier = true;
-  std::string label;              ///< what it computes, for profiles: op names and the module path
+  std::string label;  ///< what it computes, for profiles: op names and the module path
 };
 
 /// A run-time weight: bytes that a kernel reads, at `offset` of the weights space (64-byte aligned).

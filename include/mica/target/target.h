@@ -15,10 +15,10 @@ struct Target {
   std::vector<std::string> features;  ///< LLVM feature names that the code may use, sorted ("avx512f", ...); the artifact checks them
   int32_t vector_bits = 128;          ///< preferred vector register
   int32_t vector_registers = 16;
-  bool masked_memory = false;         ///< masked loads and stores are instructions
+  bool masked_memory = false;  ///< masked loads and stores are instructions
   bool fma = false;
-  bool dot_bf16 = false;              ///< dpbf16ps or bfdot
-  bool dot_i8 = false;                ///< VNNI u8s8
+  bool dot_bf16 = false;  ///< dpbf16ps or bfdot
+  bool dot_i8 = false;    ///< VNNI u8s8
   int64_t l1_bytes = 32 << 10, l2_bytes = 1 << 20, l3_bytes = 16 << 20;
   int32_t lanes(int64_t element_bytes) const { return static_cast<int32_t>(vector_bits / 8 / element_bytes); }
   bool has(const std::string& feature) const;
