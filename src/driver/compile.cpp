@@ -19,6 +19,7 @@
 #include "mica/driver/draw_inputs.h"
 #include "mica/driver/file.h"
 #include "mica/ir/text.h"
+#include "mica/kernel/verify.h"
 #include "mica/pass/lower.h"
 #include "mica/pass/pipeline.h"
 #include "passes/kernel/expand_math.h"
@@ -241,6 +242,10 @@ Result<CompileReport> compile(const Options& options, Diagnostics& diagnostics) 
   auto program = lower_to_program(graph, *target, {.schedules = options.schedules}, diagnostics);
   if (!program) return Failure{};
   if (options.emit != EmitKind::kernel) expand_math(*program, *target);
+  if (options.verify_each) {
+    Diagnostics found;
+    MICA_CHECK(bool(verify_program(*program, found)), found.to_string());
+  }
   describe_program(*program, report);
   if (options.emit == EmitKind::kernel || options.emit == EmitKind::scheduled) {
     if (!deliver(options, to_string(*program), report, diagnostics)) return Failure{};
