@@ -282,7 +282,7 @@ class Fuser {
     const Expr e = inliner.expand(region.output, vars);
     if (e->op != ExprOp::load) return;
     const Value base{e->id};
-    // Only values of the arena: others have fixed places, and no zeros can stand behind them (contraction.cpp).
+    // Only values of the arena: others have fixed places, and no zeros can stand behind them (contraction.h).
     const auto among = [&](const std::vector<Value>& list) { return std::find(list.begin(), list.end(), base) != list.end(); };
     if (graph_.is_constant(base) || among(graph_.inputs) || among(graph_.outputs)) return;
     if (graph_.type(base).dtype != type.dtype) return;

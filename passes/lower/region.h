@@ -65,7 +65,7 @@ Access resolve_access(const Graph& graph, Value v, int64_t unit_axis);
 /// the output of an earlier region.
 std::vector<Region> fuse_regions(const Graph& graph, bool schedules);
 
-/// True when `node` has a schedule of its own (contraction.cpp).
+/// True when `node` has a schedule of its own (describe_contraction.cpp).
 bool has_schedule(const Graph& graph, const Node& node);
 /// The operand accesses that the schedule of `node` will use; those bases must be in memory.
 std::vector<Access> scheduled_operands(const Graph& graph, const Node& node);

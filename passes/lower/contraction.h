@@ -1,0 +1,56 @@
+#pragma once
+// Contractions: convolutions (any kernel, stride, dilation, groups), linear layers and matrix products as one kernel shape,
+// a batch-reduce GEMM (Georganas et al., "High-performance deep learning via a single building block", arXiv 1906.06440):
+//   result[m, n] = epilogue(sum over taps t, k of A[row(m, t) + k] * B[t, k, n])
+// A is read in place: row(m, t) is affine in m, or stands in a table of offsets, where a tap outside the image points to a row of
+// zeros behind the value. B is packed once, at compile time, into panels as wide as a register tile; a B that is computed at run
+// time is read in rows. Depthwise convolution is the same loop with a vector of channels in place of a broadcast element.
+#include <functional>
+
+#include "region.h"
+
+namespace mica::lower {
+
+/// One spatial axis of a convolution's rows: an entry per (output position, kernel position), far below zero where the tap is outside.
+struct RowAxis {
+  int64_t outputs = 1, taps = 1;
+  std::vector<int32_t> offsets;
+};
+inline constexpr int32_t outside = -(1 << 29);        ///< a sum with one of these is negative whatever the rest
+
+/// One contraction, whatever op it came from.
+struct Contraction {
+  DType dtype = DType::f32;
+  std::vector<Expr> batch;         ///< variables of the outer index space
+  int64_t m = 1, n = 1, k = 1, taps = 1;
+  bool depthwise = false;          ///< B is one vector of n per tap, A a vector too; k = 1
+  std::vector<Expr> result;        ///< indices of the anchor's result, over `batch`, `m_var`, `n_var`
+  Expr m_var, n_var;
+  // A
+  Value a;
+  Expr a_base;                     ///< over `batch`
+  int64_t a_row = 0;               ///< row(m, 0) = a_row * m when there is no table
+  std::vector<int32_t> rows;       ///< m entries, or m * taps when `padded`; an entry of -1 is a row of zeros
+  std::vector<int32_t> tap_offsets;///< one per tap, when rows are not padded
+  bool padded = false;
+  std::vector<RowAxis> row_axes;   ///< instead of `rows` where that table would be large: row(m, t) is a sum over the spatial axes
+  // B
+  Value b;                         ///< read in rows: element b_base + k * b_row + n
+  bool packed = false;
+  Expr b_base;
+  int64_t b_row = 0;
+  /// Element (tap, k, n) of a constant B for batch group `g`, as an index into the constant.
+  std::function<int64_t(int64_t g, int64_t tap, int64_t k, int64_t n)> b_at;
+  int64_t groups = 1;
+  Expr group;                      ///< over `batch`; which packed B
+  OptValue bias;
+  Expr bias_index;                 ///< over batch, n_var
+};
+
+/// The contraction that a node is, if it is one that can be scheduled (describe_contraction.cpp).
+std::optional<Contraction> describe(const Graph& graph, const Node& node);
+
+inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
+inline Expr var(const char* name, int64_t extent) { return make_var(name, 0, std::max<int64_t>(extent, 1)); }
+
+}  // namespace mica::lower
