@@ -1,0 +1,109 @@
+// The batch-reduce GEMM by the kernel interpreter: layouts of operands, edges of tiles, chains of additions.
+#include "../../../passes/lower/region.h"
+#include "lowered.h"
+
+namespace mica {
+namespace {
+
+using test::expect_lowered;
+using test::lower;
+using test::optimised;
+
+bool scheduled(std::string_view text, std::string_view op) {
+  const Graph graph = test::parse(text);
+  for (const Node& n : graph.nodes) {
+    if (n.info->name() == op) return lower::has_schedule(graph, n);
+  }
+  ADD_FAILURE() << "no " << op;
+  return false;
+}
+
+std::string conv(std::string_view x, std::string_view weight, std::string_view rest) {
+  return fmt::format("graph(%x: f32{}) {{ %w = constant random<1> : f32{} %b = constant random<2> : f32[{}] %a = conv(%x, %w, bias=%b, {}) return %a }}", x, weight,
+                     std::atoll(weight.data() + 1), rest);
+}
+
+TEST(contraction, takes_convolutions_with_channels_last) {
+  constexpr auto plain = "graph(%x: f32[1, 32, 4, 4]) { %w = constant random<1> : f32[8, 32, 1, 1] %a = conv(%x, %w, stride=[1, 1], padding=[0, 0], dilation=[1, 1]) return %a }";
+  EXPECT_FALSE(scheduled(plain, "conv"));
+  const Graph laid_out = optimised(plain);
+  for (const Node& n : laid_out.nodes) {
+    if (n.info->name() != "conv") continue;
+    EXPECT_TRUE(lower::has_schedule(laid_out, n));
+  }
+}
+
+TEST(contraction, takes_constant_weights_and_leaves_integers) {
+  EXPECT_TRUE(scheduled("graph(%x: f32[5, 40]) { %w = constant random<1> : f32[33, 40] %a = linear(%x, %w) return %a }", "linear"));
+  EXPECT_FALSE(scheduled("graph(%x: f32[5, 40], %w: f32[33, 40]) { %a = linear(%x, %w) return %a }", "linear"));
+  EXPECT_TRUE(scheduled("graph(%x: f32[5, 40], %w: f32[40, 33]) { %a = matmul(%x, %w) return %a }", "matmul"));
+  EXPECT_FALSE(scheduled("graph(%x: i64[5, 40], %w: i64[40, 33]) { %a = matmul(%x, %w) return %a }", "matmul"));
+}
+
+TEST(contraction, convolutions) {
+  for (const auto& text : {conv("[1, 16, 5, 4]", "[17, 16, 3, 3]", "stride=[1, 1], padding=[1, 1], dilation=[1, 1]"),
+                           conv("[2, 5, 6, 5]", "[9, 5, 3, 1]", "stride=[2, 1], padding=[1, 0], dilation=[1, 1]"),
+                           conv("[1, 16, 7, 7]", "[7, 16, 3, 3]", "stride=[3, 2], padding=[2, 2], dilation=[2, 1]"),
+                           conv("[2, 33, 3, 3]", "[33, 1, 3, 3]", "stride=[1, 1], padding=[1, 1], dilation=[1, 1], groups=33"),
+                           conv("[1, 12, 4, 4]", "[24, 1, 3, 3]", "stride=[1, 1], padding=[1, 1], dilation=[1, 1], groups=12"),
+                           conv("[1, 12, 4, 4]", "[9, 4, 3, 3]", "stride=[1, 1], padding=[1, 1], dilation=[1, 1], groups=3"),
+                           conv("[1, 4, 5, 5]", "[3, 4, 2, 2]", "stride=[1, 1], padding=[0, 0], padding_end=[1, 1], dilation=[1, 1]")}) {
+    SCOPED_TRACE(text);
+    expect_lowered(optimised(text));
+  }
+}
+
+TEST(contraction, a_padded_view_of_an_input) {
+  // Zeros cannot stand behind the caller's buffer, whatever view the convolution sees.
+  expect_lowered(optimised(R"(graph(%x: f32[1, 5, 4, 16]) {
+    %w = constant random<1> : f32[8, 16, 3, 3] %p = permute(%x, axes=[0, 3, 1, 2])
+    %a = conv(%p, %w, stride=[1, 1], padding=[1, 1], dilation=[1, 1]) return %a })"));
+}
+
+TEST(contraction, a_padded_convolution_of_an_output) {
+  expect_lowered(optimised(R"(graph(%x: f32[1, 16, 5, 4]) {
+    %w = constant random<1> : f32[16, 16, 3, 3] %r = relu(%x)
+    %a = conv(%r, %w, stride=[1, 1], padding=[1, 1], dilation=[1, 1]) return %r, %a })"));
+}
+
+TEST(contraction, chains_are_cut_at_256_additions) {
+  const auto text = [](int64_t k) { return fmt::format("graph(%x: f32[3, {0}]) {{ %w = constant random<1> : f32[5, {0}] %a = linear(%x, %w) return %a }}", k); };
+  EXPECT_EQ(to_string(lower(text(256))).find("partial"), std::string::npos);
+  const auto has_partial = [](const Program& p) {
+    for (const Buffer& b : p.kernels[0].buffers) {
+      if (b.memory == Memory::stack) return true;
+    }
+    return false;
+  };
+  EXPECT_FALSE(has_partial(lower(text(255))));
+  EXPECT_FALSE(has_partial(lower(text(256))));
+  EXPECT_TRUE(has_partial(lower(text(257))));
+  for (int64_t k : {1, 255, 256, 257, 513}) expect_lowered(text(k));
+}
+
+TEST(contraction, counts_its_arithmetic) {
+  const Program p = lower("graph(%x: f32[2, 3, 40]) { %w = constant random<1> : f32[17, 40] %a = linear(%x, %w) return %a }");
+  ASSERT_EQ(p.kernels.size(), 1u);
+  EXPECT_EQ(p.kernels[0].flops, 2.0 * 6 * 17 * 40);
+}
+
+TEST(contraction, matrix_products) {
+  for (const char* text : {"graph(%a: f32[7, 5], %b: f32[5, 17]) { %c = matmul(%a, %b) return %c }",
+                           "graph(%a: f32[2, 1, 7, 5], %b: f32[3, 5, 17]) { %c = matmul(%a, %b) return %c }",
+                           "graph(%a: f32[3, 7, 5], %b: f32[2, 1, 5, 6]) { %c = matmul(%a, %b) return %c }",
+                           "graph(%a: f32[7, 5], %b: f32[2, 5, 6]) { %c = matmul(%a, %b) return %c }",
+                           "graph(%a: f32[3, 1, 1], %b: f32[3, 1, 1]) { %c = matmul(%a, %b) return %c }",
+                           "graph(%a: f32[2, 7, 5], %b: f32[2, 6, 5]) { %t = permute(%b, axes=[0, 2, 1]) %c = matmul(%a, %t) return %c }",
+                           "graph(%a: f32[2, 5, 7], %b: f32[2, 5, 6]) { %t = permute(%a, axes=[0, 2, 1]) %c = matmul(%t, %b) return %c }",
+                           "graph(%a: f32[2, 7, 5]) { %b = constant random<1> : f32[5, 6] %c = matmul(%a, %b) return %c }",
+                           "graph(%a: f32[2, 7, 5]) { %b = constant random<1> : f32[2, 5, 6] %c = matmul(%a, %b) return %c }",
+                           "graph(%b: f32[2, 5, 6]) { %a = constant random<1> : f32[7, 5] %c = matmul(%a, %b) return %c }",
+                           "graph(%a: f64[3, 300], %b: f64[300, 9]) { %c = matmul(%a, %b) return %c }"}) {
+    SCOPED_TRACE(text);
+    expect_lowered(text);
+    expect_lowered(optimised(text));
+  }
+}
+
+}  // namespace
+}  // namespace mica

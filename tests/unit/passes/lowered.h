@@ -1,0 +1,142 @@
+#pragma once
+// What tests of the lowering share: a graph as a program, and what must hold of every program.
+#include "../graph_test.h"
+#include "mica/kernel/interpret.h"
+#include "mica/kernel/verify.h"
+#include "mica/pass/lower.h"
+#include "mica/pass/pass.h"
+#include "mica/pass/pipeline.h"
+
+namespace mica::test {
+
+struct LowerPlan {
+  const char* cpu = "x86-64-v4";
+  bool schedules = true;
+};
+inline constexpr LowerPlan all_plans[] = {{"x86-64-v4", true}, {"x86-64-v4", false}, {"x86-64-v3", true}, {"x86-64-v3", false}, {"x86-64-v2", true}, {"x86-64-v2", false}};
+
+inline Program lower(const Graph& graph, const LowerPlan& plan = {}) {
+  Diagnostics d;
+  const auto target = make_target(plan.cpu, "", d);
+  EXPECT_TRUE(target) << d.to_string();
+  auto program = lower_to_program(graph, *target, {.schedules = plan.schedules}, d);
+  EXPECT_TRUE(program) << d.to_string();
+  return program ? std::move(*program) : Program{};
+}
+inline Program lower(std::string_view text, const LowerPlan& plan = {}) { return lower(parse(text), plan); }
+
+/// The labels of the steps: what each region computes.
+inline std::vector<std::string> labels(const Program& p) {
+  std::vector<std::string> list;
+  for (const Step& s : p.steps) list.push_back(s.label);
+  return list;
+}
+using Labels = std::vector<std::string>;
+
+/// The bytes of a program's memory that a step touches through one parameter.
+struct Touched {
+  Binding::Space space;
+  uint32_t io;
+  int64_t low, high;
+  bool written;
+  bool overlaps(const Touched& o) const { return space == o.space && (space != Binding::Space::io || io == o.io) && low < o.high && o.low < high; }
+};
+inline std::vector<Touched> touched(const Program& p, const Step& step) {
+  std::vector<Touched> list;
+  const Kernel& k = p.kernels[step.kernel];
+  for (uint32_t i = 0; i < k.params(); ++i) {
+    const Binding& b = step.bindings[i];
+    list.push_back({b.space, b.io, b.offset, b.offset + k.buffers[i].elements * size_of(k.buffers[i].element.dtype), k.buffers[i].written});
+  }
+  return list;
+}
+
+/// Steps without a barrier between them run at once: none reads what another writes, and two that write the same bytes write the
+/// same value. Whatever is read from the arena was written by an earlier step.
+inline void expect_ordered(const Program& p) {
+  std::vector<std::pair<size_t, Touched>> group;
+  std::vector<Touched> written;
+  for (size_t s = 0; s < p.steps.size(); ++s) {
+    if (p.steps[s].barrier) group.clear();
+    for (const Touched& t : touched(p, p.steps[s])) {
+      for (const auto& [other, o] : group) {
+        if (other == s || !t.overlaps(o) || (!t.written && !o.written)) continue;
+        EXPECT_TRUE(t.written && o.written && t.low == o.low) << p.steps[other].label << " and " << p.steps[s].label << " run at once on the same bytes";
+      }
+      group.emplace_back(s, t);
+      if (t.written) {
+        written.push_back(t);
+      } else if (t.space == Binding::Space::arena) {
+        // A value with zeros behind it is read with them and written without, so what is read is covered piece by piece.
+        int64_t at = t.low;
+        for (bool more = true; more && at < t.high;) {
+          more = false;
+          for (const Touched& w : written) {
+            if (w.space != t.space || w.low > at || w.high <= at) continue;
+            at = w.high;
+            more = true;
+          }
+        }
+        EXPECT_GE(at, t.high) << p.steps[s].label << " reads bytes that nobody wrote";
+      }
+    }
+  }
+}
+
+/// The same program with the steps between two barriers in reverse: what it computes may not depend on their order.
+inline Program reversed(Program p) {
+  for (size_t low = 0; low < p.steps.size();) {
+    size_t high = low + 1;
+    while (high < p.steps.size() && !p.steps[high].barrier) ++high;
+    std::reverse(p.steps.begin() + static_cast<int64_t>(low), p.steps.begin() + static_cast<int64_t>(high));
+    for (size_t i = low; i < high; ++i) p.steps[i].barrier = i == low;
+    low = high;
+  }
+  return p;
+}
+
+inline std::vector<std::vector<std::byte>> run_program(const Program& p, const Graph& graph, const std::vector<HostTensor>& inputs) {
+  std::vector<std::vector<std::byte>> io;
+  for (size_t i = 0; i < inputs.size(); ++i) io.push_back(from_host(inputs[i], graph.type(graph.inputs[i])));
+  for (const Value v : graph.outputs) io.emplace_back(static_cast<size_t>(graph.type(v).bytes()), std::byte{0x7f});
+  std::vector<std::byte*> pointers;
+  for (auto& bytes : io) pointers.push_back(bytes.data());
+  KernelFault fault;
+  Diagnostics d;
+  EXPECT_TRUE(interpret(p, pointers, fault, d)) << d.to_string();
+  io.erase(io.begin(), io.begin() + static_cast<int64_t>(inputs.size()));
+  return io;
+}
+
+/// The graph as kernels for every plan: verified, ordered by barriers, and equal to the graph's meaning within `tolerance`.
+inline void expect_lowered(const Graph& graph, double tolerance = 2e-5) {
+  const auto inputs = random_inputs(graph);
+  const auto expected = run(graph, inputs);
+  for (const LowerPlan& plan : all_plans) {
+    SCOPED_TRACE(fmt::format("{}, schedules {}", plan.cpu, plan.schedules));
+    const Program p = lower(graph, plan);
+    Diagnostics d;
+    EXPECT_TRUE(verify_program(p, d)) << d.to_string() << to_string(p);
+    EXPECT_GE(p.arena_bytes, p.arena_lower_bound);
+    expect_ordered(p);
+    const auto got = run_program(p, graph, inputs);
+    std::vector<HostTensor> host;
+    for (size_t i = 0; i < got.size(); ++i) host.push_back(to_host(graph.type(graph.outputs[i]), got[i]));
+    expect_same(expected, host, tolerance);
+    EXPECT_EQ(got, run_program(reversed(p), graph, inputs)) << "the order of steps between barriers counts";
+    if (testing::Test::HasFailure()) return;
+  }
+}
+inline void expect_lowered(std::string_view text, double tolerance = 2e-5) { expect_lowered(parse(text), tolerance); }
+
+/// After the graph passes, as compile() does: layouts chosen, operands copied where they must be.
+inline Graph optimised(std::string_view text) {
+  Graph graph = parse(text);
+  Diagnostics d;
+  const auto target = make_target("x86-64-v4", "", d);
+  PassContext context{.target = &*target, .diagnostics = &d};
+  EXPECT_TRUE(run_graph_pipeline(graph, context)) << d.to_string();
+  return graph;
+}
+
+}  // namespace mica::test
