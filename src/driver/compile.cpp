@@ -13,7 +13,7 @@
 #include <chrono>
 #include <nlohmann/json.hpp>
 
-#include "mica/artifact/image.h"
+#include "mica/artifact/bindings.h"
 #include "mica/codegen/link.h"
 #include "mica/codegen/llvm.h"
 #include "mica/driver/draw_inputs.h"
@@ -271,7 +271,9 @@ Result<CompileReport> compile(const Options& options, Diagnostics& diagnostics) 
   phases.begin("link");
   auto hash = file_hash(options.model, diagnostics);
   if (!hash) return Failure{};
-  if (!link_shared_object(make_image(options, graph, *program, *target, std::move(*code), *hash), options.output, diagnostics)) return Failure{};
+  const artifact::Image image = make_image(options, graph, *program, *target, std::move(*code), *hash);
+  if (!link_shared_object(image, options.output, diagnostics)) return Failure{};
+  if (options.bindings && !artifact::write_bindings(image.descriptor, options.output, diagnostics)) return Failure{};
   phases.end();
   std::error_code ignored;
   report.so_bytes = static_cast<int64_t>(std::filesystem::file_size(options.output, ignored));

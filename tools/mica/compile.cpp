@@ -31,6 +31,7 @@ target
 output
   -o, --output FILE             what to write (default: lib<MODEL>.so, or stdout for text)
   --emit KIND                   stop early and write that: graph, opt, kernel, scheduled, llvm, asm, obj; so (default)
+  --bindings                    also write MODEL.h (typed), mica.h, and pkg-config and CMake files beside the library
   --json                        a report on stdout, as JSON
   -q, --quiet                   no summary, no progress
   -v, --verbose                 tell more
@@ -52,7 +53,7 @@ examples:
 struct Flags {
   std::string model, output, method = "forward", cpu = "native", cpu_features, precision = "f32", emit = "so";
   std::vector<std::string> inputs, print_after, disabled;
-  bool json = false, quiet = false, time_passes = false, verify_each = false, no_schedules = false;
+  bool json = false, quiet = false, bindings = false, time_passes = false, verify_each = false, no_schedules = false;
   int verbose = 0, jobs = 0;
 };
 
@@ -61,7 +62,7 @@ Result<Options> make_options(const Flags& f, Diagnostics& diagnostics) {
   o.model = f.model;
   o.load.method = f.method;
   o.cpu = f.cpu, o.cpu_features = f.cpu_features, o.precision = f.precision;
-  o.verify_each = f.verify_each, o.schedules = !f.no_schedules, o.jobs = f.jobs;
+  o.verify_each = f.verify_each, o.bindings = f.bindings, o.schedules = !f.no_schedules, o.jobs = f.jobs;
   o.disabled_passes = split_list(f.disabled);
   o.print_after = split_list(f.print_after);
   for (std::string& name : o.print_after)
@@ -183,6 +184,7 @@ Action declare(CLI::App& app) {
   app.add_flag("--no-schedules", f->no_schedules);
   app.add_flag("--time-passes", f->time_passes);
   app.add_option("--jobs", f->jobs)->check(CLI::Range(0, 1024));
+  app.add_flag("--bindings", f->bindings);
   app.add_flag("--json", f->json);
   app.add_flag("-q,--quiet", f->quiet);
   app.add_flag("-v,--verbose", f->verbose);
