@@ -144,6 +144,31 @@ Expr Emitter::guard(const Expr& e, const Expr& condition, std::map<std::pair<con
   return result;
 }
 
+Expr Emitter::load_moved(const Expr& load, int64_t axis) {
+  const Value v{load->id};
+  const TensorType& type = graph().type(v);
+  const ConstantData& data = graph().constant(v);
+  const auto size = static_cast<size_t>(size_of(type.dtype));
+  const int64_t extent = type.shape[axis], inner = type.strides()[axis], outer = type.shape.elements() / (extent * inner);
+  std::vector<std::byte> bytes(data.bytes.size());
+  for (int64_t o = 0; o < outer; ++o) {
+    for (int64_t a = 0; a < extent; ++a) {
+      for (int64_t i = 0; i < inner; ++i) {
+        std::memcpy(&bytes[static_cast<size_t>((o * inner + i) * extent + a) * size], &data.bytes[static_cast<size_t>((o * extent + a) * inner + i) * size], size);
+      }
+    }
+  }
+  const uint32_t buffer = weight_buffer(program_.add_weight(std::move(bytes), data.name), type.dtype, type.shape.elements());
+  Expr flat = load->args[axis];
+  int64_t stride = extent;
+  for (int64_t a = type.rank(); a-- > 0;) {
+    if (a == axis) continue;
+    flat = flat + load->args[a] * Expr(stride);
+    stride *= type.shape[a];
+  }
+  return make_load(buffer, load->type, {simplify(flat)});
+}
+
 Expr Emitter::flatten(const Expr& e) {
   const Expr flat = rewrite(e, [&](const Expr& n) -> Expr {
     if (n->op == ExprOp::checked_index) {
@@ -153,6 +178,7 @@ Expr Emitter::flatten(const Expr& e) {
     }
     if (n->op != ExprOp::load) return {};
     const Value v{n->id};
+    if (const auto moved = last_axis_.find(v.id); moved != last_axis_.end()) return load_moved(n, moved->second);
     return make_load(buffer_of(v), n->type, {flat_index(graph().type(v), n->args)});
   });
   std::map<std::pair<const ExprNode*, const ExprNode*>, Expr> memo;

@@ -72,6 +72,8 @@ class Emitter {
   uint32_t kernel_output() const { return output_; }
   uint32_t weight_buffer(uint32_t weight, DType dtype, int64_t elements);
   uint32_t local(std::string name, ExprType element, int64_t elements, Memory memory);
+  /// From now on flatten() reads constant `v` from a copy in which `axis` is the innermost one.
+  void move_axis_last(Value v, int64_t axis) { last_axis_[v.id] = axis; }
   /// Loads of graph values become loads of buffers; fault sites get their numbers; loads that only a select makes legal get its
   /// condition as mask where their index could leave the buffer.
   Expr flatten(const Expr& e);
@@ -85,6 +87,8 @@ class Emitter {
   PendingStep step_;
   uint32_t output_ = 0;
   std::map<uint32_t, uint32_t> value_buffers_;
+  std::map<uint32_t, int64_t> last_axis_;
+  Expr load_moved(const Expr& load, int64_t axis);
   std::vector<Buffer> params_, locals_;
 };
 

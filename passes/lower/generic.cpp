@@ -376,12 +376,13 @@ class GenericLowering {
   /// One reduction and a vector axis: tiles of rows x vectors share what they load, and hide the latency of additions.
   void emit_tiles(const Expr& v, std::vector<Expr> outer) {
     const int64_t extent = extent_of(v), vectors = extent / lanes_;
-    const int wide = vectors % 4 == 0 ? 4 : vectors % 2 == 0 ? 2 : 1;
+    const int wide = vectors % 4 == 0 ? 4 : vectors % 3 == 0 ? 3 : vectors % 2 == 0 ? 2 : 1;
+    const int64_t most = emit_.target().vector_registers >= 32 ? 24 : 12;  // accumulators
     int row_axis = -1;
     int64_t rows = 1;
     for (int a = static_cast<int>(outer.size()); a-- > 0 && row_axis < 0;) {
       for (int64_t r : {6, 4, 7, 5, 3, 2}) {
-        if (r * wide <= 24 && extent_of(outer[a]) % r == 0) {
+        if (r * wide <= most && extent_of(outer[a]) % r == 0) {
           row_axis = a;
           rows = r;
           break;
@@ -395,18 +396,46 @@ class GenericLowering {
       outer[row_axis] = row_tile;
     }
     const int64_t tile = static_cast<int64_t>(lanes_) * wide;
-    std::vector<Stmt> body;
-    const Expr tile_var = make_var("tile", 0, std::max<int64_t>(extent / tile, 1));
-    if (extent >= tile) append(body, loop_over(tile_var, tile_body(v, tile_var * Expr(tile), wide, Expr(), lanes_, row, row_tile, rows)));
-    if (const int64_t done = extent / tile * tile; done < extent) {
-      const Expr base(done);
-      if (emit_.target().masked_memory) append(body, tile_body(v, base, 1, tail_mask(base, Expr(extent), lanes_), lanes_, row, row_tile, rows));
-      else {
-        const Expr one = make_var("u", done, extent);
-        append(body, loop_over(one, tile_body(v, one, 1, Expr(), 1, row, row_tile, rows)));
-      }
+    const int64_t tiles = extent / tile, done = tiles * tile;
+    // What all rows read along the lanes (the B of a product) is walked in panels, one after the other, each for all rows.
+    const size_t place = tiles > 0 ? panel_place(v, outer, row_tile, row) : outer.size();
+    const bool panels = place < outer.size();
+    const Expr tile_var = make_var("tile", 0, tiles + (panels && done < extent));
+    std::vector<Stmt> body, tail;
+    if (tiles > 0) body = tile_body(v, tile_var * Expr(tile), wide, Expr(), lanes_, row, row_tile, rows);
+    if (done < extent) {
+      const Expr one = make_var("u", done, extent);
+      if (emit_.target().masked_memory) tail = tile_body(v, Expr(done), 1, tail_mask(Expr(done), Expr(extent), lanes_), lanes_, row, row_tile, rows);
+      else tail = loop_over(one, tile_body(v, one, 1, Expr(), 1, row, row_tile, rows));
     }
-    finish(outer, std::move(body));
+    std::vector<Stmt> both;
+    if (panels) {
+      if (!tail.empty()) {
+        both.push_back(Stmt::branch(tile_var < Expr(tiles), std::move(body), std::move(tail)));
+        body = std::move(both);
+      }
+      outer.insert(outer.begin() + static_cast<int64_t>(place), tile_var);
+      return finish(outer, std::move(body));
+    }
+    if (tiles > 0) both = loop_over(tile_var, std::move(body));
+    append(both, std::move(tail));
+    finish(outer, std::move(both));
+  }
+
+  /// Where in `outer` the loop over panels belongs: outside all loops that do not change what a panel holds; outer.size() when
+  /// there is no such loop, or all panels together stay in the cache anyway.
+  size_t panel_place(const Expr& v, const std::vector<Expr>& outer, const Expr& row_tile, const Expr& row) const {
+    size_t place = outer.size();
+    visit(reductions_[0]->args[0], [&](const Expr& n) {
+      if (n->op != ExprOp::load || !depends_on(n->args[0], v->id)) return;
+      double bytes = static_cast<double>(extent_of(v) * size_of(n->type.dtype));
+      for (const Expr& r : reductions_[0]->vars) bytes *= depends_on(n->args[0], r->id) ? static_cast<double>(extent_of(r)) : 1;
+      if (bytes < static_cast<double>(emit_.target().l1_bytes)) return;
+      size_t own = outer.size();
+      while (own > 0 && !depends_on(n->args[0], (row_tile && outer[own - 1]->id == row_tile->id ? row : outer[own - 1])->id)) --own;
+      place = std::min(place, own);
+    });
+    return place;
   }
 
   std::vector<Stmt> tile_body(const Expr& v, const Expr& base, int wide, const Expr& mask, int32_t lanes, const Expr& row, const Expr& row_tile, int64_t rows) {
@@ -590,6 +619,24 @@ class GenericLowering {
   }
 };
 
+/// Constants that lanes along the innermost axis of `domain` would read with a stride (the weight of a linear layer, of a convolution
+/// with channels last) are read from copies made at compile time, in which that axis is contiguous.
+void lay_out_constants(Emitter& emit, const Expr& value, const TensorType& domain, const std::vector<Expr>& vars) {
+  if (!has_reduction(value) || domain.rank() == 0) return;
+  const Expr lane = vars[domain.layout.order.empty() ? domain.rank() - 1 : domain.layout.order.back()];
+  visit(value, [&](const Expr& n) {
+    if (n->op != ExprOp::load || !emit.graph().is_constant(Value{n->id})) return;
+    const TensorType& type = emit.graph().type(Value{n->id});
+    int64_t axis = -1;
+    for (int64_t a = 0; a < type.rank(); ++a) {
+      if (!depends_on(n->args[a], lane->id)) continue;
+      if (axis >= 0 || to_affine(n->args[a]).coefficient_of(lane->id) != 1) return;
+      axis = a;
+    }
+    if (axis >= 0 && type.layout.is_identity() && type.strides()[axis] != 1) emit.move_axis_last(Value{n->id}, axis);
+  });
+}
+
 /// Loop variables in memory order of `type`; axes of extent 1 are bound to 0 in the expressions.
 void order_vars(const TensorType& type, const std::vector<Expr>& vars, Nest& nest) {
   std::vector<VarBinding> ones;
@@ -628,7 +675,9 @@ void lower_generic(PendingProgram& program, const Region& region) {
     domain = type;
   }
   emit.output(region.output);
-  nest.value = emit.flatten(Inliner(graph, inlined).expand(region.output, *where));
+  const Expr value = Inliner(graph, inlined).expand(region.output, *where);
+  lay_out_constants(emit, value, domain, vars);
+  nest.value = emit.flatten(value);
   nest.index = flat_index(type, *where);
   order_vars(domain, vars, nest);
   GenericLowering(emit, std::move(nest)).run();
