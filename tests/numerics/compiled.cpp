@@ -10,22 +10,31 @@
 namespace mica::numerics {
 
 void Judged::expect_compiled() {
+  Plan plan;
+  if (const char* cpu = std::getenv("MICA_TEST_CPU")) plan.cpu = cpu;
+  if (const char* schedules = std::getenv("MICA_TEST_SCHEDULES")) plan.schedules = std::string_view(schedules) != "off";
+  expect_compiled(plan);
+}
+
+void Judged::expect_compiled(const Plan& plan) {
+  SCOPED_TRACE(fmt::format("{}, schedules {}", plan.cpu, plan.schedules ? "on" : "off"));
   if (exact_.empty()) GTEST_SKIP() << "no result to compare with";
   Options options;
   options.model = file_;
   options.output = std::filesystem::path(file_).replace_extension(".so");
   options.load = options_;
   options.jobs = 1;
-  // MICA_TEST_CPU=x86-64-v2 and MICA_TEST_SCHEDULES=off run the same tests on another plan.
-  if (const char* cpu = std::getenv("MICA_TEST_CPU")) options.cpu = cpu;
-  if (const char* schedules = std::getenv("MICA_TEST_SCHEDULES")) options.schedules = std::string_view(schedules) != "off";
+  options.cpu = plan.cpu;
+  options.schedules = plan.schedules;
   const auto report = compile(options, diagnostics);
   ASSERT_TRUE(report) << diagnostics.to_string();
-  auto model = SoModel::load(options.output, {.threads = 2, .copy_weights = false}, diagnostics);
+  auto model = SoModel::load(options.output, {.threads = 3, .copy_weights = false}, diagnostics);
+  auto serial = SoModel::load(options.output, {.threads = 1, .copy_weights = false}, diagnostics);
   std::filesystem::remove(options.output);
-  ASSERT_TRUE(model) << diagnostics.to_string();
-  const auto outputs = model->run(raw_, diagnostics);
-  ASSERT_TRUE(outputs) << diagnostics.to_string();
+  ASSERT_TRUE(model && serial) << diagnostics.to_string();
+  const auto outputs = model->run(raw_, diagnostics), alone = serial->run(raw_, diagnostics);
+  ASSERT_TRUE(outputs && alone) << diagnostics.to_string();
+  for (size_t i = 0; i < outputs->size(); ++i) EXPECT_EQ((*outputs)[i].bytes, (*alone)[i].bytes) << "output " << i << " depends on the number of threads";
   ASSERT_EQ(outputs->size(), exact_.size());
   for (size_t i = 0; i < outputs->size(); ++i) {
     // Where LibTorch has no kernel in the working dtype the judge, rounded, stands in as the yardstick.

@@ -34,7 +34,8 @@ Judged::~Judged() {
   std::filesystem::remove(file_, ignored);
 }
 
-void Judged::judge(const std::string& source, const std::vector<SampleInput>& inputs, const std::string& name, uint64_t seed) {
+void Judged::judge(const std::string& source, const std::vector<SampleInput>& inputs, const std::string& name, uint64_t seed,
+                   const std::vector<SampleInput>& weights) {
   SCOPED_TRACE(source);
   const auto bytes = draw_inputs(inputs, seed);
   for (size_t i = 0; i < bytes.size(); ++i) {
@@ -43,7 +44,10 @@ void Judged::judge(const std::string& source, const std::vector<SampleInput>& in
     options_.inputs.push_back({inputs[i].name, inputs[i].type.shape, inputs[i].type.dtype, std::nullopt, inputs[i].name});
   }
   file_ = std::filesystem::temp_directory_path() / fmt::format("mica_{}_{}.pt", ::getpid(), name);
-  ASSERT_TRUE(write_script(file_, {.source = source, .parameters = {}, .children = {}}, {}, diagnostics)) << diagnostics.to_string();
+  ScriptModule module{.source = source, .parameters = {}, .children = {}};
+  const auto weight_bytes = draw_inputs(weights, seed + 1);
+  for (size_t i = 0; i < weights.size(); ++i) module.parameters.emplace_back(weights[i].name, RawTensor{weights[i].type, weight_bytes[i]});
+  ASSERT_TRUE(write_script(file_, module, {}, diagnostics)) << diagnostics.to_string();
   auto exact = EagerModel::load(file_, EagerMode::fp64, 1, options_, diagnostics);
   ASSERT_TRUE(exact) << diagnostics.to_string();
   auto outputs = exact->run(raw_, diagnostics);
@@ -54,6 +58,19 @@ void Judged::judge(const std::string& source, const std::vector<SampleInput>& in
   ASSERT_TRUE(eager) << diagnostics.to_string();
   Diagnostics refused;
   if (auto working_outputs = eager->run(raw_, refused)) eager_ = std::move(*working_outputs);
+}
+
+void Judged::judge_program(const std::vector<SampleInput>& inputs, const std::vector<SampleInput>& weights, std::string_view body, const std::string& name, uint64_t seed) {
+  std::string source = "def forward(self";
+  for (const SampleInput& in : inputs) source += ", " + in.name;
+  source += "):\n";
+  for (const SampleInput& w : weights) source += fmt::format("  {0} = self.{0}\n", w.name);
+  for (size_t end = 0; end != std::string_view::npos;) {
+    end = body.find("; ");
+    source += fmt::format("  {}\n", body.substr(0, end));
+    if (end != std::string_view::npos) body.remove_prefix(end + 2);
+  }
+  judge(source, inputs, name, seed, weights);
 }
 
 void Judged::compare(const std::vector<HostTensor>& got, double least) const {

@@ -10,19 +10,30 @@
 
 namespace mica::numerics {
 
+/// What a program is compiled for.
+struct Plan {
+  const char* cpu = "native";
+  bool schedules = true;
+};
+
 class Judged : public testing::Test {
  public:
   ~Judged() override;
 
  protected:
-  /// Saves the program and runs it in fp64; afterwards file_, options_, raw_, host_ and judged_ hold.
-  void judge(const std::string& source, const std::vector<SampleInput>& inputs, const std::string& name, uint64_t seed);
+  /// Saves the program and runs it in fp64; afterwards file_, options_, raw_, host_ and judged_ hold. `weights` are parameters of the module.
+  void judge(const std::string& source, const std::vector<SampleInput>& inputs, const std::string& name, uint64_t seed,
+             const std::vector<SampleInput>& weights = {});
+  /// The same for lines of forward, separated by "; ", that use inputs and weights by name.
+  void judge_program(const std::vector<SampleInput>& inputs, const std::vector<SampleInput>& weights, std::string_view body, const std::string& name, uint64_t seed);
   /// Shapes equal, integers exact, floats within the larger of `least` and what the judge's dtype rounds, relative to max(1, |value|).
   void compare(const std::vector<HostTensor>& got, double least) const;
   /// Imports the program, interprets it and compares; also that the graph has LibTorch's shapes and dtypes.
   void expect_import();
-  /// Compiles the program to a library, loads and runs it, and judges the outputs as `mica verify` does.
+  /// Compiles the program to a library, loads and runs it, and judges the outputs as `mica verify` does; the number of threads may not
+  /// change a bit. MICA_TEST_CPU=x86-64-v2 and MICA_TEST_SCHEDULES=off put another plan in the default's place.
   void expect_compiled();
+  void expect_compiled(const Plan& plan);
 
   Diagnostics diagnostics;
   std::vector<RawTensor> raw_;             ///< inputs

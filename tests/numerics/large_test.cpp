@@ -81,18 +81,21 @@ class Large : public Judged, public testing::WithParamInterface<Program> {};
 void PrintTo(const Program& p, std::ostream* out) { *out << p.body; }
 
 TEST_P(Large, Compiled) {
-  auto inputs = parse_sample_inputs(GetParam().inputs, diagnostics);
+  const auto inputs = parse_sample_inputs(GetParam().inputs, diagnostics);
   ASSERT_TRUE(inputs) << diagnostics.to_string();
-  std::string source = "def forward(self";
-  for (const SampleInput& in : *inputs) source += ", " + in.name;
-  source += "):\n";
-  std::string_view body = GetParam().body;
-  for (size_t end = 0; end != std::string_view::npos;) {
-    end = body.find("; ");
-    source += fmt::format("  {}\n", body.substr(0, end));
-    if (end != std::string_view::npos) body.remove_prefix(end + 2);
-  }
-  judge(source, *inputs, std::string(GetParam().name), 3);
+  judge_program(*inputs, {}, GetParam().body, std::string(GetParam().name), 3);
+  if (!HasFailure()) expect_compiled();
+}
+
+/// The same with all but activations as parameters, as real models have it: weights are packed, batch norm is folded.
+TEST_P(Large, CompiledWithWeights) {
+  auto all = parse_sample_inputs(GetParam().inputs, diagnostics);
+  ASSERT_TRUE(all) << diagnostics.to_string();
+  std::vector<SampleInput> inputs, weights;
+  const bool product = GetParam().name.starts_with("matmul") || GetParam().name == "attention" || GetParam().name == "attention_causal";
+  for (const SampleInput& in : *all) (!product && std::string_view("wbampv").find(in.name) != std::string_view::npos ? weights : inputs).push_back(in);
+  if (weights.empty()) GTEST_SKIP() << "has no weights";
+  judge_program(inputs, weights, GetParam().body, fmt::format("{}_weights", GetParam().name), 3);
   if (!HasFailure()) expect_compiled();
 }
 
