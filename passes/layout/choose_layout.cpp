@@ -13,8 +13,8 @@ namespace {
 
 /// Ops that work on one layout as well as on another, so that a layout flows through them.
 bool follows_layout(const Node& n) {
-  return n.info->is(Trait::pointwise) || match<Cat>(n) || match<Pad>(n) || match<Slice>(n) || match<MaxPool>(n) || match<AvgPool>(n) || match<AdaptiveAvgPool>(n) ||
-         match<AdaptiveMaxPool>(n) || match<Resample>(n) || match<BatchNorm>(n);
+  return n.info->is(Trait::pointwise) || match<Cat>(n) || match<Pad>(n) || match<Slice>(n) || match<MaxPool>(n) || match<AvgPool>(n) ||
+         match<AdaptiveAvgPool>(n) || match<AdaptiveMaxPool>(n) || match<Resample>(n) || match<BatchNorm>(n);
 }
 
 std::vector<uint8_t> channels_last(int64_t rank) {
@@ -44,11 +44,15 @@ std::vector<bool> find_channels_last(const Graph& graph) {
       if (!follows_layout(n) || n.results.size() != 1 || !can(n.results[0])) continue;
       const Shape& shape = graph.type(n.results[0]).shape;
       bool any = last[n.results[0].id];
-      const auto alike = [&](Value v) { return can(v) && graph.type(v).rank() == shape.rank() && (!n.info->is(Trait::pointwise) || graph.type(v).shape == shape); };
+      const auto alike = [&](Value v) {
+        return can(v) && graph.type(v).rank() == shape.rank() && (!n.info->is(Trait::pointwise) || graph.type(v).shape == shape);
+      };
       n.for_operands([&](Value v) { any |= alike(v) && last[v.id]; });
       if (!any) continue;
       mark(n.results[0]);
-      n.for_operands([&](Value v) { if (alike(v)) mark(v); });
+      n.for_operands([&](Value v) {
+        if (alike(v)) mark(v);
+      });
     }
   }
   return last;

@@ -22,7 +22,8 @@ struct Tile {
 
 Tile choose_tile(const Contraction& c, const Target& target, int32_t lanes) {
   // Every row takes a pointer of its own: 14 of them do not fit 16 general registers beside the counters.
-  const std::vector<Tile> shapes = target.vector_registers >= 32 ? std::vector<Tile>{{6, 4}, {8, 3}, {12, 2}, {10, 1}} : std::vector<Tile>{{3, 4}, {4, 3}, {6, 2}, {8, 1}};
+  const std::vector<Tile> shapes =
+      target.vector_registers >= 32 ? std::vector<Tile>{{6, 4}, {8, 3}, {12, 2}, {10, 1}} : std::vector<Tile>{{3, 4}, {4, 3}, {6, 2}, {8, 1}};
   Tile best;
   double best_cost = 1e300;
   for (const Tile& s : shapes) {
@@ -90,10 +91,10 @@ class ContractionLowering {
   int32_t lanes_ = 1;
   Tile tile_;
   int64_t width_ = 1, panels_ = 1;
-  int64_t tiles_ = 1, tall_ = 1;         ///< row tiles; the first `tall_` have tile_.rows rows, the rest one less
-  int64_t chunk_taps_ = 1, chunk_k_ = 1; ///< of one accumulator chain
+  int64_t tiles_ = 1, tall_ = 1;          ///< row tiles; the first `tall_` have tile_.rows rows, the rest one less
+  int64_t chunk_taps_ = 1, chunk_k_ = 1;  ///< of one accumulator chain
   int64_t tap_chunks_ = 1, k_chunks_ = 1;
-  int64_t blocks_ = 1;                   ///< groups of row tiles; a task is a batch entry, a block, a panel
+  int64_t blocks_ = 1;  ///< groups of row tiles; a task is a batch entry, a block, a panel
   bool panel_outer_ = true;
   uint32_t a_ = 0, b_ = 0, rows_ = 0, taps_ = 0, partial_ = 0;
   std::vector<uint32_t> axes_;
@@ -125,7 +126,8 @@ class ContractionLowering {
     int64_t outer = 1;
     for (const Expr& v : c_.batch) outer *= v->limit;
     const int64_t element = size_of(c_.dtype);
-    int64_t block_rows = std::max<int64_t>(tile_.rows, (emit_.target().l2_bytes / 2) / std::max<int64_t>(1, c_.k * std::min<int64_t>(c_.taps, 2) * element));
+    int64_t block_rows =
+        std::max<int64_t>(tile_.rows, (emit_.target().l2_bytes / 2) / std::max<int64_t>(1, c_.k * std::min<int64_t>(c_.taps, 2) * element));
     if (!single_chain()) block_rows = std::min(block_rows, std::max<int64_t>(tile_.rows, partial_bytes / (width_ * element)));
     blocks_ = std::max<int64_t>(1, ceil_div(c_.m, std::max(block_rows, tile_.rows)));
     const int64_t least_rows = 4 * tile_.rows;  // below this a panel of B is read too often
@@ -134,7 +136,8 @@ class ContractionLowering {
     if (!single_chain()) {
       while (tiles_per_block() * tile_.rows * width_ * element > partial_bytes && blocks_ < tiles_) ++blocks_;
     }
-    const double a_bytes = static_cast<double>(c_.m) * static_cast<double>(c_.k), b_bytes = static_cast<double>(c_.n) * static_cast<double>(c_.k * c_.taps);
+    const double a_bytes = static_cast<double>(c_.m) * static_cast<double>(c_.k),
+                 b_bytes = static_cast<double>(c_.n) * static_cast<double>(c_.k * c_.taps);
     panel_outer_ = b_bytes > a_bytes || a_bytes * static_cast<double>(element) < static_cast<double>(emit_.target().l2_bytes) / 2;
   }
 
@@ -166,7 +169,8 @@ class ContractionLowering {
     MICA_CHECK(where.has_value());
     const uint32_t anchor = region_.anchor_value.id;
     acc_marker_ = make_var("accumulator", 0, 1, c_.dtype);
-    Expr value = region_.output == region_.anchor_value ? make_load(anchor, {c_.dtype, 1}, c_.result) : Inliner(graph_, region_.inlined).expand(region_.output, *where);
+    Expr value = region_.output == region_.anchor_value ? make_load(anchor, {c_.dtype, 1}, c_.result)
+                                                        : Inliner(graph_, region_.inlined).expand(region_.output, *where);
     Expr sum = acc_marker_;
     if (c_.bias) sum = sum + make_load((*c_.bias).id, {c_.dtype, 1}, {c_.bias_index});
     value = rewrite(value, [&](const Expr& n) -> Expr { return n->op == ExprOp::load && n->id == anchor ? sum : Expr(); });
@@ -225,7 +229,8 @@ class ContractionLowering {
   };
 
   /// acc += A * B over one chunk of taps and k.
-  std::vector<Stmt> accumulate(const Accumulators& acc, const Expr& m0, const Expr& tap_low, const Expr& tap_high, const Expr& k_low, const Expr& k_high) {
+  std::vector<Stmt> accumulate(const Accumulators& acc, const Expr& m0, const Expr& tap_low, const Expr& tap_high, const Expr& k_low,
+                               const Expr& k_high) {
     std::vector<Stmt> out;
     const Expr zero = make_broadcast(imm(c_.dtype, 0), lanes_);
     for (int64_t i = 0; i < acc.rows * acc.vectors; ++i) out.push_back(Stmt::store(acc.buffer, Expr(i), zero));
@@ -249,7 +254,8 @@ class ContractionLowering {
       inner = std::move(wrapped);
     }
     if (c_.taps > 1) out.push_back(Stmt::loop(tap_, tap_low, tap_high, Expr(1), std::move(inner)));
-    else for (Stmt& s : inner) out.push_back(std::move(s));
+    else
+      for (Stmt& s : inner) out.push_back(std::move(s));
     return out;
   }
 
@@ -265,8 +271,10 @@ class ContractionLowering {
     // element of A, which with 24 accumulators does not fit 32 registers.
     for (int64_t i = 0; i < acc.rows; ++i) {
       for (int64_t j = 0; j < acc.vectors; ++j) {
-        const Expr a = c_.depthwise ? make_load(a_, {c_.dtype, lanes_}, {make_ramp(simplify(offsets[i] + panel_ * Expr(width_) + Expr(j * lanes_)), Expr(1), lanes_)}, masks[j])
-                                    : make_broadcast(make_load(a_, {c_.dtype, 1}, {offsets[i] + k}), lanes_);
+        const Expr a = c_.depthwise
+                           ? make_load(a_, {c_.dtype, lanes_},
+                                       {make_ramp(simplify(offsets[i] + panel_ * Expr(width_) + Expr(j * lanes_)), Expr(1), lanes_)}, masks[j])
+                           : make_broadcast(make_load(a_, {c_.dtype, 1}, {offsets[i] + k}), lanes_);
         out.push_back(Stmt::store(acc.buffer, Expr(i * acc.vectors + j), fma(a, columns[j], acc.load(c_.dtype, lanes_, i, j))));
       }
     }
@@ -323,14 +331,18 @@ class ContractionLowering {
     const auto load = [&](const Expr& at) { return make_load(partial_, {c_.dtype, lanes_}, {at}); };
     const Expr tc = var("tap_chunk", tap_chunks_), kc = var("k_chunk", k_chunks_);
     const Expr tap_low = simplify(tc * Expr(chunk_taps_)), k_low = simplify(kc * Expr(chunk_k_));
-    const Expr tap_high = tap_chunks_ * chunk_taps_ == c_.taps ? simplify(tap_low + Expr(chunk_taps_)) : min(tap_low + Expr(chunk_taps_), Expr(c_.taps));
-    const Expr k_high = k_chunks_ == 1 ? Expr(c_.k) : k_chunks_ * chunk_k_ == c_.k ? simplify(k_low + Expr(chunk_k_)) : min(k_low + Expr(chunk_k_), Expr(c_.k));
+    const Expr tap_high =
+        tap_chunks_ * chunk_taps_ == c_.taps ? simplify(tap_low + Expr(chunk_taps_)) : min(tap_low + Expr(chunk_taps_), Expr(c_.taps));
+    const Expr k_high = k_chunks_ == 1                 ? Expr(c_.k)
+                        : k_chunks_ * chunk_k_ == c_.k ? simplify(k_low + Expr(chunk_k_))
+                                                       : min(k_low + Expr(chunk_k_), Expr(c_.k));
     std::vector<Stmt> chains = over_tiles(low, high, [&](const Expr& m0, int64_t rows, const Expr& tile) {
       const Accumulators acc{emit_.local("acc", {c_.dtype, lanes_}, rows * tile_.vectors, Memory::registers), rows, tile_.vectors};
       std::vector<Stmt> body;
       for (Stmt& s : accumulate(acc, m0, tap_low, tap_high, k_low, k_high)) body.push_back(std::move(s));
       for (int64_t i = 0; i < rows; ++i) {
-        for (int64_t j = 0; j < tile_.vectors; ++j) body.push_back(Stmt::store(partial_, slot(tile, i, j), load(slot(tile, i, j)) + acc.load(c_.dtype, lanes_, i, j)));
+        for (int64_t j = 0; j < tile_.vectors; ++j)
+          body.push_back(Stmt::store(partial_, slot(tile, i, j), load(slot(tile, i, j)) + acc.load(c_.dtype, lanes_, i, j)));
       }
       return body;
     });
@@ -339,11 +351,13 @@ class ContractionLowering {
     chains = loop(tc, tap_chunks_, std::move(chains));
     const Expr z = make_var("z", 0, tiles_per_block() * tile_vectors);
     std::vector<Stmt> out;
-    out.push_back(Stmt::loop(z, Expr(0), simplify((high - low) * Expr(tile_vectors)), Expr(1), one(Stmt::store(partial_, z, make_broadcast(imm(c_.dtype, 0), lanes_)))));
+    out.push_back(Stmt::loop(z, Expr(0), simplify((high - low) * Expr(tile_vectors)), Expr(1),
+                             one(Stmt::store(partial_, z, make_broadcast(imm(c_.dtype, 0), lanes_)))));
     for (Stmt& s : chains) out.push_back(std::move(s));
     for (Stmt& s : over_tiles(low, high, [&](const Expr& m0, int64_t rows, const Expr& tile) {
            return epilogue(m0, rows, [&](int64_t i, int64_t j) { return load(slot(tile, i, j)); });
-         })) out.push_back(std::move(s));
+         }))
+      out.push_back(std::move(s));
     return out;
   }
 
@@ -381,7 +395,8 @@ class ContractionLowering {
     }
     int64_t outer = 1;
     for (const Expr& v : c_.batch) outer *= v->limit;
-    emit_.kernel().flops = 2.0 * static_cast<double>(outer) * static_cast<double>(c_.m) * static_cast<double>(c_.n) * static_cast<double>(c_.k * c_.taps);
+    emit_.kernel().flops =
+        2.0 * static_cast<double>(outer) * static_cast<double>(c_.m) * static_cast<double>(c_.n) * static_cast<double>(c_.k * c_.taps);
     emit_.finish(task, tasks, std::move(body));
   }
 };

@@ -16,35 +16,35 @@ struct RowAxis {
   int64_t outputs = 1, taps = 1;
   std::vector<int32_t> offsets;
 };
-inline constexpr int32_t outside = -(1 << 29);        ///< a sum with one of these is negative whatever the rest
+inline constexpr int32_t outside = -(1 << 29);  ///< a sum with one of these is negative whatever the rest
 
 /// One contraction, whatever op it came from.
 struct Contraction {
   DType dtype = DType::f32;
-  std::vector<Expr> batch;         ///< variables of the outer index space
+  std::vector<Expr> batch;  ///< variables of the outer index space
   int64_t m = 1, n = 1, k = 1, taps = 1;
-  bool depthwise = false;          ///< B is one vector of n per tap, A a vector too; k = 1
-  std::vector<Expr> result;        ///< indices of the anchor's result, over `batch`, `m_var`, `n_var`
+  bool depthwise = false;    ///< B is one vector of n per tap, A a vector too; k = 1
+  std::vector<Expr> result;  ///< indices of the anchor's result, over `batch`, `m_var`, `n_var`
   Expr m_var, n_var;
   // A
   Value a;
-  Expr a_base;                     ///< over `batch`
-  int64_t a_row = 0;               ///< row(m, 0) = a_row * m when there is no table
-  std::vector<int32_t> rows;       ///< m entries, or m * taps when `padded`; an entry of -1 is a row of zeros
-  std::vector<int32_t> tap_offsets;///< one per tap, when rows are not padded
+  Expr a_base;                       ///< over `batch`
+  int64_t a_row = 0;                 ///< row(m, 0) = a_row * m when there is no table
+  std::vector<int32_t> rows;         ///< m entries, or m * taps when `padded`; an entry of -1 is a row of zeros
+  std::vector<int32_t> tap_offsets;  ///< one per tap, when rows are not padded
   bool padded = false;
-  std::vector<RowAxis> row_axes;   ///< instead of `rows` where that table would be large: row(m, t) is a sum over the spatial axes
+  std::vector<RowAxis> row_axes;  ///< instead of `rows` where that table would be large: row(m, t) is a sum over the spatial axes
   // B
-  Value b;                         ///< read in rows: element b_base + k * b_row + n
+  Value b;  ///< read in rows: element b_base + k * b_row + n
   bool packed = false;
   Expr b_base;
   int64_t b_row = 0;
   /// Element (tap, k, n) of a constant B for batch group `g`, as an index into the constant.
   std::function<int64_t(int64_t g, int64_t tap, int64_t k, int64_t n)> b_at;
   int64_t groups = 1;
-  Expr group;                      ///< over `batch`; which packed B
+  Expr group;  ///< over `batch`; which packed B
   OptValue bias;
-  Expr bias_index;                 ///< over batch, n_var
+  Expr bias_index;  ///< over batch, n_var
 };
 
 /// The contraction that a node is, if it is one that can be scheduled (describe_contraction.cpp).

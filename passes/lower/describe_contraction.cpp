@@ -33,9 +33,11 @@ bool has_padding(const Conv& op, size_t spatial) {
   return any;
 }
 
-void conv_rows(const Conv& op, const Shape& x, const Shape& weight, const Shape& out, const std::vector<int64_t>& strides, size_t spatial, bool merged, Contraction& c) {
+void conv_rows(const Conv& op, const Shape& x, const Shape& weight, const Shape& out, const std::vector<int64_t>& strides, size_t spatial,
+               bool merged, Contraction& c) {
   const size_t tap_axes = spatial - merged;
-  const bool plain = c.taps == 1 && !has_padding(op, spatial) && std::all_of(op.stride.items.begin(), op.stride.items.end(), [](int64_t s) { return s == 1; });
+  const bool plain =
+      c.taps == 1 && !has_padding(op, spatial) && std::all_of(op.stride.items.begin(), op.stride.items.end(), [](int64_t s) { return s == 1; });
   if (!plain && c.m * c.taps > largest_row_table) {
     for (size_t s = 0; s < spatial; ++s) {
       RowAxis axis{out[2 + s], s < tap_axes ? weight[2 + s] : 1, {}};
@@ -110,7 +112,8 @@ std::optional<Contraction> describe_conv(const Graph& graph, const Node& node, c
   c.depthwise = op.groups == channels && outputs == 1 && channels > 1;
   if (op.groups > 1 && !c.depthwise && per_group < 4) return std::nullopt;  // too little per group: the generic road
   const size_t last = spatial - 1;
-  const bool merged = !c.depthwise && op.groups == 1 && op.padding[last] == 0 && op.pad_after(last) == 0 && op.dilation[last] == 1 && strides[2 + last] == channels;
+  const bool merged =
+      !c.depthwise && op.groups == 1 && op.padding[last] == 0 && op.pad_after(last) == 0 && op.dilation[last] == 1 && strides[2 + last] == channels;
   c.dtype = xt.dtype;
   c.m = 1;
   c.taps = 1;
@@ -118,7 +121,11 @@ std::optional<Contraction> describe_conv(const Graph& graph, const Node& node, c
     c.m *= out[2 + s];
     if (s != last || !merged) c.taps *= w[2 + s];
   }
-  const int64_t kw = w[2 + last], w_taps = [&] { int64_t t = 1; for (size_t s = 0; s < spatial; ++s) t *= w[2 + s]; return t; }();
+  const int64_t kw = w[2 + last], w_taps = [&] {
+    int64_t t = 1;
+    for (size_t s = 0; s < spatial; ++s) t *= w[2 + s];
+    return t;
+  }();
   c.k = c.depthwise ? 1 : per_group * (merged ? kw : 1);
   c.n = c.depthwise ? channels : outputs;
   c.a = access.base;

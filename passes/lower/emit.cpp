@@ -41,7 +41,8 @@ Alias PendingProgram::storage_of(Value v) const {
 bool PendingProgram::can_have_tail(Value v) const {
   const Value root = storage_of(v).root;
   const auto is_root = [&](Value o) { return o == root; };
-  return !graph->is_constant(root) && std::none_of(graph->inputs.begin(), graph->inputs.end(), is_root) && std::none_of(graph->outputs.begin(), graph->outputs.end(), is_root);
+  return !graph->is_constant(root) && std::none_of(graph->inputs.begin(), graph->inputs.end(), is_root) &&
+         std::none_of(graph->outputs.begin(), graph->outputs.end(), is_root);
 }
 
 int64_t PendingProgram::zero_tail(Value v, int64_t elements) {
@@ -139,7 +140,8 @@ Expr Emitter::guard(const Expr& e, const Expr& condition, std::map<std::pair<con
     if (!b || b->low < 0 || b->high >= elements) result = make_load(result->id, result->type, result->args, condition);
   }
   // An index that is not used is not looked at either.
-  if (result->op == ExprOp::checked_index && condition) result = checked_index(select(condition, result->args[0], imm_i(result->type.dtype, 0)), result->limit, result->name, result->id);
+  if (result->op == ExprOp::checked_index && condition)
+    result = checked_index(select(condition, result->args[0], imm_i(result->type.dtype, 0)), result->limit, result->name, result->id);
   memo.emplace(key, result);
   return result;
 }
@@ -154,7 +156,8 @@ Expr Emitter::load_moved(const Expr& load, int64_t axis) {
   for (int64_t o = 0; o < outer; ++o) {
     for (int64_t a = 0; a < extent; ++a) {
       for (int64_t i = 0; i < inner; ++i) {
-        std::memcpy(&bytes[static_cast<size_t>((o * inner + i) * extent + a) * size], &data.bytes[static_cast<size_t>((o * extent + a) * inner + i) * size], size);
+        std::memcpy(&bytes[static_cast<size_t>((o * inner + i) * extent + a) * size],
+                    &data.bytes[static_cast<size_t>((o * extent + a) * inner + i) * size], size);
       }
     }
   }
@@ -323,12 +326,11 @@ Stmt vector_store(uint32_t buffer, const Expr& index, const Expr& value, const E
       rest.terms.push_back(t);
     }
   }
-  Expr where = affine ? make_ramp(simplify(from_affine(rest) + base * Expr(stride)), Expr(stride), lanes) : vectorize(index, lane_var, base, lanes, {});
+  Expr where =
+      affine ? make_ramp(simplify(from_affine(rest) + base * Expr(stride)), Expr(stride), lanes) : vectorize(index, lane_var, base, lanes, {});
   return Stmt::store(buffer, where, make_broadcast(value, lanes), mask);
 }
 
-Expr tail_mask(const Expr& base, const Expr& extent, int32_t lanes) {
-  return make_ramp(base, Expr(1), lanes) < make_broadcast(extent, lanes);
-}
+Expr tail_mask(const Expr& base, const Expr& extent, int32_t lanes) { return make_ramp(base, Expr(1), lanes) < make_broadcast(extent, lanes); }
 
 }  // namespace mica::lower

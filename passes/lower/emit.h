@@ -39,7 +39,7 @@ struct PendingProgram {
   const Target* target = nullptr;
   LowerOptions options;
   std::vector<PendingStep> steps;
-  std::vector<Weight> weights;  ///< offsets are set at the end
+  std::vector<Weight> weights;     ///< offsets are set at the end
   std::map<uint32_t, Tail> tails;  ///< by id of the value that owns the memory; zero fill
   std::map<uint32_t, Alias> aliases;
   std::vector<std::string> fault_sites;

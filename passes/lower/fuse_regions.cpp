@@ -76,7 +76,7 @@ struct NodeFacts {
   bool expression = false;  ///< has a `define` and one result
   bool reduces = false;
   bool scheduled = false;
-  double cost = 0;          ///< per element: rough count of arithmetic, transcendental functions weigh more
+  double cost = 0;                   ///< per element: rough count of arithmetic, transcendental functions weigh more
   std::map<uint32_t, double> reads;  ///< by operand's value id: how often the meaning spells it
 };
 
@@ -103,8 +103,8 @@ std::map<uint32_t, double> count_reads(const Expr& e) {
   return counts[e.get()];
 }
 
-constexpr size_t most_inlined = 96;   ///< values computed within one region
-constexpr double most_times = 64;     ///< spellings of one value in a region's expression: x * sigmoid(x) of such a product doubles
+constexpr size_t most_inlined = 96;  ///< values computed within one region
+constexpr double most_times = 64;    ///< spellings of one value in a region's expression: x * sigmoid(x) of such a product doubles
 
 class Fuser {
  public:
@@ -153,11 +153,11 @@ class Fuser {
 
   /// A value that a node of the region reads, waiting for the decision whether it is computed in the region too.
   struct Candidate {
-    uint32_t uses = 0;          ///< by nodes of the region
-    bool duplicated = false;    ///< some user in the region is computed elsewhere as well
-    bool prologue = false;      ///< read by the anchor: computed before it
-    double budget = 1e9;        ///< what its computation may cost per element
-    double times = 0;           ///< how often the region's expression would spell it
+    uint32_t uses = 0;        ///< by nodes of the region
+    bool duplicated = false;  ///< some user in the region is computed elsewhere as well
+    bool prologue = false;    ///< read by the anchor: computed before it
+    double budget = 1e9;      ///< what its computation may cost per element
+    double times = 0;         ///< how often the region's expression would spell it
   };
   using Candidates = std::map<uint32_t, Candidate>;  // by index of the producing node: users before what they use
 
@@ -339,7 +339,8 @@ std::optional<std::vector<Expr>> store_indices(const Graph& graph, const Region&
       auto next = forward_indices(graph, node, v, found->second);
       if (!next) possible = false;
       else if (!place) place = std::move(next);
-      else for (size_t a = 0; a < place->size(); ++a) possible &= equivalent((*place)[a], (*next)[a]);
+      else
+        for (size_t a = 0; a < place->size(); ++a) possible &= equivalent((*place)[a], (*next)[a]);
     });
     if (!possible) return std::nullopt;
     if (place) places.emplace(node.results[0].id, std::move(*place));

@@ -26,9 +26,9 @@ bool divides_with(const Expr& e, const Expr& var) {
 
 /// What one region computes, while its loops are being chosen.
 struct Nest {
-  std::vector<Expr> vars;        ///< of the stored element, outermost in memory first; extent 1 left out
-  Expr value;                    ///< with Reduce nodes
-  Expr index;                    ///< where it is stored, in elements
+  std::vector<Expr> vars;  ///< of the stored element, outermost in memory first; extent 1 left out
+  Expr value;              ///< with Reduce nodes
+  Expr index;              ///< where it is stored, in elements
   DType dtype;
 };
 
@@ -161,8 +161,8 @@ class GenericLowering {
   Nest nest_;
   std::vector<Expr> reductions_;
   int32_t lanes_ = 1;
-  int vector_axis_ = -1;   ///< index into nest_.vars, -1: none
-  bool along_row_ = false; ///< reductions run along lanes of their own variables
+  int vector_axis_ = -1;    ///< index into nest_.vars, -1: none
+  bool along_row_ = false;  ///< reductions run along lanes of their own variables
 
   void collapse_outer_of_reductions() { collapse(nest_); }
 
@@ -195,7 +195,8 @@ class GenericLowering {
         double cost = 0;
         for (const Expr& r : reductions_) cost += best_row_cost(r);
         const double steps = a >= 0 ? static_cast<double>(extent_of(nest_.vars[a])) : 1;
-        if (a >= 0) cost += store_cost(nest_.index, nest_.vars[a], lanes_) * steps / (static_cast<double>(std::min<int64_t>(extent_of(nest_.vars[a]), lanes_)));
+        if (a >= 0)
+          cost += store_cost(nest_.index, nest_.vars[a], lanes_) * steps / (static_cast<double>(std::min<int64_t>(extent_of(nest_.vars[a]), lanes_)));
         // A row's reduction is shared by the whole inner axis.
         consider(cost / steps, a, true);
       }
@@ -212,7 +213,8 @@ class GenericLowering {
   double best_row_cost(const Expr& r) const {
     double best = INFINITY, steps = 1;
     for (const Expr& v : r->vars) steps *= static_cast<double>(extent_of(v));
-    for (const Expr& v : r->vars) best = std::min(best, access_cost(r->args[0], v, lanes_) * steps / static_cast<double>(std::min<int64_t>(extent_of(v), lanes_)));
+    for (const Expr& v : r->vars)
+      best = std::min(best, access_cost(r->args[0], v, lanes_) * steps / static_cast<double>(std::min<int64_t>(extent_of(v), lanes_)));
     return best;
   }
 
@@ -279,7 +281,9 @@ class GenericLowering {
       const bool exact = extent % block == 0;
       const Expr high = exact ? simplify(low + Expr(block)) : min(low + Expr(block), Expr(extent));
       const bool vectors_fit = exact || (extent % block) % lanes_ == 0;
-      std::vector<Stmt> body = vectors_fit ? plain_loop(v, low, high) : vector_loop(low, high, -1, [&](const Expr& b, const Expr& m, int32_t l) { return lane_body(v, b, m, l, {}); });
+      std::vector<Stmt> body = vectors_fit
+                                   ? plain_loop(v, low, high)
+                                   : vector_loop(low, high, -1, [&](const Expr& b, const Expr& m, int32_t l) { return lane_body(v, b, m, l, {}); });
       return finish(outer, std::move(body));
     }
     finish(outer, vector_loop(Expr(0), Expr(extent), extent, [&](const Expr& b, const Expr& m, int32_t l) { return lane_body(v, b, m, l, {}); }));
@@ -327,7 +331,8 @@ class GenericLowering {
   using Combine = std::function<Expr(const Expr&)>;
   /// acc[i] = reduction of steps[i] over r's variables, all in one loop nest; chains are cut at max_chain.
   /// `body` runs before the steps in each turn.
-  std::vector<Stmt> accumulate(const Expr& r, ExprType type, const std::vector<uint32_t>& accs, const std::vector<Combine>& steps, std::vector<Stmt> body = {}) {
+  std::vector<Stmt> accumulate(const Expr& r, ExprType type, const std::vector<uint32_t>& accs, const std::vector<Combine>& steps,
+                               std::vector<Stmt> body = {}) {
     const Expr identity = make_broadcast(reduce_identity(r->reduce_op, type.dtype), type.lanes);
     int64_t total_steps = 1;
     for (const Expr& v : r->vars) total_steps *= extent_of(v);
@@ -365,7 +370,8 @@ class GenericLowering {
       const Expr v = r->vars.back();
       const Expr chunk = make_var("chunk", 0, ceil_div(extent_of(v), max_chain));
       std::vector<Stmt> loop;
-      loop.push_back(Stmt::loop(v, chunk * Expr(max_chain), min(chunk * Expr(max_chain) + Expr(max_chain), Expr(v->limit)), Expr(1), std::move(body)));
+      loop.push_back(
+          Stmt::loop(v, chunk * Expr(max_chain), min(chunk * Expr(max_chain) + Expr(max_chain), Expr(v->limit)), Expr(1), std::move(body)));
       body = loop_over(chunk, with_total(std::move(loop)));
       for (size_t i = r->vars.size() - 1; i-- > 0;) body = loop_over(r->vars[i], std::move(body));
     }
@@ -438,7 +444,8 @@ class GenericLowering {
     return place;
   }
 
-  std::vector<Stmt> tile_body(const Expr& v, const Expr& base, int wide, const Expr& mask, int32_t lanes, const Expr& row, const Expr& row_tile, int64_t rows) {
+  std::vector<Stmt> tile_body(const Expr& v, const Expr& base, int wide, const Expr& mask, int32_t lanes, const Expr& row, const Expr& row_tile,
+                              int64_t rows) {
     const Expr& r = reductions_[0];
     std::vector<uint32_t> accs;
     std::vector<Combine> steps;
@@ -483,10 +490,10 @@ class GenericLowering {
     for (Expr r = next_reduction(value); r; r = next_reduction(value)) value = reduce_row(body, r, v, value);
     if (v) {
       append(body, vector_loop(Expr(0), Expr(extent_of(v)), extent_of(v), [&](const Expr& base, const Expr& mask, int32_t lanes) {
-        std::vector<Stmt> out;
-        out.push_back(vector_store(emit_.kernel_output(), nest_.index, vectorize(value, v, base, lanes, mask), v, base, lanes, mask));
-        return out;
-      }));
+               std::vector<Stmt> out;
+               out.push_back(vector_store(emit_.kernel_output(), nest_.index, vectorize(value, v, base, lanes, mask), v, base, lanes, mask));
+               return out;
+             }));
     } else {
       body.push_back(Stmt::store(emit_.kernel_output(), nest_.index, vectorize(value, make_var("one", 0, 1), Expr(0), 1, {})));
     }
@@ -575,7 +582,8 @@ class GenericLowering {
   }
 
   template <class Step>
-  std::vector<Stmt> row_tail(Step&& step, uint32_t acc, int64_t whole, int64_t extent, const Expr& t, const Expr& body, const Expr& r, bool staged, uint32_t row) {
+  std::vector<Stmt> row_tail(Step&& step, uint32_t acc, int64_t whole, int64_t extent, const Expr& t, const Expr& body, const Expr& r, bool staged,
+                             uint32_t row) {
     if (emit_.target().masked_memory) return step(acc, Expr(whole), tail_mask(Expr(whole), Expr(extent), lanes_));
     // Without masked memory: one by one into lane 0 of the accumulator.
     const ExprType type{r->type.dtype, lanes_};

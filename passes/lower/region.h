@@ -12,13 +12,13 @@ namespace mica::lower {
 /// A set of nodes that becomes one kernel (or a few without a barrier between them): at most one anchor, with the work before and
 /// after it that can be computed on its elements.
 struct Region {
-  const Node* root = nullptr;      ///< the node whose result is stored
-  Value output;                    ///< that result
-  const Node* anchor = nullptr;    ///< the node with a reduction or a schedule of its own; null when all is pointwise
-  Value anchor_value;              ///< its result
-  std::set<uint32_t> inlined;      ///< ids of values computed within the region (the root's result not among them)
-  std::optional<Value> alias_of;   ///< the output is a part of this value's memory, no kernel is needed
-  int64_t alias_offset = 0;        ///< elements
+  const Node* root = nullptr;     ///< the node whose result is stored
+  Value output;                   ///< that result
+  const Node* anchor = nullptr;   ///< the node with a reduction or a schedule of its own; null when all is pointwise
+  Value anchor_value;             ///< its result
+  std::set<uint32_t> inlined;     ///< ids of values computed within the region (the root's result not among them)
+  std::optional<Value> alias_of;  ///< the output is a part of this value's memory, no kernel is needed
+  int64_t alias_offset = 0;       ///< elements
 };
 
 /// Expressions of a graph's values, with some of them expanded into what makes them.

@@ -152,7 +152,8 @@ Expr make_unary(ExprOp op, Expr x) {
 Expr make_binary(ExprOp op, Expr a, Expr b) {
   if (Expr e = shortcut(op, a, b); e && e->type.lanes == std::max(a->type.lanes, b->type.lanes)) return e;
   match_lanes(a, b);
-  MICA_CHECK(a->type.dtype == b->type.dtype, fmt::format("{} of {} and {}: {} | {}", name_of(op), name_of(a->type.dtype), name_of(b->type.dtype), to_string(a), to_string(b)));
+  MICA_CHECK(a->type.dtype == b->type.dtype,
+             fmt::format("{} of {} and {}: {} | {}", name_of(op), name_of(a->type.dtype), name_of(b->type.dtype), to_string(a), to_string(b)));
   ExprType type = a->type;
   if (is_comparison(op) || op == ExprOp::land || op == ExprOp::lor) type.dtype = DType::b8;
   ExprNode n{.op = op, .type = type, .args = {std::move(a), std::move(b)}, .name = {}, .vars = {}};
@@ -327,11 +328,11 @@ Expr reduce_combine(ReduceOp op, Expr accumulator, Expr value) {
 
 std::string_view name_of(ExprOp op) {
   constexpr std::string_view names[] = {
-      "imm",  "imm",  "var",  "load", "neg",   "abs",      "floor",    "ceil", "round", "trunc", "sqrt",  "exp",  "log",  "sin",
-      "cos",  "tan",  "asin", "acos", "atan",  "sinh",     "cosh",     "tanh", "erf",   "log1p", "expm1", "isnan", "lnot", "bnot",
-      "add",  "sub",  "mul",  "div",  "floordiv", "floormod", "min",   "max",  "pow",   "atan2", "fmod",  "band", "bor",  "bxor",
-      "shl",  "shr",  "ushr", "lt",   "le",    "gt",       "ge",       "eq",   "ne",    "land",  "lor",   "select", "fma", "cast",
-      "bitcast", "checked_index", "reduce", "ramp", "broadcast", "horizontal", "dot2", "dot4"};
+      "imm",  "imm",    "var",  "load", "neg",     "abs",           "floor",    "ceil",     "round",     "trunc",      "sqrt",  "exp",   "log",
+      "sin",  "cos",    "tan",  "asin", "acos",    "atan",          "sinh",     "cosh",     "tanh",      "erf",        "log1p", "expm1", "isnan",
+      "lnot", "bnot",   "add",  "sub",  "mul",     "div",           "floordiv", "floormod", "min",       "max",        "pow",   "atan2", "fmod",
+      "band", "bor",    "bxor", "shl",  "shr",     "ushr",          "lt",       "le",       "gt",        "ge",         "eq",    "ne",    "land",
+      "lor",  "select", "fma",  "cast", "bitcast", "checked_index", "reduce",   "ramp",     "broadcast", "horizontal", "dot2",  "dot4"};
   static_assert(std::size(names) == static_cast<size_t>(ExprOp::dot4) + 1);
   return names[static_cast<int>(op)];
 }

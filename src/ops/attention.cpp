@@ -14,19 +14,25 @@ namespace mica {
 Result<TensorType> ScaledDotProductAttention::infer(const ScaledDotProductAttention& op, const Infer& ctx) {
   const TensorType &q = ctx.type(op.query), &k = ctx.type(op.key), &v = ctx.type(op.value);
   if (q.rank() < 2 || k.rank() < 2 || v.rank() < 2) return ctx.error("needs-matrix", "query, key and value must have rank 2 or more");
-  if (!is_float(q.dtype) || q.dtype != k.dtype || q.dtype != v.dtype) return ctx.error("dtype-mismatch", "query {}, key {} and value {} must have one floating dtype", q.to_string(), k.to_string(), v.to_string());
-  if (q.shape[-1] != k.shape[-1] || k.shape[-2] != v.shape[-2]) return ctx.error("attention-mismatch", "query {}, key {} and value {} do not fit", q.to_string(), k.to_string(), v.to_string());
+  if (!is_float(q.dtype) || q.dtype != k.dtype || q.dtype != v.dtype)
+    return ctx.error("dtype-mismatch", "query {}, key {} and value {} must have one floating dtype", q.to_string(), k.to_string(), v.to_string());
+  if (q.shape[-1] != k.shape[-1] || k.shape[-2] != v.shape[-2])
+    return ctx.error("attention-mismatch", "query {}, key {} and value {} do not fit", q.to_string(), k.to_string(), v.to_string());
   const auto batch = [&](const TensorType& t, bool grouped) {
     std::vector<Dim> dims(t.shape.dims().begin(), t.shape.dims().end() - 2);
     if (grouped && !dims.empty() && q.rank() > 2) dims.back() = q.shape.dim(-3);
     return Shape(std::move(dims));
   };
-  if (op.gqa && (q.rank() < 3 || k.rank() < 3 || v.rank() < 3 || !k.shape[-3] || !v.shape[-3] || q.shape[-3] % k.shape[-3] || q.shape[-3] % v.shape[-3])) {
-    return ctx.error("attention-groups", "the heads of key {} and value {} do not divide those of query {}", k.to_string(), v.to_string(), q.to_string());
+  if (op.gqa &&
+      (q.rank() < 3 || k.rank() < 3 || v.rank() < 3 || !k.shape[-3] || !v.shape[-3] || q.shape[-3] % k.shape[-3] || q.shape[-3] % v.shape[-3])) {
+    return ctx.error("attention-groups", "the heads of key {} and value {} do not divide those of query {}", k.to_string(), v.to_string(),
+                     q.to_string());
   }
   const Shape shapes[] = {batch(q, false), batch(k, op.gqa), batch(v, op.gqa)};
   const auto both = broadcast_shapes(shapes);
-  if (!both) return ctx.error("broadcast-mismatch", "leading axes of query {}, key {} and value {} do not broadcast", q.to_string(), k.to_string(), v.to_string());
+  if (!both)
+    return ctx.error("broadcast-mismatch", "leading axes of query {}, key {} and value {} do not broadcast", q.to_string(), k.to_string(),
+                     v.to_string());
   std::vector<Dim> dims = both->dims();
   dims.push_back(q.shape.dim(-2));
   if (op.mask) {
@@ -34,7 +40,8 @@ Result<TensorType> ScaledDotProductAttention::infer(const ScaledDotProductAttent
     scores.push_back(k.shape.dim(-2));
     const Shape pair[] = {Shape(scores), ctx.shape(*op.mask)};
     const auto masked = broadcast_shapes(pair);
-    if (!masked || *masked != pair[0]) return ctx.error("attention-mask", "mask {} does not broadcast to the scores {}", ctx.type(*op.mask).to_string(), pair[0].to_string());
+    if (!masked || *masked != pair[0])
+      return ctx.error("attention-mask", "mask {} does not broadcast to the scores {}", ctx.type(*op.mask).to_string(), pair[0].to_string());
   }
   dims.push_back(v.shape.dim(-1));
   return TensorType{q.dtype, Shape(std::move(dims)), {}};

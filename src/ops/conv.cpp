@@ -5,15 +5,20 @@ namespace mica {
 namespace {
 
 /// What both convolutions demand of ranks, dtypes and lists.
-Result<void> check_operands(const Infer& ctx, Value x, Value weight, OptValue bias, int64_t channels, int64_t groups, std::initializer_list<const Ints*> lists) {
+Result<void> check_operands(const Infer& ctx, Value x, Value weight, OptValue bias, int64_t channels, int64_t groups,
+                            std::initializer_list<const Ints*> lists) {
   const TensorType &tx = ctx.type(x), &tw = ctx.type(weight);
-  if (tx.rank() < 3 || tx.rank() != tw.rank()) return ctx.error("conv-rank", "input {} and weight {} must have one rank, of 3 or more", tx.to_string(), tw.to_string());
+  if (tx.rank() < 3 || tx.rank() != tw.rank())
+    return ctx.error("conv-rank", "input {} and weight {} must have one rank, of 3 or more", tx.to_string(), tw.to_string());
   if (tx.dtype != tw.dtype) return ctx.error("dtype-mismatch", "input {} and weight {} must have one dtype", tx.to_string(), tw.to_string());
   for (const Ints* list : lists) {
-    if (static_cast<int64_t>(list->size()) != tx.rank() - 2) return ctx.error("conv-attributes", "stride, padding and dilation need {} numbers, not {}", tx.rank() - 2, list->size());
+    if (static_cast<int64_t>(list->size()) != tx.rank() - 2)
+      return ctx.error("conv-attributes", "stride, padding and dilation need {} numbers, not {}", tx.rank() - 2, list->size());
   }
-  if (groups < 1 || tx.shape[1] % groups || tw.shape[0] % groups) return ctx.error("conv-groups", "{} groups do not divide the channels of input {} and weight {}", groups, tx.to_string(), tw.to_string());
-  if (bias && (ctx.shape(*bias).rank() != 1 || ctx.shape(*bias)[0] != channels)) return ctx.error("conv-bias", "bias {} does not fit {} output channels", ctx.type(*bias).to_string(), channels);
+  if (groups < 1 || tx.shape[1] % groups || tw.shape[0] % groups)
+    return ctx.error("conv-groups", "{} groups do not divide the channels of input {} and weight {}", groups, tx.to_string(), tw.to_string());
+  if (bias && (ctx.shape(*bias).rank() != 1 || ctx.shape(*bias)[0] != channels))
+    return ctx.error("conv-bias", "bias {} does not fit {} output channels", ctx.type(*bias).to_string(), channels);
   return {};
 }
 
@@ -27,13 +32,16 @@ Result<TensorType> Conv::infer(const Conv& op, const Infer& ctx) {
   const Ints& end = op.padding_end.items.empty() ? op.padding : op.padding_end;
   if (!check_operands(ctx, op.x, op.weight, op.bias, outputs, op.groups, {&op.stride, &op.padding, &end, &op.dilation})) return Failure{};
   if (x.shape[1] != weight.shape[1] * op.groups) {
-    return ctx.error("conv-channel-mismatch", "input has {} channels but the weight expects {} (weight {}, {} groups)", x.shape[1], weight.shape[1] * op.groups, weight.to_string(), op.groups);
+    return ctx.error("conv-channel-mismatch", "input has {} channels but the weight expects {} (weight {}, {} groups)", x.shape[1],
+                     weight.shape[1] * op.groups, weight.to_string(), op.groups);
   }
   std::vector<Dim> dims = {x.shape.dim(0), Dim(outputs)};
   for (int64_t i = 0; i < x.rank() - 2; ++i) {
     if (op.stride[i] < 1 || op.dilation[i] < 1) return ctx.error("conv-attributes", "stride and dilation must be positive");
     const int64_t padded = x.shape[i + 2] + op.padding[i] + op.pad_after(i), span = op.dilation[i] * (weight.shape[i + 2] - 1) + 1;
-    if (padded < span) return ctx.error("conv-kernel-too-large", "a kernel that spans {} does not fit the padded input of {} on axis {} of {}", span, padded, i + 2, x.to_string());
+    if (padded < span)
+      return ctx.error("conv-kernel-too-large", "a kernel that spans {} does not fit the padded input of {} on axis {} of {}", span, padded, i + 2,
+                       x.to_string());
     dims.push_back(Dim((padded - span) / op.stride[i] + 1));
   }
   return TensorType{x.dtype, Shape(std::move(dims)), {}};
@@ -66,12 +74,18 @@ Expr Conv::define(const Conv& op, Define& d) {
 Result<TensorType> ConvTranspose::infer(const ConvTranspose& op, const Infer& ctx) {
   const TensorType &x = ctx.type(op.x), &weight = ctx.type(op.weight);
   const int64_t outputs = weight.rank() > 1 ? weight.shape[1] * op.groups : 0;
-  if (!check_operands(ctx, op.x, op.weight, op.bias, outputs, op.groups, {&op.stride, &op.padding, &op.output_padding, &op.dilation})) return Failure{};
-  if (x.shape[1] != weight.shape[0]) return ctx.error("conv-channel-mismatch", "input has {} channels but the weight expects {} (weight {})", x.shape[1], weight.shape[0], weight.to_string());
+  if (!check_operands(ctx, op.x, op.weight, op.bias, outputs, op.groups, {&op.stride, &op.padding, &op.output_padding, &op.dilation}))
+    return Failure{};
+  if (x.shape[1] != weight.shape[0])
+    return ctx.error("conv-channel-mismatch", "input has {} channels but the weight expects {} (weight {})", x.shape[1], weight.shape[0],
+                     weight.to_string());
   std::vector<Dim> dims = {x.shape.dim(0), Dim(outputs)};
   for (int64_t i = 0; i < x.rank() - 2; ++i) {
-    const int64_t size = (x.shape[i + 2] - 1) * op.stride[i] - 2 * op.padding[i] + op.dilation[i] * (weight.shape[i + 2] - 1) + 1 + op.output_padding[i];
-    if (op.stride[i] < 1 || op.dilation[i] < 1 || size < 0) return ctx.error("conv-attributes", "stride {}, padding {} and dilation {} leave no output on axis {}", op.stride[i], op.padding[i], op.dilation[i], i + 2);
+    const int64_t size =
+        (x.shape[i + 2] - 1) * op.stride[i] - 2 * op.padding[i] + op.dilation[i] * (weight.shape[i + 2] - 1) + 1 + op.output_padding[i];
+    if (op.stride[i] < 1 || op.dilation[i] < 1 || size < 0)
+      return ctx.error("conv-attributes", "stride {}, padding {} and dilation {} leave no output on axis {}", op.stride[i], op.padding[i],
+                       op.dilation[i], i + 2);
     dims.push_back(Dim(size));
   }
   return TensorType{x.dtype, Shape(std::move(dims)), {}};

@@ -3,7 +3,9 @@
 namespace mica {
 
 namespace {
-Expr immediate(DType dtype, const Scalar& s) { return is_float(dtype) ? imm(dtype, s.real) : is_bool(dtype) ? imm_i(dtype, s.real != 0) : imm_i(dtype, s.integer); }
+Expr immediate(DType dtype, const Scalar& s) {
+  return is_float(dtype) ? imm(dtype, s.real) : is_bool(dtype) ? imm_i(dtype, s.real != 0) : imm_i(dtype, s.integer);
+}
 }  // namespace
 
 Result<TensorType> Full::infer(const Full& op, const Infer& ctx) {

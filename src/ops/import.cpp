@@ -55,7 +55,8 @@ struct Tables {
 const Tables& tables() {
   static const Tables all = [] {
     Tables t;
-    for (auto family : {import_pointwise(), import_view(), import_reduce(), import_matmul(), import_nn(), import_index(), import_factory(), import_resample(), import_rnn(), import_meta()}) {
+    for (auto family : {import_pointwise(), import_view(), import_reduce(), import_matmul(), import_nn(), import_index(), import_factory(),
+                        import_resample(), import_rnn(), import_meta()}) {
       for (const ImportEntry& e : family) t.functions.emplace(e.op, e.fn);
     }
     for (const OpInfo* info : all_ops()) {
@@ -112,7 +113,8 @@ std::vector<ImportValue> import_spelled(ImportContext& ctx, const SpelledOp& spe
   for (const ImportArg& a : ctx.args) {
     const bool named = std::ranges::any_of(spelled.spelling.args, [&](const auto& p) { return p.first == a.name; });
     const bool* off = std::get_if<bool>(&a.value);
-    if (!named && ctx.has(a.name) && !(off && !*off)) ctx.unsupported("unsupported-argument", fmt::format("argument `{}` is not supported here", a.name));
+    if (!named && ctx.has(a.name) && !(off && !*off))
+      ctx.unsupported("unsupported-argument", fmt::format("argument `{}` is not supported here", a.name));
   }
   if (cast_to) {
     for (Attr& f : fields) {
@@ -132,7 +134,8 @@ void fit_to_self(ImportContext& ctx, Value self, std::vector<ImportValue>& resul
   if (results.empty() || !std::holds_alternative<Value>(results[0])) return;
   Value v = std::get<Value>(results[0]);
   if (ctx.shape(v) != ctx.shape(self)) {
-    ctx.fail("in-place-shape", fmt::format("the result {} does not fit the tensor {} that is changed in place", ctx.type(v).to_string(), ctx.type(self).to_string()));
+    ctx.fail("in-place-shape",
+             fmt::format("the result {} does not fit the tensor {} that is changed in place", ctx.type(v).to_string(), ctx.type(self).to_string()));
   }
   if (ctx.type(v).dtype != ctx.type(self).dtype) v = ctx.create(Cast{v, ctx.type(self).dtype});
   results[0] = v;

@@ -12,7 +12,8 @@ namespace {
 const ImportValue none;
 
 std::string_view kind_of(const ImportValue& v) {
-  constexpr std::string_view names[] = {"None", "a tensor", "a list of tensors", "an integer", "a number", "a bool", "a string", "a list of integers", "a list of numbers"};
+  constexpr std::string_view names[] = {"None",   "a tensor", "a list of tensors",  "an integer",       "a number",
+                                        "a bool", "a string", "a list of integers", "a list of numbers"};
   return names[v.index()];
 }
 }  // namespace
@@ -109,7 +110,8 @@ std::vector<int64_t> ImportContext::ints(std::string_view name) {
 std::vector<int64_t> ImportContext::ints(std::string_view name, int64_t count) {
   std::vector<int64_t> list = ints(name);
   if (list.size() == 1) list.resize(static_cast<size_t>(count), list[0]);
-  if (static_cast<int64_t>(list.size()) != count) fail("import-argument", fmt::format("argument `{}` must have {} numbers, not {}", name, count, list.size()));
+  if (static_cast<int64_t>(list.size()) != count)
+    fail("import-argument", fmt::format("argument `{}` must have {} numbers, not {}", name, count, list.size()));
   return list;
 }
 
@@ -125,13 +127,15 @@ std::optional<DType> ImportContext::dtype(std::string_view name) {
   if (!has(name)) return std::nullopt;
   const int64_t code = integer(name);
   const auto t = dtype_from_torch(code);
-  if (!t) unsupported("unsupported-dtype", fmt::format("dtype {} of argument `{}` is not supported (complex and quantised types are not)", code, name));
+  if (!t)
+    unsupported("unsupported-dtype", fmt::format("dtype {} of argument `{}` is not supported (complex and quantised types are not)", code, name));
   return t;
 }
 
 int64_t ImportContext::normal_axis(int64_t axis, int64_t rank) {
   const int64_t r = std::max<int64_t>(rank, 1);
-  if (axis < -r || axis >= r) fail("axis-out-of-range", fmt::format("axis {} is out of range for a tensor of rank {} (it takes {} to {})", axis, rank, -r, r - 1));
+  if (axis < -r || axis >= r)
+    fail("axis-out-of-range", fmt::format("axis {} is out of range for a tensor of rank {} (it takes {} to {})", axis, rank, -r, r - 1));
   return axis < 0 ? axis + r : axis;
 }
 
@@ -173,7 +177,9 @@ Value number(ImportContext& ctx, const Scalar& s, Value beside) {
   return constant(ctx, dtype, s);
 }
 
-Value operand(ImportContext& ctx, std::string_view name, Value beside) { return ctx.is_tensor(name) ? ctx.tensor(name) : number(ctx, ctx.scalar(name), beside); }
+Value operand(ImportContext& ctx, std::string_view name, Value beside) {
+  return ctx.is_tensor(name) ? ctx.tensor(name) : number(ctx, ctx.scalar(name), beside);
+}
 
 Value cast_to(ImportContext& ctx, Value v, DType dtype) { return ctx.type(v).dtype == dtype ? v : ctx.create(Cast{v, dtype}); }
 

@@ -10,9 +10,13 @@ namespace mica {
 
 namespace {
 
-Value filled(ImportContext& ctx, const std::vector<int64_t>& sizes, const Scalar& value, DType dtype) { return ctx.create(Full{Ints(sizes), value, dtype}); }
+Value filled(ImportContext& ctx, const std::vector<int64_t>& sizes, const Scalar& value, DType dtype) {
+  return ctx.create(Full{Ints(sizes), value, dtype});
+}
 
-template <int value> Imported constant_of(ImportContext& ctx) { return {filled(ctx, ctx.ints("size"), Scalar(value), ctx.dtype("dtype").value_or(DType::f32))}; }
+template <int value> Imported constant_of(ImportContext& ctx) {
+  return {filled(ctx, ctx.ints("size"), Scalar(value), ctx.dtype("dtype").value_or(DType::f32))};
+}
 template <int value> Imported constant_like(ImportContext& ctx) {
   const TensorType t = ctx.type(ctx.tensor("self"));
   return {filled(ctx, ctx.has("size") ? ctx.ints("size") : t.shape.sizes(), Scalar(value), ctx.dtype("dtype").value_or(t.dtype))};
@@ -40,11 +44,13 @@ Imported scalar_tensor(ImportContext& ctx) {
 }
 
 Imported arange(ImportContext& ctx) {
-  const Scalar start = ctx.has("start") ? ctx.scalar("start") : Scalar(0), end = ctx.scalar("end"), step = ctx.has("step") ? ctx.scalar("step") : Scalar(1);
+  const Scalar start = ctx.has("start") ? ctx.scalar("start") : Scalar(0), end = ctx.scalar("end"),
+               step = ctx.has("step") ? ctx.scalar("step") : Scalar(1);
   const bool real = is_float(start.dtype) || is_float(end.dtype) || is_float(step.dtype);
   const DType dtype = ctx.dtype("dtype").value_or(real ? DType::f32 : DType::i64);
   if (step.real == 0) ctx.fail("arange-step", "the step must not be 0");
-  if ((step.real > 0) != (end.real >= start.real) && end.real != start.real) ctx.fail("arange-bounds", fmt::format("{} is not reached from {} by steps of {}", end.real, start.real, step.real));
+  if ((step.real > 0) != (end.real >= start.real) && end.real != start.real)
+    ctx.fail("arange-bounds", fmt::format("{} is not reached from {} by steps of {}", end.real, start.real, step.real));
   const auto count = static_cast<int64_t>(std::ceil((end.real - start.real) / step.real));
   return {ctx.create(Arange{.count = count, .start = start, .step = step, .dtype = dtype})};
 }
@@ -56,13 +62,15 @@ Imported linspace(ImportContext& ctx) {
   std::vector<double> values;
   const double step = steps > 1 ? (end - start) / static_cast<double>(steps - 1) : 0;
   // From both ends, as torch does, so that the last is `end` exactly.
-  for (int64_t i = 0; i < steps; ++i) values.push_back(i < steps / 2 || steps == 1 ? start + step * static_cast<double>(i) : end - step * static_cast<double>(steps - 1 - i));
+  for (int64_t i = 0; i < steps; ++i)
+    values.push_back(i < steps / 2 || steps == 1 ? start + step * static_cast<double>(i) : end - step * static_cast<double>(steps - 1 - i));
   return {constant_tensor(ctx, dtype, Shape({steps}), values)};
 }
 
 Imported eye(ImportContext& ctx) {
   const int64_t n = ctx.integer("n"), m = ctx.integer_or("m", n);
-  const Value rows = ctx.create(Arange{.count = n, .start = Scalar(0), .step = Scalar(1), .dtype = DType::i64}), columns = ctx.create(Arange{.count = m, .start = Scalar(0), .step = Scalar(1), .dtype = DType::i64});
+  const Value rows = ctx.create(Arange{.count = n, .start = Scalar(0), .step = Scalar(1), .dtype = DType::i64}),
+              columns = ctx.create(Arange{.count = m, .start = Scalar(0), .step = Scalar(1), .dtype = DType::i64});
   return {ctx.create(Cast{ctx.create(Eq{unsqueeze_at(ctx, rows, 1), columns}), ctx.dtype("dtype").value_or(DType::f32)})};
 }
 
@@ -82,17 +90,47 @@ template <bool lower> Imported triangle_indices(ImportContext& ctx) {
   return {constant_tensor(ctx, ctx.dtype("dtype").value_or(DType::i64), Shape({2, count}), places)};
 }
 
-Imported random(ImportContext& ctx) { ctx.unsupported("random-op", "draws random numbers, which a compiled model does not; export the model after model.eval(), or pass them in as an input"); }
+Imported random(ImportContext& ctx) {
+  ctx.unsupported("random-op",
+                  "draws random numbers, which a compiled model does not; export the model after model.eval(), or pass them in as an input");
+}
 
 }  // namespace
 
 std::span<const ImportEntry> import_factory() {
   static constexpr ImportEntry entries[] = {
-      {"aten::zeros", constant_of<0>}, {"aten::ones", constant_of<1>}, {"aten::empty", constant_of<0>}, {"aten::zeros_like", constant_like<0>}, {"aten::ones_like", constant_like<1>}, {"aten::empty_like", constant_like<0>},
-      {"aten::new_zeros", constant_like<0>}, {"aten::new_ones", constant_like<1>}, {"aten::new_empty", constant_like<0>}, {"aten::full", full}, {"aten::full_like", full_like}, {"aten::new_full", full_like},
-      {"aten::scalar_tensor", scalar_tensor}, {"aten::arange", arange}, {"aten::linspace", linspace}, {"aten::eye", eye}, {"aten::tril_indices", triangle_indices<true>}, {"aten::triu_indices", triangle_indices<false>},
-      {"aten::rand", random}, {"aten::randn", random}, {"aten::randint", random}, {"aten::randperm", random}, {"aten::rand_like", random}, {"aten::randn_like", random}, {"aten::randint_like", random},
-      {"aten::bernoulli", random}, {"aten::multinomial", random}, {"aten::normal", random}, {"aten::uniform", random}, {"aten::normal_", random}, {"aten::uniform_", random}, {"aten::bernoulli_", random},
+      {"aten::zeros", constant_of<0>},
+      {"aten::ones", constant_of<1>},
+      {"aten::empty", constant_of<0>},
+      {"aten::zeros_like", constant_like<0>},
+      {"aten::ones_like", constant_like<1>},
+      {"aten::empty_like", constant_like<0>},
+      {"aten::new_zeros", constant_like<0>},
+      {"aten::new_ones", constant_like<1>},
+      {"aten::new_empty", constant_like<0>},
+      {"aten::full", full},
+      {"aten::full_like", full_like},
+      {"aten::new_full", full_like},
+      {"aten::scalar_tensor", scalar_tensor},
+      {"aten::arange", arange},
+      {"aten::linspace", linspace},
+      {"aten::eye", eye},
+      {"aten::tril_indices", triangle_indices<true>},
+      {"aten::triu_indices", triangle_indices<false>},
+      {"aten::rand", random},
+      {"aten::randn", random},
+      {"aten::randint", random},
+      {"aten::randperm", random},
+      {"aten::rand_like", random},
+      {"aten::randn_like", random},
+      {"aten::randint_like", random},
+      {"aten::bernoulli", random},
+      {"aten::multinomial", random},
+      {"aten::normal", random},
+      {"aten::uniform", random},
+      {"aten::normal_", random},
+      {"aten::uniform_", random},
+      {"aten::bernoulli_", random},
   };
   return entries;
 }

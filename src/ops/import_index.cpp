@@ -31,7 +31,8 @@ Imported take_along_dim(ImportContext& ctx) {
   }
   const int64_t axis = ctx.axis_of("dim", x);
   std::vector<int64_t> xs = ctx.shape(x).sizes(), is = ctx.shape(index).sizes();
-  if (xs.size() != is.size()) ctx.fail("index-rank", fmt::format("{} and {} must have one rank", ctx.type(x).to_string(), ctx.type(index).to_string()));
+  if (xs.size() != is.size())
+    ctx.fail("index-rank", fmt::format("{} and {} must have one rank", ctx.type(x).to_string(), ctx.type(index).to_string()));
   for (int64_t i = 0; i < ctx.rank(x); ++i) {
     if (i != axis) xs[i] = is[i] = std::max(xs[i], is[i]);
   }
@@ -46,7 +47,8 @@ struct Indices {
 Indices indices_of(ImportContext& ctx, Value x) {
   Indices r;
   const std::vector<Value> list = ctx.tensors("indices");
-  if (static_cast<int64_t>(list.size()) > ctx.rank(x)) ctx.fail("index-rank", fmt::format("{} indices are too many for {}", list.size(), ctx.type(x).to_string()));
+  if (static_cast<int64_t>(list.size()) > ctx.rank(x))
+    ctx.fail("index-rank", fmt::format("{} indices are too many for {}", list.size(), ctx.type(x).to_string()));
   for (size_t i = 0; i < list.size(); ++i) {
     if (!list[i]) continue;
     if (is_bool(ctx.type(list[i]).dtype) || ctx.type(list[i]).dtype == DType::u8) {
@@ -76,7 +78,8 @@ Imported index_put(ImportContext& ctx) {
   const bool add = ctx.boolean_or("accumulate", false);
   const std::vector<Value> list = ctx.tensors("indices");
   if (list.size() == 1 && list[0] && is_bool(ctx.type(list[0]).dtype)) {
-    if (ctx.shape(values).elements() != 1) ctx.unsupported("data-dependent-size", "writing several values at a mask depends on data; use torch.where or masked_scatter");
+    if (ctx.shape(values).elements() != 1)
+      ctx.unsupported("data-dependent-size", "writing several values at a mask depends on data; use torch.where or masked_scatter");
     Value mask = list[0], value = reshape_to(ctx, values, {});
     if (add) value = ctx.create(Add{x, value});
     while (ctx.rank(mask) < ctx.rank(x)) mask = unsqueeze_at(ctx, mask, ctx.rank(mask));
@@ -118,9 +121,10 @@ Imported scatter(ImportContext& ctx) {
   const Value x = ctx.tensor("self"), index = ctx.tensor("index");
   const int64_t axis = ctx.axis_of("dim", x);
   const std::string reduce = ctx.text_or("reduce", "");
-  if ((!reduce.empty() && reduce != "add" && reduce != "sum") || !ctx.boolean_or("include_self", true)) ctx.unsupported("scatter-reduce", fmt::format("reduction `{}` is not supported", reduce));
-  const Value source = ctx.is_tensor("src") ? ctx.tensor("src")
-                                            : ctx.create(Full{Ints(ctx.shape(index).sizes()), ctx.scalar("value"), ctx.type(x).dtype});
+  if ((!reduce.empty() && reduce != "add" && reduce != "sum") || !ctx.boolean_or("include_self", true))
+    ctx.unsupported("scatter-reduce", fmt::format("reduction `{}` is not supported", reduce));
+  const Value source =
+      ctx.is_tensor("src") ? ctx.tensor("src") : ctx.create(Full{Ints(ctx.shape(index).sizes()), ctx.scalar("value"), ctx.type(x).dtype});
   return {scatter_of(ctx, x, axis, index, source, !reduce.empty())};
 }
 Imported scatter_add(ImportContext& ctx) {
@@ -232,8 +236,10 @@ Imported masked_scatter(ImportContext& ctx) {
   const Shape shape = ctx.shape(x);
   const Value mask = expand_to(ctx, ctx.tensor("mask"), shape);
   const Value flat = reshape_to(ctx, mask, {shape.elements()});
-  const Value place = ctx.create(Maximum{ctx.create(Sub{ctx.create(Cumsum{flat, 0}), constant(ctx, DType::i64, Scalar(1))}), constant(ctx, DType::i64, Scalar(0))});
-  const Value taken = ctx.create(IndexSelect{reshape_to(ctx, source, {ctx.shape(source).elements()}), 0, ctx.create(Where{flat, place, constant(ctx, DType::i64, Scalar(0))})});
+  const Value place =
+      ctx.create(Maximum{ctx.create(Sub{ctx.create(Cumsum{flat, 0}), constant(ctx, DType::i64, Scalar(1))}), constant(ctx, DType::i64, Scalar(0))});
+  const Value taken = ctx.create(
+      IndexSelect{reshape_to(ctx, source, {ctx.shape(source).elements()}), 0, ctx.create(Where{flat, place, constant(ctx, DType::i64, Scalar(0))})});
   return {ctx.create(Where{mask, reshape_to(ctx, taken, shape.sizes()), x})};
 }
 
@@ -250,20 +256,46 @@ template <int64_t n> Imported max_unpool(ImportContext& ctx) {
   lines.push_back(to);
   head.insert(head.end(), out.begin(), out.end());
   const Value empty = ctx.create(Full{Ints(lines), Scalar(0), ctx.type(x).dtype});
-  return {reshape_to(ctx, ctx.create(Scatter{empty, static_cast<int64_t>(lines.size()) - 1, reshape_to(ctx, index, flat), reshape_to(ctx, x, flat)}), head)};
+  return {reshape_to(ctx, ctx.create(Scatter{empty, static_cast<int64_t>(lines.size()) - 1, reshape_to(ctx, index, flat), reshape_to(ctx, x, flat)}),
+                     head)};
 }
 
-Imported masked_select(ImportContext& ctx) { ctx.unsupported("data-dependent-size", "has a result whose size depends on data; use torch.where or masked_fill"); }
+Imported masked_select(ImportContext& ctx) {
+  ctx.unsupported("data-dependent-size", "has a result whose size depends on data; use torch.where or masked_fill");
+}
 
 }  // namespace
 
 std::span<const ImportEntry> import_index() {
   static constexpr ImportEntry entries[] = {
-      {"aten::embedding", embedding}, {"aten::index_select", index_select}, {"aten::gather", gather}, {"aten::take_along_dim", take_along_dim}, {"aten::index", index}, {"aten::index_put", index_put},
-      {"aten::_index_put_impl", index_put}, {"aten::scatter", scatter}, {"aten::scatter_add", scatter_add}, {"aten::index_add", index_add}, {"aten::index_copy", index_copy}, {"aten::index_fill", index_fill},
-      {"aten::one_hot", one_hot}, {"aten::topk", topk}, {"aten::sort", sort}, {"aten::argsort", argsort}, {"aten::masked_select", masked_select}, {"aten::bucketize", bucketize}, {"aten::searchsorted", searchsorted}, {"aten::median", median},
-      {"aten::masked_scatter", masked_scatter}, {"aten::max_unpool2d", max_unpool<2>}, {"aten::max_unpool3d", max_unpool<3>}, {"aten::scatter_reduce", scatter}, {"aten::nonzero", masked_select},
-      {"aten::nonzero_numpy", masked_select}, {"aten::unique_dim", masked_select}, {"aten::_unique2", masked_select},
+      {"aten::embedding", embedding},
+      {"aten::index_select", index_select},
+      {"aten::gather", gather},
+      {"aten::take_along_dim", take_along_dim},
+      {"aten::index", index},
+      {"aten::index_put", index_put},
+      {"aten::_index_put_impl", index_put},
+      {"aten::scatter", scatter},
+      {"aten::scatter_add", scatter_add},
+      {"aten::index_add", index_add},
+      {"aten::index_copy", index_copy},
+      {"aten::index_fill", index_fill},
+      {"aten::one_hot", one_hot},
+      {"aten::topk", topk},
+      {"aten::sort", sort},
+      {"aten::argsort", argsort},
+      {"aten::masked_select", masked_select},
+      {"aten::bucketize", bucketize},
+      {"aten::searchsorted", searchsorted},
+      {"aten::median", median},
+      {"aten::masked_scatter", masked_scatter},
+      {"aten::max_unpool2d", max_unpool<2>},
+      {"aten::max_unpool3d", max_unpool<3>},
+      {"aten::scatter_reduce", scatter},
+      {"aten::nonzero", masked_select},
+      {"aten::nonzero_numpy", masked_select},
+      {"aten::unique_dim", masked_select},
+      {"aten::_unique2", masked_select},
   };
   return entries;
 }

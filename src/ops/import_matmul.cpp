@@ -100,7 +100,8 @@ std::string labels_of(ImportContext& ctx, const std::string& term, int64_t rank)
   }
   if (rank < 0) rank = static_cast<int64_t>(letters.size());
   const int64_t extra = rank - static_cast<int64_t>(letters.size());
-  if (extra < 0 || (extra > 0 && ellipsis == std::string::npos)) ctx.fail("einsum-equation", fmt::format("term `{}` does not fit a tensor of rank {}", term, rank));
+  if (extra < 0 || (extra > 0 && ellipsis == std::string::npos))
+    ctx.fail("einsum-equation", fmt::format("term `{}` does not fit a tensor of rank {}", term, rank));
   std::string hidden;
   for (int64_t i = extra; i > 0; --i) hidden += static_cast<char>(i);
   if (ellipsis != std::string::npos) letters.insert(ellipsis, hidden);
@@ -172,9 +173,7 @@ Labelled contracted(ImportContext& ctx, Labelled a, Labelled b, const std::strin
     }
   }
   const std::string out = batch + rows + columns;
-  if (inner.empty()) {
-    return {ctx.create(Mul{arranged(ctx, a, out), arranged(ctx, b, out)}), out};
-  }
+  if (inner.empty()) { return {ctx.create(Mul{arranged(ctx, a, out), arranged(ctx, b, out)}), out}; }
   const Value left = arranged(ctx, a, batch + rows + inner), right = arranged(ctx, b, batch + inner + columns);
   const std::vector<int64_t> ls = ctx.shape(left).sizes(), rs = ctx.shape(right).sizes();
   const auto merge = [](const std::vector<int64_t>& s, size_t from, size_t count) {
@@ -203,7 +202,8 @@ Imported einsum(ImportContext& ctx) {
   std::string hidden, all;
   for (size_t i = 0; i < list.size(); ++i) {
     const size_t comma = left.find(',');
-    if ((comma == std::string::npos) != (i + 1 == list.size())) ctx.fail("einsum-equation", fmt::format("`{}` does not have one term for each of the {} tensors", equation, list.size()));
+    if ((comma == std::string::npos) != (i + 1 == list.size()))
+      ctx.fail("einsum-equation", fmt::format("`{}` does not have one term for each of the {} tensors", equation, list.size()));
     terms.push_back({list[i], labels_of(ctx, left.substr(0, comma), ctx.rank(list[i]))});
     left = comma == std::string::npos ? "" : left.substr(comma + 1);
     for (char l : terms.back().labels) {
@@ -220,7 +220,8 @@ Imported einsum(ImportContext& ctx) {
     const size_t dots = right.find("...");
     out = dots == std::string::npos ? right : right.substr(0, dots) + hidden + right.substr(dots + 3);
     for (char l : out) {
-      if (all.find(l) == std::string::npos || std::ranges::count(out, l) > 1) ctx.fail("einsum-equation", fmt::format("the result of `{}` has a label that no term has, or one twice", equation));
+      if (all.find(l) == std::string::npos || std::ranges::count(out, l) > 1)
+        ctx.fail("einsum-equation", fmt::format("the result of `{}` has a label that no term has, or one twice", equation));
     }
   } else {
     // Implicit form: hidden axes, then every label that occurs once, in order.
@@ -245,8 +246,23 @@ Imported einsum(ImportContext& ctx) {
 
 std::span<const ImportEntry> import_matmul() {
   static constexpr ImportEntry entries[] = {
-      {"aten::matmul", matmul}, {"aten::mm", matmul}, {"aten::bmm", matmul}, {"aten::mv", matmul}, {"aten::dot", matmul}, {"aten::__matmul__", matmul}, {"aten::outer", outer}, {"aten::ger", outer}, {"aten::cross", cross}, {"aten::linalg_cross", cross}, {"aten::addmm", addmm},
-      {"aten::baddbmm", baddbmm}, {"aten::addbmm", addbmm}, {"aten::addmv", addmv}, {"aten::linalg_multi_dot", chain_matmul}, {"aten::chain_matmul", chain_matmul}, {"aten::einsum", einsum},
+      {"aten::matmul", matmul},
+      {"aten::mm", matmul},
+      {"aten::bmm", matmul},
+      {"aten::mv", matmul},
+      {"aten::dot", matmul},
+      {"aten::__matmul__", matmul},
+      {"aten::outer", outer},
+      {"aten::ger", outer},
+      {"aten::cross", cross},
+      {"aten::linalg_cross", cross},
+      {"aten::addmm", addmm},
+      {"aten::baddbmm", baddbmm},
+      {"aten::addbmm", addbmm},
+      {"aten::addmv", addmv},
+      {"aten::linalg_multi_dot", chain_matmul},
+      {"aten::chain_matmul", chain_matmul},
+      {"aten::einsum", einsum},
   };
   return entries;
 }

@@ -74,7 +74,12 @@ Ints stride_or_kernel(ImportContext& ctx, const Ints& kernel) {
 /// MaxPool and MaxPoolIndices have the same fields.
 template <int64_t n, Op T> T max_pool_op(ImportContext& ctx) {
   const Ints kernel(ctx.ints("kernel_size", n));
-  return T{.x = ctx.tensor("self"), .kernel = kernel, .stride = stride_or_kernel(ctx, kernel), .padding = Ints(ctx.ints("padding", n)), .dilation = Ints(ctx.ints("dilation", n)), .ceil_mode = ctx.boolean_or("ceil_mode", false)};
+  return T{.x = ctx.tensor("self"),
+           .kernel = kernel,
+           .stride = stride_or_kernel(ctx, kernel),
+           .padding = Ints(ctx.ints("padding", n)),
+           .dilation = Ints(ctx.ints("dilation", n)),
+           .ceil_mode = ctx.boolean_or("ceil_mode", false)};
 }
 template <int64_t n> Imported max_pool(ImportContext& ctx) { return {ctx.create(max_pool_op<n, MaxPool>(ctx))}; }
 template <int64_t n> Imported max_pool_with_indices(ImportContext& ctx) {
@@ -82,13 +87,20 @@ template <int64_t n> Imported max_pool_with_indices(ImportContext& ctx) {
 }
 template <int64_t n> Imported avg_pool(ImportContext& ctx) {
   const Ints kernel(ctx.ints("kernel_size", n));
-  return {ctx.create(AvgPool{.x = ctx.tensor("self"), .kernel = kernel, .stride = stride_or_kernel(ctx, kernel), .padding = Ints(ctx.ints("padding", n)), .ceil_mode = ctx.boolean_or("ceil_mode", false),
-                             .include_pad = ctx.boolean_or("count_include_pad", true), .divisor = ctx.integer_or("divisor_override", 0)})};
+  return {ctx.create(AvgPool{.x = ctx.tensor("self"),
+                             .kernel = kernel,
+                             .stride = stride_or_kernel(ctx, kernel),
+                             .padding = Ints(ctx.ints("padding", n)),
+                             .ceil_mode = ctx.boolean_or("ceil_mode", false),
+                             .include_pad = ctx.boolean_or("count_include_pad", true),
+                             .divisor = ctx.integer_or("divisor_override", 0)})};
 }
 
 /// Output sizes of adaptive pooling; None keeps a size. (TorchScript writes None as the input's own size.)
 Ints adaptive_size(ImportContext& ctx, int64_t n) { return Ints(ctx.ints("output_size", n)); }
-template <int64_t n> Imported adaptive_avg_pool(ImportContext& ctx) { return {ctx.create(AdaptiveAvgPool{ctx.tensor("self"), adaptive_size(ctx, n)})}; }
+template <int64_t n> Imported adaptive_avg_pool(ImportContext& ctx) {
+  return {ctx.create(AdaptiveAvgPool{ctx.tensor("self"), adaptive_size(ctx, n)})};
+}
 template <int64_t n> Imported adaptive_max_pool(ImportContext& ctx) {
   // The second result (indices) is left absent: nothing in inference reads it.
   return {ctx.create(AdaptiveMaxPool{ctx.tensor("self"), adaptive_size(ctx, n)}), std::monostate{}};
@@ -101,8 +113,10 @@ Imported batch_norm(ImportContext& ctx) {
   if (ctx.boolean_or("training", false)) {
     ctx.unsupported("batch-norm-training", "normalises by the statistics of the batch, as in training; export the model after model.eval()");
   }
-  if (!ctx.has("running_mean") || !ctx.has("running_var")) ctx.unsupported("batch-norm-statistics", "has no running statistics (track_running_stats=False)");
-  return {ctx.create(BatchNorm{x, ctx.optional_tensor("weight"), ctx.optional_tensor("bias"), ctx.tensor("running_mean"), ctx.tensor("running_var"), ctx.real_or("eps", 1e-5)})};
+  if (!ctx.has("running_mean") || !ctx.has("running_var"))
+    ctx.unsupported("batch-norm-statistics", "has no running statistics (track_running_stats=False)");
+  return {ctx.create(BatchNorm{x, ctx.optional_tensor("weight"), ctx.optional_tensor("bias"), ctx.tensor("running_mean"), ctx.tensor("running_var"),
+                               ctx.real_or("eps", 1e-5)})};
 }
 
 Imported instance_norm(ImportContext& ctx) {
@@ -133,7 +147,8 @@ Imported rms_norm(ImportContext& ctx) {
   return {ctx.create(RmsNorm{x, ctx.optional_tensor("weight"), normalized_axes(ctx, x), ctx.real_or("eps", epsilon)})};
 }
 Imported group_norm(ImportContext& ctx) {
-  return {ctx.create(GroupNorm{ctx.tensor("input"), ctx.optional_tensor("weight"), ctx.optional_tensor("bias"), ctx.integer("num_groups"), ctx.real_or("eps", 1e-5)})};
+  return {ctx.create(GroupNorm{ctx.tensor("input"), ctx.optional_tensor("weight"), ctx.optional_tensor("bias"), ctx.integer("num_groups"),
+                               ctx.real_or("eps", 1e-5)})};
 }
 
 // ---- softmax ----
@@ -159,9 +174,10 @@ Imported log_softmax(ImportContext& ctx) {
 // ---- attention ----
 
 Imported scaled_dot_product_attention(ImportContext& ctx) {
-  if (ctx.real_or("dropout_p", 0) != 0) ctx.unsupported("dropout-training", "drops attention weights at random, as in training; export the model after model.eval()");
-  return {ctx.create(ScaledDotProductAttention{ctx.tensor("query"), ctx.tensor("key"), ctx.tensor("value"), ctx.optional_tensor("attn_mask"), ctx.boolean_or("is_causal", false), ctx.real_or("scale", 0),
-                                               ctx.boolean_or("enable_gqa", false)})};
+  if (ctx.real_or("dropout_p", 0) != 0)
+    ctx.unsupported("dropout-training", "drops attention weights at random, as in training; export the model after model.eval()");
+  return {ctx.create(ScaledDotProductAttention{ctx.tensor("query"), ctx.tensor("key"), ctx.tensor("value"), ctx.optional_tensor("attn_mask"),
+                                               ctx.boolean_or("is_causal", false), ctx.real_or("scale", 0), ctx.boolean_or("enable_gqa", false)})};
 }
 
 /// [B, L, heads * E] to [B, heads, L, E].
@@ -186,7 +202,13 @@ Value self_attention(ImportContext& ctx, Value query, Value key, Value value, in
       parts[i] = ctx.create(Linear{inputs[i], rows(weight), rows(bias)});
     }
   }
-  const Value y = ctx.create(ScaledDotProductAttention{.query = split_heads(ctx, parts[0], heads), .key = split_heads(ctx, parts[1], heads), .value = split_heads(ctx, parts[2], heads), .mask = mask, .causal = false, .scale = 0, .gqa = false});
+  const Value y = ctx.create(ScaledDotProductAttention{.query = split_heads(ctx, parts[0], heads),
+                                                       .key = split_heads(ctx, parts[1], heads),
+                                                       .value = split_heads(ctx, parts[2], heads),
+                                                       .mask = mask,
+                                                       .causal = false,
+                                                       .scale = 0,
+                                                       .gqa = false});
   const Shape s = ctx.shape(y);
   return reshape_to(ctx, permute_to(ctx, y, {0, 2, 1, 3}), {s[0], s[2], s[1] * s[3]});
 }
@@ -203,7 +225,8 @@ OptValue attention_mask(ImportContext& ctx, std::string_view name) {
 }
 
 Imported native_multi_head_attention(ImportContext& ctx) {
-  if (ctx.boolean_or("need_weights", false)) ctx.unsupported("attention-weights", "returning attention weights is not supported; call the layer with need_weights=False");
+  if (ctx.boolean_or("need_weights", false))
+    ctx.unsupported("attention-weights", "returning attention weights is not supported; call the layer with need_weights=False");
   const Value query = ctx.tensor("query");
   if (ctx.rank(query) != 3) ctx.fail("attention-rank", fmt::format("query must be [batch, length, width], not {}", ctx.type(query).to_string()));
   const Value y = self_attention(ctx, query, ctx.tensor("key"), ctx.tensor("value"), ctx.integer("num_head"), "", attention_mask(ctx, "mask"));
@@ -231,16 +254,45 @@ Imported transformer_encoder_layer(ImportContext& ctx) {
 
 std::span<const ImportEntry> import_nn() {
   static constexpr ImportEntry entries[] = {
-      {"aten::_convolution", convolution}, {"aten::convolution", convolution}, {"aten::_convolution_mode", conv}, {"aten::conv1d", conv}, {"aten::conv2d", conv}, {"aten::conv3d", conv},
-      {"aten::conv_transpose1d", conv_transpose}, {"aten::conv_transpose2d", conv_transpose}, {"aten::conv_transpose3d", conv_transpose},
-      {"aten::max_pool1d", max_pool<1>}, {"aten::max_pool2d", max_pool<2>}, {"aten::max_pool3d", max_pool<3>}, {"aten::max_pool1d_with_indices", max_pool_with_indices<1>},
-      {"aten::max_pool2d_with_indices", max_pool_with_indices<2>}, {"aten::max_pool3d_with_indices", max_pool_with_indices<3>},
-      {"aten::avg_pool1d", avg_pool<1>}, {"aten::avg_pool2d", avg_pool<2>}, {"aten::avg_pool3d", avg_pool<3>},
-      {"aten::adaptive_avg_pool1d", adaptive_avg_pool<1>}, {"aten::adaptive_avg_pool2d", adaptive_avg_pool<2>}, {"aten::_adaptive_avg_pool2d", adaptive_avg_pool<2>}, {"aten::adaptive_avg_pool3d", adaptive_avg_pool<3>},
-      {"aten::adaptive_max_pool1d", adaptive_max_pool<1>}, {"aten::adaptive_max_pool2d", adaptive_max_pool<2>}, {"aten::adaptive_max_pool3d", adaptive_max_pool<3>},
-      {"aten::batch_norm", batch_norm}, {"aten::instance_norm", instance_norm}, {"aten::layer_norm", layer_norm}, {"aten::native_layer_norm", native_layer_norm}, {"aten::rms_norm", rms_norm}, {"aten::group_norm", group_norm},
-      {"aten::softmax", softmax}, {"aten::_softmax", softmax}, {"aten::_safe_softmax", safe_softmax}, {"aten::log_softmax", log_softmax}, {"aten::_log_softmax", log_softmax},
-      {"aten::scaled_dot_product_attention", scaled_dot_product_attention}, {"aten::_native_multi_head_attention", native_multi_head_attention}, {"aten::_transformer_encoder_layer_fwd", transformer_encoder_layer},
+      {"aten::_convolution", convolution},
+      {"aten::convolution", convolution},
+      {"aten::_convolution_mode", conv},
+      {"aten::conv1d", conv},
+      {"aten::conv2d", conv},
+      {"aten::conv3d", conv},
+      {"aten::conv_transpose1d", conv_transpose},
+      {"aten::conv_transpose2d", conv_transpose},
+      {"aten::conv_transpose3d", conv_transpose},
+      {"aten::max_pool1d", max_pool<1>},
+      {"aten::max_pool2d", max_pool<2>},
+      {"aten::max_pool3d", max_pool<3>},
+      {"aten::max_pool1d_with_indices", max_pool_with_indices<1>},
+      {"aten::max_pool2d_with_indices", max_pool_with_indices<2>},
+      {"aten::max_pool3d_with_indices", max_pool_with_indices<3>},
+      {"aten::avg_pool1d", avg_pool<1>},
+      {"aten::avg_pool2d", avg_pool<2>},
+      {"aten::avg_pool3d", avg_pool<3>},
+      {"aten::adaptive_avg_pool1d", adaptive_avg_pool<1>},
+      {"aten::adaptive_avg_pool2d", adaptive_avg_pool<2>},
+      {"aten::_adaptive_avg_pool2d", adaptive_avg_pool<2>},
+      {"aten::adaptive_avg_pool3d", adaptive_avg_pool<3>},
+      {"aten::adaptive_max_pool1d", adaptive_max_pool<1>},
+      {"aten::adaptive_max_pool2d", adaptive_max_pool<2>},
+      {"aten::adaptive_max_pool3d", adaptive_max_pool<3>},
+      {"aten::batch_norm", batch_norm},
+      {"aten::instance_norm", instance_norm},
+      {"aten::layer_norm", layer_norm},
+      {"aten::native_layer_norm", native_layer_norm},
+      {"aten::rms_norm", rms_norm},
+      {"aten::group_norm", group_norm},
+      {"aten::softmax", softmax},
+      {"aten::_softmax", softmax},
+      {"aten::_safe_softmax", safe_softmax},
+      {"aten::log_softmax", log_softmax},
+      {"aten::_log_softmax", log_softmax},
+      {"aten::scaled_dot_product_attention", scaled_dot_product_attention},
+      {"aten::_native_multi_head_attention", native_multi_head_attention},
+      {"aten::_transformer_encoder_layer_fwd", transformer_encoder_layer},
   };
   return entries;
 }

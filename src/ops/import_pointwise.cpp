@@ -125,7 +125,10 @@ Imported celu(ImportContext& ctx) {
   const double alpha = ctx.real_or("alpha", 1);
   return {ctx.create(Elu{.x = ctx.tensor("self"), .alpha = alpha, .scale = 1, .input_scale = 1 / alpha})};
 }
-Imported selu(ImportContext& ctx) { return {ctx.create(Elu{.x = ctx.tensor("self"), .alpha = 1.6732632423543772848170429916717, .scale = 1.0507009873554804934193349852946, .input_scale = 1})}; }
+Imported selu(ImportContext& ctx) {
+  return {ctx.create(
+      Elu{.x = ctx.tensor("self"), .alpha = 1.6732632423543772848170429916717, .scale = 1.0507009873554804934193349852946, .input_scale = 1})};
+}
 
 Imported prelu(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
@@ -206,7 +209,10 @@ Imported nan_to_num(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
   const DType t = ctx.type(x).dtype;
   if (!is_float(t)) return {x};
-  const double greatest = t == DType::f64 ? 1.7976931348623157e308 : t == DType::f16 ? 65504.0 : t == DType::bf16 ? 3.38953138925153547e38 : 3.40282346638528860e38;
+  const double greatest = t == DType::f64    ? 1.7976931348623157e308
+                          : t == DType::f16  ? 65504.0
+                          : t == DType::bf16 ? 3.38953138925153547e38
+                                             : 3.40282346638528860e38;
   Value y = ctx.create(Where{ctx.create(Isnan{x}), constant(ctx, t, Scalar(ctx.real_or("nan", 0))), x});
   const Value up = constant(ctx, t, Scalar(HUGE_VAL)), down = constant(ctx, t, Scalar(-HUGE_VAL));
   y = ctx.create(Where{ctx.create(Eq{x, up}), constant(ctx, t, Scalar(ctx.real_or("posinf", greatest))), y});
@@ -218,7 +224,8 @@ Imported logaddexp(ImportContext& ctx) {
   const Value top = ctx.create(Maximum{p.x, p.y}), distance = ctx.create(Abs{ctx.create(Sub{p.x, p.y})});
   const Value sum = ctx.create(Add{top, ctx.create(Log1p{ctx.create(Exp{ctx.create(Neg{distance})})})});
   // Two equal infinities differ by NaN; their result is themselves.
-  return {ctx.create(Where{ctx.create(Eq{p.x, p.y}), ctx.create(Add{top, constant(ctx, working(ctx.type(top).dtype), Scalar(0.69314718055994530942))}), sum})};
+  return {ctx.create(
+      Where{ctx.create(Eq{p.x, p.y}), ctx.create(Add{top, constant(ctx, working(ctx.type(top).dtype), Scalar(0.69314718055994530942))}), sum})};
 }
 
 Imported log_sigmoid_forward(ImportContext& ctx) {
@@ -262,7 +269,8 @@ Imported isclose(ImportContext& ctx) {
   const Pair p = operands(ctx);
   if (ctx.boolean_or("equal_nan", false)) ctx.unsupported("unsupported-argument", "equal_nan=True is not supported");
   const Value same = ctx.create(Eq{p.x, p.y});
-  const Value limit = ctx.create(Add{ctx.create(Mul{ctx.create(Abs{p.y}), number(ctx, Scalar(ctx.real_or("rtol", 1e-5)), p.y)}), number(ctx, Scalar(ctx.real_or("atol", 1e-8)), p.y)});
+  const Value limit = ctx.create(Add{ctx.create(Mul{ctx.create(Abs{p.y}), number(ctx, Scalar(ctx.real_or("rtol", 1e-5)), p.y)}),
+                                     number(ctx, Scalar(ctx.real_or("atol", 1e-8)), p.y)});
   const Value distance = ctx.create(Abs{ctx.create(Sub{p.x, p.y})});
   return {ctx.create(LogicalOr{same, ctx.create(LogicalAnd{ctx.create(Le{distance, limit}), ctx.create(Isfinite{distance})})})};
 }
@@ -278,20 +286,93 @@ Imported isneginf(ImportContext& ctx) { return isclose_to_infinity(ctx, -HUGE_VA
 
 std::span<const ImportEntry> import_pointwise() {
   static constexpr ImportEntry entries[] = {
-      {"aten::add", add}, {"aten::sub", sub}, {"aten::subtract", sub}, {"aten::rsub", rsub}, {"aten::mul", binary<Mul>}, {"aten::multiply", binary<Mul>}, {"aten::div", div}, {"aten::divide", div},
-      {"aten::true_divide", div}, {"aten::floor_divide", binary<FloorDivide>}, {"aten::remainder", binary<Remainder>}, {"aten::fmod", binary<Fmod>}, {"aten::pow", pow}, {"aten::square", square},
-      {"aten::frac", frac}, {"aten::minimum", binary<Minimum>}, {"aten::maximum", binary<Maximum>}, {"aten::fmin", binary<Minimum>}, {"aten::fmax", binary<Maximum>}, {"aten::min.other", binary<Minimum>},
-      {"aten::max.other", binary<Maximum>}, {"aten::clamp", clamp}, {"aten::clip", clamp}, {"aten::clamp_min", clamp}, {"aten::clamp_max", clamp}, {"aten::hardtanh", hardtanh}, {"aten::relu6", relu6},
-      {"aten::gelu", gelu}, {"aten::celu", celu}, {"aten::selu", selu}, {"aten::prelu", prelu}, {"aten::_prelu_kernel", prelu}, {"aten::glu", glu}, {"aten::threshold", threshold},
-      {"aten::hardshrink", hardshrink}, {"aten::softshrink", softshrink}, {"aten::log_sigmoid_forward", log_sigmoid_forward}, {"aten::round.decimals", round},
-      {"aten::eq", binary<Eq>}, {"aten::ne", binary<Ne>}, {"aten::not_equal", binary<Ne>}, {"aten::lt", binary<Lt>}, {"aten::less", binary<Lt>}, {"aten::le", binary<Le>}, {"aten::less_equal", binary<Le>},
-      {"aten::gt", binary<Gt>}, {"aten::greater", binary<Gt>}, {"aten::ge", binary<Ge>}, {"aten::greater_equal", binary<Ge>}, {"aten::isposinf", isposinf}, {"aten::isneginf", isneginf}, {"aten::hypot", hypot}, {"aten::logit", logit}, {"aten::special_logit", logit}, {"aten::float_power", float_power}, {"aten::isclose", isclose},
-      {"aten::bitwise_and", bitwise_and}, {"aten::__and__", bitwise_and}, {"aten::bitwise_or", bitwise_or}, {"aten::__or__", bitwise_or}, {"aten::bitwise_xor", bitwise_xor}, {"aten::__xor__", bitwise_xor},
-      {"aten::bitwise_left_shift", binary<ShiftLeft>}, {"aten::__lshift__", binary<ShiftLeft>}, {"aten::bitwise_right_shift", binary<ShiftRight>}, {"aten::__rshift__", binary<ShiftRight>},
-      {"aten::where", where}, {"aten::masked_fill", masked_fill}, {"aten::lerp", lerp}, {"aten::addcmul", addcmul}, {"aten::addcdiv", addcdiv}, {"aten::nan_to_num", nan_to_num}, {"aten::logaddexp", logaddexp},
-      {"aten::to", to}, {"aten::_to_copy", to}, {"aten::type_as", to}, {"aten::float", to_fixed<DType::f32>}, {"aten::double", to_fixed<DType::f64>}, {"aten::half", to_fixed<DType::f16>},
-      {"aten::bfloat16", to_fixed<DType::bf16>}, {"aten::long", to_fixed<DType::i64>}, {"aten::int", to_fixed<DType::i32>}, {"aten::bool", to_fixed<DType::b8>}, {"aten::_cast_Float", to_fixed<DType::f32>},
-      {"aten::_cast_Long", to_fixed<DType::i64>}, {"aten::_cast_Half", to_fixed<DType::f16>}, {"aten::_cast_Int", to_fixed<DType::i32>},
+      {"aten::add", add},
+      {"aten::sub", sub},
+      {"aten::subtract", sub},
+      {"aten::rsub", rsub},
+      {"aten::mul", binary<Mul>},
+      {"aten::multiply", binary<Mul>},
+      {"aten::div", div},
+      {"aten::divide", div},
+      {"aten::true_divide", div},
+      {"aten::floor_divide", binary<FloorDivide>},
+      {"aten::remainder", binary<Remainder>},
+      {"aten::fmod", binary<Fmod>},
+      {"aten::pow", pow},
+      {"aten::square", square},
+      {"aten::frac", frac},
+      {"aten::minimum", binary<Minimum>},
+      {"aten::maximum", binary<Maximum>},
+      {"aten::fmin", binary<Minimum>},
+      {"aten::fmax", binary<Maximum>},
+      {"aten::min.other", binary<Minimum>},
+      {"aten::max.other", binary<Maximum>},
+      {"aten::clamp", clamp},
+      {"aten::clip", clamp},
+      {"aten::clamp_min", clamp},
+      {"aten::clamp_max", clamp},
+      {"aten::hardtanh", hardtanh},
+      {"aten::relu6", relu6},
+      {"aten::gelu", gelu},
+      {"aten::celu", celu},
+      {"aten::selu", selu},
+      {"aten::prelu", prelu},
+      {"aten::_prelu_kernel", prelu},
+      {"aten::glu", glu},
+      {"aten::threshold", threshold},
+      {"aten::hardshrink", hardshrink},
+      {"aten::softshrink", softshrink},
+      {"aten::log_sigmoid_forward", log_sigmoid_forward},
+      {"aten::round.decimals", round},
+      {"aten::eq", binary<Eq>},
+      {"aten::ne", binary<Ne>},
+      {"aten::not_equal", binary<Ne>},
+      {"aten::lt", binary<Lt>},
+      {"aten::less", binary<Lt>},
+      {"aten::le", binary<Le>},
+      {"aten::less_equal", binary<Le>},
+      {"aten::gt", binary<Gt>},
+      {"aten::greater", binary<Gt>},
+      {"aten::ge", binary<Ge>},
+      {"aten::greater_equal", binary<Ge>},
+      {"aten::isposinf", isposinf},
+      {"aten::isneginf", isneginf},
+      {"aten::hypot", hypot},
+      {"aten::logit", logit},
+      {"aten::special_logit", logit},
+      {"aten::float_power", float_power},
+      {"aten::isclose", isclose},
+      {"aten::bitwise_and", bitwise_and},
+      {"aten::__and__", bitwise_and},
+      {"aten::bitwise_or", bitwise_or},
+      {"aten::__or__", bitwise_or},
+      {"aten::bitwise_xor", bitwise_xor},
+      {"aten::__xor__", bitwise_xor},
+      {"aten::bitwise_left_shift", binary<ShiftLeft>},
+      {"aten::__lshift__", binary<ShiftLeft>},
+      {"aten::bitwise_right_shift", binary<ShiftRight>},
+      {"aten::__rshift__", binary<ShiftRight>},
+      {"aten::where", where},
+      {"aten::masked_fill", masked_fill},
+      {"aten::lerp", lerp},
+      {"aten::addcmul", addcmul},
+      {"aten::addcdiv", addcdiv},
+      {"aten::nan_to_num", nan_to_num},
+      {"aten::logaddexp", logaddexp},
+      {"aten::to", to},
+      {"aten::_to_copy", to},
+      {"aten::type_as", to},
+      {"aten::float", to_fixed<DType::f32>},
+      {"aten::double", to_fixed<DType::f64>},
+      {"aten::half", to_fixed<DType::f16>},
+      {"aten::bfloat16", to_fixed<DType::bf16>},
+      {"aten::long", to_fixed<DType::i64>},
+      {"aten::int", to_fixed<DType::i32>},
+      {"aten::bool", to_fixed<DType::b8>},
+      {"aten::_cast_Float", to_fixed<DType::f32>},
+      {"aten::_cast_Long", to_fixed<DType::i64>},
+      {"aten::_cast_Half", to_fixed<DType::f16>},
+      {"aten::_cast_Int", to_fixed<DType::i32>},
   };
   return entries;
 }

@@ -123,7 +123,8 @@ Imported frobenius_norm(ImportContext& ctx) {
 
 /// ||x1 - x2 + eps||_p along the last axis.
 Imported pairwise_distance(ImportContext& ctx) {
-  const Value a = ctx.tensor("x1"), difference = ctx.create(Add{ctx.create(Sub{a, ctx.tensor("x2")}), number(ctx, Scalar(ctx.real_or("eps", 1e-6)), a)});
+  const Value a = ctx.tensor("x1"),
+              difference = ctx.create(Add{ctx.create(Sub{a, ctx.tensor("x2")}), number(ctx, Scalar(ctx.real_or("eps", 1e-6)), a)});
   return {vector_norm(ctx, difference, ctx.real_or("p", 2), Ints{ctx.rank(difference) - 1}, ctx.boolean_or("keepdim", false))};
 }
 /// Distances of all pairs: x1 [..., m, d], x2 [..., n, d] to [..., m, n].
@@ -170,12 +171,36 @@ Imported weight_norm(ImportContext& ctx) {
 
 std::span<const ImportEntry> import_reduce() {
   static constexpr ImportEntry entries[] = {
-      {"aten::sum", reduction<Sum>}, {"aten::mean", reduction<Mean>}, {"aten::prod", reduction<Prod>}, {"aten::amax", reduction<Amax>}, {"aten::amin", reduction<Amin>}, {"aten::any", reduction<Any>},
-      {"aten::all", reduction<All>}, {"aten::logsumexp", reduction<LogSumExp>}, {"aten::var", var}, {"aten::std", std_deviation}, {"aten::var_mean", var_mean}, {"aten::std_mean", std_mean},
-      {"aten::max", extremum<Amax, Argmax>}, {"aten::min", extremum<Amin, Argmin>}, {"aten::aminmax", aminmax}, {"aten::argmax", arg_extremum<Argmax>}, {"aten::argmin", arg_extremum<Argmin>},
-      {"aten::cumsum", scan<Cumsum>}, {"aten::cumprod", scan<Cumprod>}, {"aten::norm", norm}, {"aten::linalg_vector_norm", linalg_vector_norm}, {"aten::linalg_norm", linalg_norm},
-      {"aten::frobenius_norm", frobenius_norm}, {"aten::count_nonzero", count_nonzero}, {"aten::pairwise_distance", pairwise_distance}, {"aten::cdist", cdist}, {"aten::_cdist_forward", cdist},
-      {"aten::cosine_similarity", cosine_similarity}, {"aten::nansum", nansum}, {"aten::_weight_norm", weight_norm},
+      {"aten::sum", reduction<Sum>},
+      {"aten::mean", reduction<Mean>},
+      {"aten::prod", reduction<Prod>},
+      {"aten::amax", reduction<Amax>},
+      {"aten::amin", reduction<Amin>},
+      {"aten::any", reduction<Any>},
+      {"aten::all", reduction<All>},
+      {"aten::logsumexp", reduction<LogSumExp>},
+      {"aten::var", var},
+      {"aten::std", std_deviation},
+      {"aten::var_mean", var_mean},
+      {"aten::std_mean", std_mean},
+      {"aten::max", extremum<Amax, Argmax>},
+      {"aten::min", extremum<Amin, Argmin>},
+      {"aten::aminmax", aminmax},
+      {"aten::argmax", arg_extremum<Argmax>},
+      {"aten::argmin", arg_extremum<Argmin>},
+      {"aten::cumsum", scan<Cumsum>},
+      {"aten::cumprod", scan<Cumprod>},
+      {"aten::norm", norm},
+      {"aten::linalg_vector_norm", linalg_vector_norm},
+      {"aten::linalg_norm", linalg_norm},
+      {"aten::frobenius_norm", frobenius_norm},
+      {"aten::count_nonzero", count_nonzero},
+      {"aten::pairwise_distance", pairwise_distance},
+      {"aten::cdist", cdist},
+      {"aten::_cdist_forward", cdist},
+      {"aten::cosine_similarity", cosine_similarity},
+      {"aten::nansum", nansum},
+      {"aten::_weight_norm", weight_norm},
   };
   return entries;
 }

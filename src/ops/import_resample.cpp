@@ -33,9 +33,9 @@ double cubic_weight(double x, double a) {
 }
 
 struct Table {
-  int64_t count = 1;                  ///< taps per output
+  int64_t count = 1;  ///< taps per output
   std::vector<int64_t> taps;
-  std::vector<double> weights;        ///< empty for nearest
+  std::vector<double> weights;  ///< empty for nearest
 };
 
 Table table_of(const Axis& a, Filter filter, bool align_corners) {
@@ -74,7 +74,8 @@ Table antialiased_table(const Axis& a, Filter filter) {
   t.count = std::min<int64_t>(a.in, static_cast<int64_t>(std::ceil(support)) * 2 + 1);
   for (int64_t o = 0; o < a.out; ++o) {
     const double center = a.scale * (static_cast<double>(o) + 0.5);
-    const int64_t first = std::max<int64_t>(static_cast<int64_t>(center - support + 0.5), 0), last = std::min<int64_t>(static_cast<int64_t>(center + support + 0.5), a.in);
+    const int64_t first = std::max<int64_t>(static_cast<int64_t>(center - support + 0.5), 0),
+                  last = std::min<int64_t>(static_cast<int64_t>(center + support + 0.5), a.in);
     std::vector<double> w;
     double sum = 0;
     for (int64_t i = first; i < last; ++i) {
@@ -99,7 +100,9 @@ Value resampled(ImportContext& ctx, Value x, int64_t axis, const Table& t, int64
 }
 
 /// Nearest by a whole factor is repetition, which stays affine.
-bool is_repetition(const Axis& a, Filter filter) { return filter == Filter::nearest && a.out % a.in == 0 && a.scale == static_cast<double>(a.in) / static_cast<double>(a.out); }
+bool is_repetition(const Axis& a, Filter filter) {
+  return filter == Filter::nearest && a.out % a.in == 0 && a.scale == static_cast<double>(a.in) / static_cast<double>(a.out);
+}
 Value repeated(ImportContext& ctx, Value x, int64_t axis, int64_t count) {
   std::vector<int64_t> sizes = ctx.shape(x).sizes(), apart = sizes;
   apart.insert(apart.begin() + axis + 1, 1);
@@ -109,11 +112,13 @@ Value repeated(ImportContext& ctx, Value x, int64_t axis, int64_t count) {
   return reshape_to(ctx, expand_to(ctx, reshape_to(ctx, x, apart), Shape(wide)), sizes);
 }
 
-/// Both forms of upsample: (input, output_size or None, align_corners, scale_factors or None) and (self, output_size, align_corners, scales_h, scales_w).
+/// Both forms of upsample: (input, output_size or None, align_corners, scale_factors or None) and (self, output_size, align_corners, scales_h,
+/// scales_w).
 template <int64_t n, Filter filter, bool antialias> Imported upsample(ImportContext& ctx) {
   Value x = ctx.tensor(ctx.is_tensor("input") ? "input" : "self");
   const std::vector<int64_t> sizes = ctx.shape(x).sizes();
-  if (static_cast<int64_t>(sizes.size()) != n + 2) ctx.fail("upsample-rank", fmt::format("takes a tensor of rank {}, not {}", n + 2, ctx.type(x).to_string()));
+  if (static_cast<int64_t>(sizes.size()) != n + 2)
+    ctx.fail("upsample-rank", fmt::format("takes a tensor of rank {}, not {}", n + 2, ctx.type(x).to_string()));
   std::vector<double> factors = ctx.reals("scale_factors");
   if (factors.empty()) {
     constexpr std::string_view names[] = {"scales_d", "scales_h", "scales_w"};
@@ -140,7 +145,8 @@ template <int64_t n, Filter filter, bool antialias> Imported upsample(ImportCont
 
 Imported grid_sampler(ImportContext& ctx) {
   if (ctx.integer("interpolation_mode") > 1) ctx.unsupported("grid-mode", "bicubic interpolation is not supported");
-  return {ctx.create(GridSample{ctx.tensor("input"), ctx.tensor("grid"), ctx.integer("interpolation_mode"), ctx.integer("padding_mode"), ctx.boolean("align_corners")})};
+  return {ctx.create(GridSample{ctx.tensor("input"), ctx.tensor("grid"), ctx.integer("interpolation_mode"), ctx.integer("padding_mode"),
+                                ctx.boolean("align_corners")})};
 }
 
 /// theta [N, n, n + 1] applied to the centres of an image's elements, in [-1, 1]: a grid for grid_sampler.
@@ -149,7 +155,8 @@ Imported affine_grid(ImportContext& ctx) {
   const std::vector<int64_t> size = ctx.ints("size");
   const bool corners = ctx.boolean("align_corners");
   const int64_t n = static_cast<int64_t>(size.size()) - 2;
-  if (n < 2 || n > 3 || ctx.shape(theta) != Shape({size[0], n, n + 1})) ctx.fail("affine-grid", fmt::format("{} does not fit {} output sizes", ctx.type(theta).to_string(), size.size()));
+  if (n < 2 || n > 3 || ctx.shape(theta) != Shape({size[0], n, n + 1}))
+    ctx.fail("affine-grid", fmt::format("{} does not fit {} output sizes", ctx.type(theta).to_string(), size.size()));
   int64_t points = 1;
   for (int64_t i = 0; i < n; ++i) points *= size[i + 2];
   std::vector<double> base;
@@ -177,12 +184,22 @@ Imported affine_grid(ImportContext& ctx) {
 
 std::span<const ImportEntry> import_resample() {
   static constexpr ImportEntry entries[] = {
-      {"aten::upsample_nearest1d", upsample<1, Filter::nearest, false>}, {"aten::upsample_nearest2d", upsample<2, Filter::nearest, false>}, {"aten::upsample_nearest3d", upsample<3, Filter::nearest, false>},
-      {"aten::_upsample_nearest_exact1d", upsample<1, Filter::nearest_exact, false>}, {"aten::_upsample_nearest_exact2d", upsample<2, Filter::nearest_exact, false>},
-      {"aten::_upsample_nearest_exact3d", upsample<3, Filter::nearest_exact, false>}, {"aten::upsample_linear1d", upsample<1, Filter::linear, false>},
-      {"aten::upsample_bilinear2d", upsample<2, Filter::linear, false>}, {"aten::upsample_trilinear3d", upsample<3, Filter::linear, false>}, {"aten::upsample_bicubic2d", upsample<2, Filter::cubic, false>},
-      {"aten::_upsample_bilinear2d_aa", upsample<2, Filter::linear, true>}, {"aten::_upsample_bicubic2d_aa", upsample<2, Filter::cubic, true>},
-      {"aten::grid_sampler", grid_sampler}, {"aten::grid_sampler_2d", grid_sampler}, {"aten::grid_sampler_3d", grid_sampler}, {"aten::affine_grid_generator", affine_grid},
+      {"aten::upsample_nearest1d", upsample<1, Filter::nearest, false>},
+      {"aten::upsample_nearest2d", upsample<2, Filter::nearest, false>},
+      {"aten::upsample_nearest3d", upsample<3, Filter::nearest, false>},
+      {"aten::_upsample_nearest_exact1d", upsample<1, Filter::nearest_exact, false>},
+      {"aten::_upsample_nearest_exact2d", upsample<2, Filter::nearest_exact, false>},
+      {"aten::_upsample_nearest_exact3d", upsample<3, Filter::nearest_exact, false>},
+      {"aten::upsample_linear1d", upsample<1, Filter::linear, false>},
+      {"aten::upsample_bilinear2d", upsample<2, Filter::linear, false>},
+      {"aten::upsample_trilinear3d", upsample<3, Filter::linear, false>},
+      {"aten::upsample_bicubic2d", upsample<2, Filter::cubic, false>},
+      {"aten::_upsample_bilinear2d_aa", upsample<2, Filter::linear, true>},
+      {"aten::_upsample_bicubic2d_aa", upsample<2, Filter::cubic, true>},
+      {"aten::grid_sampler", grid_sampler},
+      {"aten::grid_sampler_2d", grid_sampler},
+      {"aten::grid_sampler_3d", grid_sampler},
+      {"aten::affine_grid_generator", affine_grid},
   };
   return entries;
 }

@@ -69,24 +69,31 @@ Value run_direction(ImportContext& ctx, Cell cell, Value x, State& state, const 
   return outputs.size() == 1 ? outputs[0] : ctx.create(Cat{Values(outputs), 0});
 }
 
-Value at_layer(ImportContext& ctx, Value states, int64_t i) { return squeeze_at(ctx, ctx.create(Slice{.x = states, .axis = 0, .start = i, .end = i + 1, .step = 1}), 0); }
+Value at_layer(ImportContext& ctx, Value states, int64_t i) {
+  return squeeze_at(ctx, ctx.create(Slice{.x = states, .axis = 0, .start = i, .end = i + 1, .step = 1}), 0);
+}
 
 Imported recurrent(ImportContext& ctx, Cell cell) {
   if (ctx.has("batch_sizes")) ctx.unsupported("rnn-packed", "packed sequences are not supported; pass a padded tensor");
-  if (ctx.boolean_or("train", false) && ctx.real_or("dropout", 0) != 0) ctx.unsupported("dropout-training", "drops elements at random, as in training; export the model after model.eval()");
+  if (ctx.boolean_or("train", false) && ctx.real_or("dropout", 0) != 0)
+    ctx.unsupported("dropout-training", "drops elements at random, as in training; export the model after model.eval()");
   Value x = ctx.tensor("input");
-  const bool batch_first = ctx.boolean("batch_first"), biased = ctx.boolean("has_biases"), both_ways = ctx.boolean("bidirectional"), batched = ctx.rank(x) == 3;
+  const bool batch_first = ctx.boolean("batch_first"), biased = ctx.boolean("has_biases"), both_ways = ctx.boolean("bidirectional"),
+             batched = ctx.rank(x) == 3;
   const int64_t layers = ctx.integer("num_layers"), directions = both_ways ? 2 : 1;
   if (!batched) x = unsqueeze_at(ctx, x, 1);
   else if (batch_first) x = swap_axes(ctx, x, 0, 1);
-  if (ctx.shape(x)[0] * layers * directions > most_steps) ctx.unsupported("rnn-too-long", fmt::format("{} steps are more than the {} that are unrolled", ctx.shape(x)[0] * layers * directions, most_steps));
+  if (ctx.shape(x)[0] * layers * directions > most_steps)
+    ctx.unsupported("rnn-too-long",
+                    fmt::format("{} steps are more than the {} that are unrolled", ctx.shape(x)[0] * layers * directions, most_steps));
   if (!ctx.shape(x)[0]) ctx.fail("rnn-empty", "the sequence has no steps");
   const std::vector<Value> params = ctx.tensors("params");
   std::vector<Value> states = cell == Cell::lstm ? ctx.tensors("hx") : std::vector<Value>{ctx.tensor("hx")};
   const size_t each = 2 + (biased ? 2 : 0);
   const bool projected = cell == Cell::lstm && params.size() == static_cast<size_t>(layers * directions) * (each + 1);
   const size_t stride = each + projected;
-  if (states.size() != (cell == Cell::lstm ? 2u : 1u) || params.size() != static_cast<size_t>(layers * directions) * stride) ctx.fail("rnn-arguments", "the numbers of states or weights do not fit the layers");
+  if (states.size() != (cell == Cell::lstm ? 2u : 1u) || params.size() != static_cast<size_t>(layers * directions) * stride)
+    ctx.fail("rnn-arguments", "the numbers of states or weights do not fit the layers");
   if (!batched) {
     for (Value& s : states) s = unsqueeze_at(ctx, s, 1);
   }
@@ -124,7 +131,8 @@ template <Cell cell> Imported rnn_cell(ImportContext& ctx) {
   const Weights w{ctx.tensor("w_ih"), ctx.tensor("w_hh"), ctx.optional_tensor("b_ih"), ctx.optional_tensor("b_hh"), {}};
   const std::vector<Value> states = ctx.tensors("hx");
   if (states.size() != (cell == Cell::lstm ? 2u : 1u)) ctx.fail("rnn-arguments", "the number of states does not fit the cell");
-  const State s = step(ctx, cell, ctx.create(Linear{ctx.tensor("input"), w.input, w.input_bias}), {states[0], cell == Cell::lstm ? states[1] : Value{}}, w, ctx.shape(w.hidden)[0] / gates_of(cell));
+  const State s = step(ctx, cell, ctx.create(Linear{ctx.tensor("input"), w.input, w.input_bias}),
+                       {states[0], cell == Cell::lstm ? states[1] : Value{}}, w, ctx.shape(w.hidden)[0] / gates_of(cell));
   if (cell == Cell::lstm) return {s.h, s.c};
   return {s.h};
 }
@@ -133,8 +141,14 @@ template <Cell cell> Imported rnn_cell(ImportContext& ctx) {
 
 std::span<const ImportEntry> import_rnn() {
   static constexpr ImportEntry entries[] = {
-      {"aten::lstm", rnn<Cell::lstm>}, {"aten::gru", rnn<Cell::gru>}, {"aten::rnn_tanh", rnn<Cell::tanh>}, {"aten::rnn_relu", rnn<Cell::relu>}, {"aten::lstm_cell", rnn_cell<Cell::lstm>},
-      {"aten::gru_cell", rnn_cell<Cell::gru>}, {"aten::rnn_tanh_cell", rnn_cell<Cell::tanh>}, {"aten::rnn_relu_cell", rnn_cell<Cell::relu>},
+      {"aten::lstm", rnn<Cell::lstm>},
+      {"aten::gru", rnn<Cell::gru>},
+      {"aten::rnn_tanh", rnn<Cell::tanh>},
+      {"aten::rnn_relu", rnn<Cell::relu>},
+      {"aten::lstm_cell", rnn_cell<Cell::lstm>},
+      {"aten::gru_cell", rnn_cell<Cell::gru>},
+      {"aten::rnn_tanh_cell", rnn_cell<Cell::tanh>},
+      {"aten::rnn_relu_cell", rnn_cell<Cell::relu>},
   };
   return entries;
 }

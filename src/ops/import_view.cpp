@@ -78,7 +78,8 @@ Imported unsqueeze(ImportContext& ctx) {
 Imported transpose(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
   const bool numbered = ctx.has("dim0");
-  return {swap_axes(ctx, x, ctx.normal_axis(ctx.integer(numbered ? "dim0" : "axis0"), ctx.rank(x)), ctx.normal_axis(ctx.integer(numbered ? "dim1" : "axis1"), ctx.rank(x)))};
+  return {swap_axes(ctx, x, ctx.normal_axis(ctx.integer(numbered ? "dim0" : "axis0"), ctx.rank(x)),
+                    ctx.normal_axis(ctx.integer(numbered ? "dim1" : "axis1"), ctx.rank(x)))};
 }
 Imported t(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
@@ -163,7 +164,8 @@ Value tiled(ImportContext& ctx, Value x, std::vector<int64_t> counts) {
 Imported repeat(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
   const std::vector<int64_t> counts = ctx.ints("repeats");
-  if (static_cast<int64_t>(counts.size()) < ctx.rank(x)) ctx.fail("repeat-counts", fmt::format("{} counts are too few for {}", counts.size(), ctx.type(x).to_string()));
+  if (static_cast<int64_t>(counts.size()) < ctx.rank(x))
+    ctx.fail("repeat-counts", fmt::format("{} counts are too few for {}", counts.size(), ctx.type(x).to_string()));
   return {tiled(ctx, x, counts)};
 }
 Imported tile(ImportContext& ctx) { return {tiled(ctx, ctx.tensor("self"), ctx.ints("dims"))}; }
@@ -181,7 +183,9 @@ Imported repeat_interleave(ImportContext& ctx) {
   return {reshape_to(ctx, expand_to(ctx, reshape_to(ctx, x, apart), Shape(wide)), sizes)};
 }
 
-Value cat_of(ImportContext& ctx, std::vector<Value> list, int64_t axis) { return list.size() == 1 ? list[0] : ctx.create(Cat{Values(std::move(list)), axis}); }
+Value cat_of(ImportContext& ctx, std::vector<Value> list, int64_t axis) {
+  return list.size() == 1 ? list[0] : ctx.create(Cat{Values(std::move(list)), axis});
+}
 Imported cat(ImportContext& ctx) { return {cat_of(ctx, ctx.tensors("tensors"), ctx.integer_or("dim", 0))}; }
 Imported stack(ImportContext& ctx) {
   std::vector<Value> list = ctx.tensors("tensors");
@@ -231,7 +235,8 @@ Imported split(ImportContext& ctx) {
   std::vector<int64_t> sizes;
   if (ctx.has("split_sizes") || ctx.is_list("split_size")) {
     sizes = ctx.ints(ctx.has("split_sizes") ? "split_sizes" : "split_size");
-    if (std::accumulate(sizes.begin(), sizes.end(), int64_t{0}) != size) ctx.fail("split-sizes", fmt::format("the parts do not add up to {} on axis {}", size, axis));
+    if (std::accumulate(sizes.begin(), sizes.end(), int64_t{0}) != size)
+      ctx.fail("split-sizes", fmt::format("the parts do not add up to {} on axis {}", size, axis));
   } else {
     const int64_t each = ctx.integer("split_size");
     if (each < 1) ctx.fail("split-sizes", fmt::format("parts of {} are not possible", each));
@@ -276,7 +281,8 @@ Imported tensor_split(ImportContext& ctx) {
 
 Value selected(ImportContext& ctx, Value x, int64_t axis, int64_t index) {
   const int64_t size = ctx.shape(x)[axis];
-  if (index < -size || index >= size) ctx.fail("select-out-of-range", fmt::format("index {} is out of range on axis {} of {}", index, axis, ctx.type(x).to_string()));
+  if (index < -size || index >= size)
+    ctx.fail("select-out-of-range", fmt::format("index {} is out of range on axis {} of {}", index, axis, ctx.type(x).to_string()));
   return squeeze_at(ctx, part(ctx, x, axis, index < 0 ? index + size : index, 1), axis);
 }
 Imported select(ImportContext& ctx) {
@@ -298,7 +304,8 @@ Imported narrow(ImportContext& ctx) {
   const int64_t axis = ctx.axis_of("dim", x), size = ctx.shape(x)[axis], length = ctx.integer("length");
   int64_t start = ctx.integer("start");
   if (start < 0) start += size;
-  if (start < 0 || length < 0 || start + length > size) ctx.fail("narrow-range", fmt::format("{} elements from {} are not within axis {} of {}", length, start, axis, ctx.type(x).to_string()));
+  if (start < 0 || length < 0 || start + length > size)
+    ctx.fail("narrow-range", fmt::format("{} elements from {} are not within axis {} of {}", length, start, axis, ctx.type(x).to_string()));
   return {part(ctx, x, axis, start, length)};
 }
 Imported slice(ImportContext& ctx) {
@@ -317,13 +324,20 @@ Imported select_scatter(ImportContext& ctx) {
   require_axes(ctx, x);
   const int64_t axis = ctx.axis_of("dim", x), size = ctx.shape(x)[axis];
   int64_t index = ctx.integer("index");
-  if (index < -size || index >= size) ctx.fail("select-out-of-range", fmt::format("index {} is out of range on axis {} of {}", index, axis, ctx.type(x).to_string()));
+  if (index < -size || index >= size)
+    ctx.fail("select-out-of-range", fmt::format("index {} is out of range on axis {} of {}", index, axis, ctx.type(x).to_string()));
   if (index < 0) index += size;
-  return {ctx.create(SliceScatter{.x = x, .source = unsqueeze_at(ctx, ctx.tensor("src"), axis), .axis = axis, .start = index, .end = index + 1, .step = 1})};
+  return {ctx.create(
+      SliceScatter{.x = x, .source = unsqueeze_at(ctx, ctx.tensor("src"), axis), .axis = axis, .start = index, .end = index + 1, .step = 1})};
 }
 Imported slice_scatter(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
-  return {ctx.create(SliceScatter{.x = x, .source = ctx.tensor("src"), .axis = ctx.integer_or("dim", 0), .start = ctx.integer_or("start", 0), .end = ctx.integer_or("end", INT64_MAX), .step = ctx.integer_or("step", 1)})};
+  return {ctx.create(SliceScatter{.x = x,
+                                  .source = ctx.tensor("src"),
+                                  .axis = ctx.integer_or("dim", 0),
+                                  .start = ctx.integer_or("start", 0),
+                                  .end = ctx.integer_or("end", INT64_MAX),
+                                  .step = ctx.integer_or("step", 1)})};
 }
 
 /// aten::copy_(self, src) and fill_: a new value of self from another.
@@ -396,7 +410,8 @@ Imported pixel_unshuffle(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
   const Shape s = ctx.shape(x);
   const int64_t r = ctx.integer("downscale_factor");
-  if (s.rank() < 3 || r < 1 || s[-2] % r || s[-1] % r) ctx.fail("pixel-shuffle", fmt::format("factor {} does not fit {}", r, ctx.type(x).to_string()));
+  if (s.rank() < 3 || r < 1 || s[-2] % r || s[-1] % r)
+    ctx.fail("pixel-shuffle", fmt::format("factor {} does not fit {}", r, ctx.type(x).to_string()));
   const int64_t n = s.rank() - 3, c = s[-3], h = s[-2] / r, w = s[-1] / r;
   const std::vector<int64_t> sizes = s.sizes(), head(sizes.begin(), sizes.begin() + n);
   std::vector<int64_t> apart = head, axes(static_cast<size_t>(n)), merged = head;
@@ -410,7 +425,8 @@ Imported channel_shuffle(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
   const std::vector<int64_t> sizes = ctx.shape(x).sizes();
   const int64_t groups = ctx.integer("groups");
-  if (sizes.size() < 3 || groups < 1 || sizes[1] % groups) ctx.fail("channel-shuffle", fmt::format("{} groups do not fit {}", groups, ctx.type(x).to_string()));
+  if (sizes.size() < 3 || groups < 1 || sizes[1] % groups)
+    ctx.fail("channel-shuffle", fmt::format("{} groups do not fit {}", groups, ctx.type(x).to_string()));
   std::vector<int64_t> apart = sizes;
   apart[1] = groups;
   apart.insert(apart.begin() + 2, sizes[1] / groups);
@@ -424,7 +440,8 @@ struct Amounts {
 };
 Amounts amounts(ImportContext& ctx, Value x, const std::vector<int64_t>& list) {
   const int64_t rank = ctx.rank(x);
-  if (list.size() % 2 || static_cast<int64_t>(list.size()) > 2 * rank) ctx.fail("pad-amount", fmt::format("{} amounts do not fit {}", list.size(), ctx.type(x).to_string()));
+  if (list.size() % 2 || static_cast<int64_t>(list.size()) > 2 * rank)
+    ctx.fail("pad-amount", fmt::format("{} amounts do not fit {}", list.size(), ctx.type(x).to_string()));
   Amounts a{Ints(std::vector<int64_t>(static_cast<size_t>(rank))), Ints(std::vector<int64_t>(static_cast<size_t>(rank)))};
   for (size_t i = 0; i < list.size() / 2; ++i) {
     a.before.items[rank - 1 - i] = list[2 * i];
@@ -460,7 +477,8 @@ Imported im2col(ImportContext& ctx) {
   Value x = ctx.tensor("self");
   const bool batched = ctx.rank(x) == 4;
   if (!batched) x = unsqueeze_at(ctx, x, 0);
-  const std::vector<int64_t> k = ctx.ints("kernel_size", 2), dilation = ctx.ints("dilation", 2), padding = ctx.ints("padding", 2), stride = ctx.ints("stride", 2);
+  const std::vector<int64_t> k = ctx.ints("kernel_size", 2), dilation = ctx.ints("dilation", 2), padding = ctx.ints("padding", 2),
+                             stride = ctx.ints("stride", 2);
   if (padding[0] || padding[1]) x = ctx.create(Pad{x, Ints{0, 0, padding[0], padding[1]}, Ints{0, 0, padding[0], padding[1]}, 0});
   x = ctx.create(Unfold{.x = x, .axis = 2, .size = k[0], .step = stride[0], .dilation = dilation[0]});
   x = ctx.create(Unfold{.x = x, .axis = 3, .size = k[1], .step = stride[1], .dilation = dilation[1]});
@@ -474,14 +492,16 @@ Imported col2im(ImportContext& ctx) {
   Value x = ctx.tensor("self");
   const bool is_batched = ctx.rank(x) == 3;
   if (!is_batched) x = unsqueeze_at(ctx, x, 0);
-  const std::vector<int64_t> out = ctx.ints("output_size", 2), k = ctx.ints("kernel_size", 2), dilation = ctx.ints("dilation", 2), padding = ctx.ints("padding", 2), stride = ctx.ints("stride", 2);
+  const std::vector<int64_t> out = ctx.ints("output_size", 2), k = ctx.ints("kernel_size", 2), dilation = ctx.ints("dilation", 2),
+                             padding = ctx.ints("padding", 2), stride = ctx.ints("stride", 2);
   int64_t windows[2], padded[2];
   for (int i = 0; i < 2; ++i) {
     padded[i] = out[i] + 2 * padding[i];
     windows[i] = (padded[i] - dilation[i] * (k[i] - 1) - 1) / std::max<int64_t>(stride[i], 1) + 1;
   }
   const Shape s = ctx.shape(x);
-  if (s.rank() != 3 || s[1] % (k[0] * k[1]) || s[2] != windows[0] * windows[1]) ctx.fail("col2im-shape", fmt::format("{} does not hold the windows of a {}x{} output", ctx.type(ctx.tensor("self")).to_string(), out[0], out[1]));
+  if (s.rank() != 3 || s[1] % (k[0] * k[1]) || s[2] != windows[0] * windows[1])
+    ctx.fail("col2im-shape", fmt::format("{} does not hold the windows of a {}x{} output", ctx.type(ctx.tensor("self")).to_string(), out[0], out[1]));
   x = permute_to(ctx, reshape_to(ctx, x, {s[0], s[1] / (k[0] * k[1]), k[0], k[1], windows[0], windows[1]}), {0, 1, 4, 5, 2, 3});
   x = ctx.create(OverlapAdd{.x = x, .axis = 3, .size = padded[1], .step = stride[1], .dilation = dilation[1]});
   x = ctx.create(OverlapAdd{.x = x, .axis = 2, .size = padded[0], .step = stride[0], .dilation = dilation[0]});
@@ -491,10 +511,12 @@ Imported col2im(ImportContext& ctx) {
 
 Imported diff(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
-  if (ctx.integer_or("n", 1) != 1 || ctx.has("prepend") || ctx.has("append")) ctx.unsupported("unsupported-argument", "only the first difference, without prepend and append, is supported");
+  if (ctx.integer_or("n", 1) != 1 || ctx.has("prepend") || ctx.has("append"))
+    ctx.unsupported("unsupported-argument", "only the first difference, without prepend and append, is supported");
   require_axes(ctx, x);
   const int64_t axis = ctx.normal_axis(ctx.integer_or("dim", -1), ctx.rank(x)), n = ctx.shape(x)[axis];
-  const Value later = part(ctx, x, axis, std::min<int64_t>(1, n), std::max<int64_t>(0, n - 1)), earlier = part(ctx, x, axis, 0, std::max<int64_t>(0, n - 1));
+  const Value later = part(ctx, x, axis, std::min<int64_t>(1, n), std::max<int64_t>(0, n - 1)),
+              earlier = part(ctx, x, axis, 0, std::max<int64_t>(0, n - 1));
   if (is_bool(ctx.type(x).dtype)) return {ctx.create(LogicalXor{later, earlier})};
   return {ctx.create(Sub{later, earlier})};
 }
@@ -502,7 +524,8 @@ Imported diff(ImportContext& ctx) {
 Imported diag_embed(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
   const int64_t rank = ctx.rank(x);
-  if (ctx.integer_or("offset", ctx.integer_or("diagonal", 0)) || ctx.integer_or("dim1", -2) != -2 || ctx.integer_or("dim2", -1) != -1 || !rank) ctx.unsupported("unsupported-argument", "only the main diagonal of the last two axes is supported");
+  if (ctx.integer_or("offset", ctx.integer_or("diagonal", 0)) || ctx.integer_or("dim1", -2) != -2 || ctx.integer_or("dim2", -1) != -1 || !rank)
+    ctx.unsupported("unsupported-argument", "only the main diagonal of the last two axes is supported");
   std::vector<int64_t> sizes = ctx.shape(x).sizes();
   const int64_t n = sizes.back();
   sizes.push_back(n);
@@ -519,21 +542,97 @@ Imported diag(ImportContext& ctx) {
 
 std::span<const ImportEntry> import_view() {
   static constexpr ImportEntry entries[] = {
-      {"aten::contiguous", same}, {"aten::clone", same}, {"aten::detach", same}, {"aten::alias", same}, {"aten::lift", same}, {"aten::lift_fresh", same}, {"aten::lift_fresh_copy", same}, {"aten::detach_copy", same},
-      {"aten::requires_grad", same}, {"aten::resolve_conj", same}, {"aten::resolve_neg", same}, {"aten::cpu", same}, {"aten::cuda", same}, {"aten::data", same}, {"prim::data", same},
-      {"aten::dropout", dropout}, {"aten::feature_dropout", dropout}, {"aten::alpha_dropout", dropout}, {"aten::feature_alpha_dropout", dropout}, {"aten::native_dropout", dropout},
-      {"aten::view", reshape}, {"aten::view.dtype", view_dtype}, {"aten::_unsafe_view", reshape}, {"aten::reshape", reshape}, {"aten::view_as", reshape_as}, {"aten::reshape_as", reshape_as}, {"aten::flatten", flatten}, {"aten::ravel", flatten},
-      {"aten::unflatten", unflatten}, {"aten::squeeze", squeeze}, {"aten::unsqueeze", unsqueeze}, {"aten::transpose", transpose}, {"aten::swapaxes", transpose}, {"aten::swapdims", transpose}, {"aten::t", t},
-      {"aten::numpy_T", reversed}, {"aten::mT", matrix_transpose}, {"aten::adjoint", matrix_transpose}, {"aten::permute", permute}, {"aten::movedim", movedim}, {"aten::moveaxis", movedim}, {"aten::expand", expand},
-      {"aten::broadcast_to", expand}, {"aten::expand_as", expand_as}, {"aten::broadcast_tensors", broadcast_tensors}, {"aten::repeat", repeat}, {"aten::tile", tile},
-      {"aten::repeat_interleave.self_int", repeat_interleave}, {"aten::cat", cat}, {"aten::concat", cat}, {"aten::concatenate", cat}, {"aten::stack", stack}, {"aten::hstack", hstack}, {"aten::vstack", vstack},
-      {"aten::split", split}, {"aten::split_with_sizes", split}, {"aten::unsafe_split", split}, {"aten::unsafe_split_with_sizes", split}, {"aten::chunk", chunk}, {"aten::unsafe_chunk", chunk},
-      {"aten::tensor_split", tensor_split}, {"aten::select", select}, {"aten::unbind", unbind}, {"aten::narrow", narrow}, {"aten::slice", slice}, {"aten::select_scatter", select_scatter}, {"aten::slice_scatter", slice_scatter},
-      {"aten::copy", copy}, {"aten::fill", fill}, {"aten::zero", zero}, {"aten::roll", roll}, {"aten::rot90", rot90}, {"aten::meshgrid", meshgrid}, {"aten::pixel_shuffle", pixel_shuffle},
-      {"aten::pixel_unshuffle", pixel_unshuffle}, {"aten::channel_shuffle", channel_shuffle}, {"aten::native_channel_shuffle", channel_shuffle}, {"aten::pad", pad}, {"aten::constant_pad_nd", pad},
-      {"aten::reflection_pad1d", pad_with<ReflectionPad>}, {"aten::reflection_pad2d", pad_with<ReflectionPad>}, {"aten::reflection_pad3d", pad_with<ReflectionPad>},
-      {"aten::replication_pad1d", pad_with<ReplicationPad>}, {"aten::replication_pad2d", pad_with<ReplicationPad>}, {"aten::replication_pad3d", pad_with<ReplicationPad>},
-      {"aten::unfold", unfold}, {"aten::im2col", im2col}, {"aten::col2im", col2im}, {"aten::diff", diff}, {"aten::diag_embed", diag_embed}, {"aten::diag", diag},
+      {"aten::contiguous", same},
+      {"aten::clone", same},
+      {"aten::detach", same},
+      {"aten::alias", same},
+      {"aten::lift", same},
+      {"aten::lift_fresh", same},
+      {"aten::lift_fresh_copy", same},
+      {"aten::detach_copy", same},
+      {"aten::requires_grad", same},
+      {"aten::resolve_conj", same},
+      {"aten::resolve_neg", same},
+      {"aten::cpu", same},
+      {"aten::cuda", same},
+      {"aten::data", same},
+      {"prim::data", same},
+      {"aten::dropout", dropout},
+      {"aten::feature_dropout", dropout},
+      {"aten::alpha_dropout", dropout},
+      {"aten::feature_alpha_dropout", dropout},
+      {"aten::native_dropout", dropout},
+      {"aten::view", reshape},
+      {"aten::view.dtype", view_dtype},
+      {"aten::_unsafe_view", reshape},
+      {"aten::reshape", reshape},
+      {"aten::view_as", reshape_as},
+      {"aten::reshape_as", reshape_as},
+      {"aten::flatten", flatten},
+      {"aten::ravel", flatten},
+      {"aten::unflatten", unflatten},
+      {"aten::squeeze", squeeze},
+      {"aten::unsqueeze", unsqueeze},
+      {"aten::transpose", transpose},
+      {"aten::swapaxes", transpose},
+      {"aten::swapdims", transpose},
+      {"aten::t", t},
+      {"aten::numpy_T", reversed},
+      {"aten::mT", matrix_transpose},
+      {"aten::adjoint", matrix_transpose},
+      {"aten::permute", permute},
+      {"aten::movedim", movedim},
+      {"aten::moveaxis", movedim},
+      {"aten::expand", expand},
+      {"aten::broadcast_to", expand},
+      {"aten::expand_as", expand_as},
+      {"aten::broadcast_tensors", broadcast_tensors},
+      {"aten::repeat", repeat},
+      {"aten::tile", tile},
+      {"aten::repeat_interleave.self_int", repeat_interleave},
+      {"aten::cat", cat},
+      {"aten::concat", cat},
+      {"aten::concatenate", cat},
+      {"aten::stack", stack},
+      {"aten::hstack", hstack},
+      {"aten::vstack", vstack},
+      {"aten::split", split},
+      {"aten::split_with_sizes", split},
+      {"aten::unsafe_split", split},
+      {"aten::unsafe_split_with_sizes", split},
+      {"aten::chunk", chunk},
+      {"aten::unsafe_chunk", chunk},
+      {"aten::tensor_split", tensor_split},
+      {"aten::select", select},
+      {"aten::unbind", unbind},
+      {"aten::narrow", narrow},
+      {"aten::slice", slice},
+      {"aten::select_scatter", select_scatter},
+      {"aten::slice_scatter", slice_scatter},
+      {"aten::copy", copy},
+      {"aten::fill", fill},
+      {"aten::zero", zero},
+      {"aten::roll", roll},
+      {"aten::rot90", rot90},
+      {"aten::meshgrid", meshgrid},
+      {"aten::pixel_shuffle", pixel_shuffle},
+      {"aten::pixel_unshuffle", pixel_unshuffle},
+      {"aten::channel_shuffle", channel_shuffle},
+      {"aten::native_channel_shuffle", channel_shuffle},
+      {"aten::pad", pad},
+      {"aten::constant_pad_nd", pad},
+      {"aten::reflection_pad1d", pad_with<ReflectionPad>},
+      {"aten::reflection_pad2d", pad_with<ReflectionPad>},
+      {"aten::reflection_pad3d", pad_with<ReflectionPad>},
+      {"aten::replication_pad1d", pad_with<ReplicationPad>},
+      {"aten::replication_pad2d", pad_with<ReplicationPad>},
+      {"aten::replication_pad3d", pad_with<ReplicationPad>},
+      {"aten::unfold", unfold},
+      {"aten::im2col", im2col},
+      {"aten::col2im", col2im},
+      {"aten::diff", diff},
+      {"aten::diag_embed", diag_embed},
+      {"aten::diag", diag},
   };
   return entries;
 }

@@ -49,7 +49,8 @@ Result<TensorType> IndexSelect::infer(const IndexSelect& op, const Infer& ctx) {
   const TensorType& x = ctx.type(op.x);
   const auto axis = normal_axis(ctx, op.axis, x.rank());
   if (!axis || !require_index(ctx, op.index)) return Failure{};
-  if (ctx.shape(op.index).rank() > 1 || !x.rank()) return ctx.error("index-rank", "the index must have rank 0 or 1, not {}, and the tensor rank 1 or more", ctx.type(op.index).to_string());
+  if (ctx.shape(op.index).rank() > 1 || !x.rank())
+    return ctx.error("index-rank", "the index must have rank 0 or 1, not {}, and the tensor rank 1 or more", ctx.type(op.index).to_string());
   std::vector<Dim> dims = x.shape.dims();
   dims[*axis] = ctx.shape(op.index).rank() ? ctx.shape(op.index).dim(0) : Dim(1);
   return TensorType{x.dtype, Shape(std::move(dims)), {}};
@@ -92,11 +93,13 @@ int64_t index_place(const Ints& axes) {
 
 Result<TensorType> Index::infer(const Index& op, const Infer& ctx) {
   const TensorType& x = ctx.type(op.x);
-  if (op.indices.items.empty() || op.indices.size() != op.axes.size()) return ctx.error("index-axes", "{} index tensors are given for {} axes", op.indices.size(), op.axes.size());
+  if (op.indices.items.empty() || op.indices.size() != op.axes.size())
+    return ctx.error("index-axes", "{} index tensors are given for {} axes", op.indices.size(), op.axes.size());
   std::vector<Shape> shapes;
   for (size_t k = 0; k < op.axes.size(); ++k) {
     if (!require_index(ctx, op.indices[k])) return Failure{};
-    if (op.axes[k] < 0 || op.axes[k] >= x.rank() || (k && op.axes[k] <= op.axes[k - 1])) return ctx.error("index-axes", "the indexed axes must be ascending axes of {}", x.to_string());
+    if (op.axes[k] < 0 || op.axes[k] >= x.rank() || (k && op.axes[k] <= op.axes[k - 1]))
+      return ctx.error("index-axes", "the indexed axes must be ascending axes of {}", x.to_string());
     shapes.push_back(ctx.shape(op.indices[k]));
   }
   const auto both = broadcast_shapes(shapes);
@@ -138,7 +141,8 @@ Result<TensorType> infer_scatter(const Infer& ctx, Value x, int64_t axis, Value 
   if (!a || !require_index(ctx, index)) return Failure{};
   if (!require_within(ctx, index, x, *a, false) || !require_within(ctx, index, source, *a, true)) return Failure{};
   if (!ctx.type(x).rank() || !ctx.type(index).rank()) return ctx.error("scatter-of-scalar", "takes tensors of rank 1 or more");
-  if (ctx.type(source).dtype != ctx.type(x).dtype) return ctx.error("dtype-mismatch", "source {} and target {} must have one dtype", ctx.type(source).to_string(), ctx.type(x).to_string());
+  if (ctx.type(source).dtype != ctx.type(x).dtype)
+    return ctx.error("dtype-mismatch", "source {} and target {} must have one dtype", ctx.type(source).to_string(), ctx.type(x).to_string());
   return infer_same(ctx, x);
 }
 

@@ -46,7 +46,8 @@ Result<TensorType> Linear::infer(const Linear& op, const Infer& ctx) {
   const TensorType &x = ctx.type(op.x), &weight = ctx.type(op.weight);
   if (!require_same_dtype(ctx, op.x, op.weight)) return Failure{};
   if (weight.rank() != 2 || x.rank() < 1 || x.shape.dim(-1) != weight.shape.dim(1)) {
-    return ctx.error("linear-mismatch", "input {} does not fit weight {} (its last axis must be the weight's second)", x.to_string(), weight.to_string());
+    return ctx.error("linear-mismatch", "input {} does not fit weight {} (its last axis must be the weight's second)", x.to_string(),
+                     weight.to_string());
   }
   if (op.bias && (ctx.shape(*op.bias).rank() != 1 || ctx.shape(*op.bias).dim(0) != weight.shape.dim(0))) {
     return ctx.error("linear-bias", "bias {} does not fit weight {}", ctx.type(*op.bias).to_string(), weight.to_string());

@@ -86,7 +86,8 @@ Expr RmsNorm::define(const RmsNorm& op, Define& d) {
 
 Result<TensorType> GroupNorm::infer(const GroupNorm& op, const Infer& ctx) {
   auto t = infer_channels(ctx, op.x, {{op.weight, "the weight"}, {op.bias, "the bias"}});
-  if (t && (op.groups < 1 || t->shape[1] % op.groups)) return ctx.error("norm-groups", "{} groups do not divide the {} channels of {}", op.groups, t->shape[1], t->to_string());
+  if (t && (op.groups < 1 || t->shape[1] % op.groups))
+    return ctx.error("norm-groups", "{} groups do not divide the {} channels of {}", op.groups, t->shape[1], t->to_string());
   return t;
 }
 Value GroupNorm::decompose(const GroupNorm& op, Builder& b) {

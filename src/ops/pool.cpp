@@ -91,7 +91,7 @@ Part part_of(const Expr& o, int64_t size, int64_t parts) {
 }
 
 struct AdaptiveRead : WindowRead {
-  Expr count;       ///< i64, elements of the part
+  Expr count;         ///< i64, elements of the part
   int64_t whole = 1;  ///< the same where it is one number for all
   bool even = true;
 };
@@ -120,7 +120,8 @@ Result<TensorType> infer_adaptive(const Infer& ctx, Value x, const Ints& size) {
   if (n < 1 || skip < 0) return ctx.error("pool-rank", "{} output sizes do not fit {}", n, t.to_string());
   std::vector<Dim> dims = t.shape.dims();
   for (int64_t i = 0; i < n; ++i) {
-    if (size[i] < 1 || t.shape[skip + i] < 1) return ctx.error("pool-empty", "an axis of {} cannot be divided into {} parts", t.shape[skip + i], size[i]);
+    if (size[i] < 1 || t.shape[skip + i] < 1)
+      return ctx.error("pool-empty", "an axis of {} cannot be divided into {} parts", t.shape[skip + i], size[i]);
     dims[skip + i] = Dim(size[i]);
   }
   return TensorType{t.dtype, Shape(std::move(dims)), {}};

@@ -6,7 +6,8 @@ Result<TensorType> Resample::infer(const Resample& op, const Infer& ctx) {
   const TensorType &x = ctx.type(op.x), &taps = ctx.type(op.taps);
   const auto axis = normal_axis(ctx, op.axis, x.rank());
   if (!axis) return Failure{};
-  if (!x.rank() || taps.rank() != 2 || !is_integer(taps.dtype) || (op.weight && ctx.shape(*op.weight) != taps.shape) || (!op.weight && taps.shape[1] != 1)) {
+  if (!x.rank() || taps.rank() != 2 || !is_integer(taps.dtype) || (op.weight && ctx.shape(*op.weight) != taps.shape) ||
+      (!op.weight && taps.shape[1] != 1)) {
     return ctx.error("resample-taps", "taps {} and their weights must be two tables [outputs, taps] for {}", taps.to_string(), x.to_string());
   }
   std::vector<Dim> dims = x.shape.dims();
@@ -42,7 +43,8 @@ Result<TensorType> GridSample::infer(const GridSample& op, const Infer& ctx) {
   if (x.rank() < 3 || x.rank() != grid.rank() || grid.shape[-1] != x.rank() - 2 || x.shape[0] != grid.shape[0] || x.dtype != grid.dtype) {
     return ctx.error("grid-shape", "grid {} does not fit {}", grid.to_string(), x.to_string());
   }
-  if (op.mode < 0 || op.mode > 1 || op.outside < 0 || op.outside > 2) return ctx.error("grid-mode", "mode {} or padding {} is not known", op.mode, op.outside);
+  if (op.mode < 0 || op.mode > 1 || op.outside < 0 || op.outside > 2)
+    return ctx.error("grid-mode", "mode {} or padding {} is not known", op.mode, op.outside);
   std::vector<Dim> dims = {x.shape.dim(0), x.shape.dim(1)};
   for (int64_t i = 1; i < grid.rank() - 1; ++i) dims.push_back(grid.shape.dim(i));
   return TensorType{x.dtype, Shape(std::move(dims)), {}};

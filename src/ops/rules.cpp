@@ -60,7 +60,9 @@ std::optional<Shape> broadcast_shapes(std::span<const Shape> shapes) {
 Result<TensorType> infer_same(const Infer& ctx, Value x) { return TensorType{ctx.type(x).dtype, ctx.shape(x), {}}; }
 Result<TensorType> infer_float(const Infer& ctx, Value x) { return TensorType{or_float(ctx.type(x).dtype), ctx.shape(x), {}}; }
 Result<TensorType> infer_bool(const Infer& ctx, Value x) { return TensorType{DType::b8, ctx.shape(x), {}}; }
-Result<TensorType> infer_promoted(const Infer& ctx, std::initializer_list<Value> operands) { return broadcast_type(ctx, operands, promoted(ctx, operands)); }
+Result<TensorType> infer_promoted(const Infer& ctx, std::initializer_list<Value> operands) {
+  return broadcast_type(ctx, operands, promoted(ctx, operands));
+}
 Result<TensorType> infer_promoted_float(const Infer& ctx, std::initializer_list<Value> operands) {
   return broadcast_type(ctx, operands, or_float(promoted(ctx, operands)));
 }
@@ -73,7 +75,8 @@ Result<TensorType> infer_bitwise(const Infer& ctx, std::initializer_list<Value> 
 
 Result<int64_t> normal_axis(const Infer& ctx, int64_t axis, int64_t rank) {
   const int64_t r = std::max<int64_t>(rank, 1);
-  if (axis < -r || axis >= r) return ctx.error("axis-out-of-range", "axis {} is out of range for a tensor of rank {} (it takes {} to {})", axis, rank, -r, r - 1);
+  if (axis < -r || axis >= r)
+    return ctx.error("axis-out-of-range", "axis {} is out of range for a tensor of rank {} (it takes {} to {})", axis, rank, -r, r - 1);
   return axis < 0 ? axis + r : axis;
 }
 

@@ -40,7 +40,9 @@ class Reader {
     if (take("inf")) return HUGE_VAL;
     // A range's two dots are not part of a number.
     size_t n = 0;
-    while (n < rest_.size() && (std::isdigit(static_cast<unsigned char>(rest_[n])) || rest_[n] == '-' || rest_[n] == 'e' || (rest_[n] == '.' && rest_.substr(n, 2) != ".."))) ++n;
+    while (n < rest_.size() && (std::isdigit(static_cast<unsigned char>(rest_[n])) || rest_[n] == '-' || rest_[n] == 'e' ||
+                                (rest_[n] == '.' && rest_.substr(n, 2) != "..")))
+      ++n;
     double v = 0;
     const auto [end, error] = std::from_chars(rest_.data(), rest_.data() + n, v);
     if (error != std::errc() || n == 0) return std::nullopt;

@@ -20,14 +20,16 @@ Result<TensorType> Reshape::infer(const Reshape& op, const Infer& ctx) {
     known *= *unknown;
   }
   if (known != from.elements() || (unknown != sizes.end() && *unknown == -1)) {
-    return ctx.error("reshape-elements", "{} with {} elements does not fit shape {}", ctx.type(op.x).to_string(), from.elements(), Shape(op.shape.items).to_string());
+    return ctx.error("reshape-elements", "{} with {} elements does not fit shape {}", ctx.type(op.x).to_string(), from.elements(),
+                     Shape(op.shape.items).to_string());
   }
   return TensorType{ctx.type(op.x).dtype, Shape(sizes), {}};
 }
 
 Result<TensorType> Permute::infer(const Permute& op, const Infer& ctx) {
   const TensorType& t = ctx.type(op.x);
-  if (static_cast<int64_t>(op.axes.size()) != t.rank()) return ctx.error("permute-rank", "{} axes are given for a tensor of rank {}", op.axes.size(), t.rank());
+  if (static_cast<int64_t>(op.axes.size()) != t.rank())
+    return ctx.error("permute-rank", "{} axes are given for a tensor of rank {}", op.axes.size(), t.rank());
   if (!normal_axes(ctx, op.axes, t.rank())) return Failure{};
   std::vector<Dim> dims;
   for (int64_t a : op.axes.items) dims.push_back(t.shape.dim(a));
@@ -132,7 +134,8 @@ Expr Cat::define(const Cat& op, Define& d) {
 
 namespace {
 
-Result<TensorType> infer_pad(const Infer& ctx, Value x, const Ints& before, const Ints& after, const std::function<bool(int64_t, int64_t)>& fits, const char* limit) {
+Result<TensorType> infer_pad(const Infer& ctx, Value x, const Ints& before, const Ints& after, const std::function<bool(int64_t, int64_t)>& fits,
+                             const char* limit) {
   const TensorType& t = ctx.type(x);
   if (static_cast<int64_t>(before.size()) != t.rank() || before.size() != after.size()) {
     return ctx.error("pad-rank", "needs one amount before and one after for each of the {} axes", t.rank());
@@ -264,7 +267,8 @@ Result<TensorType> Unfold::infer(const Unfold& op, const Infer& ctx) {
   if (!t.rank()) return ctx.error("unfold-of-scalar", "a tensor of rank 0 has no windows");
   const int64_t span = op.dilation * (op.size - 1) + 1;
   if (op.size < 1 || op.step < 1 || op.dilation < 1 || span > t.shape[*axis]) {
-    return ctx.error("unfold-window", "windows of {} elements, {} apart, every {} do not fit axis {} of {}", op.size, op.dilation, op.step, *axis, t.to_string());
+    return ctx.error("unfold-window", "windows of {} elements, {} apart, every {} do not fit axis {} of {}", op.size, op.dilation, op.step, *axis,
+                     t.to_string());
   }
   std::vector<Dim> dims = t.shape.dims();
   dims[*axis] = Dim((t.shape[*axis] - span) / op.step + 1);
@@ -284,7 +288,8 @@ Result<TensorType> OverlapAdd::infer(const OverlapAdd& op, const Infer& ctx) {
   if (!axis) return Failure{};
   if (t.rank() < 2) return ctx.error("overlap-add-rank", "takes windows along an axis and behind it, not {}", t.to_string());
   const int64_t reach = (t.shape[*axis] - 1) * op.step + (t.shape[-1] - 1) * op.dilation + 1;
-  if (op.step < 1 || op.dilation < 1 || reach > op.size) return ctx.error("overlap-add-size", "windows that reach to {} do not fit {} elements", reach, op.size);
+  if (op.step < 1 || op.dilation < 1 || reach > op.size)
+    return ctx.error("overlap-add-size", "windows that reach to {} do not fit {} elements", reach, op.size);
   std::vector<Dim> dims(t.shape.dims().begin(), t.shape.dims().end() - 1);
   dims[*axis] = Dim(op.size);
   return TensorType{t.dtype, Shape(std::move(dims)), {}};
@@ -335,7 +340,9 @@ Result<TensorType> SliceScatter::infer(const SliceScatter& op, const Infer& ctx)
   const Shape part(std::move(dims));
   const Shape shapes[] = {part, ctx.shape(op.source)};
   const auto both = broadcast_shapes(shapes);
-  if (!both || *both != part) return ctx.error("scatter-mismatch", "the source is {}, but the slice of {} is {}", ctx.type(op.source).to_string(), t.to_string(), part.to_string());
+  if (!both || *both != part)
+    return ctx.error("scatter-mismatch", "the source is {}, but the slice of {} is {}", ctx.type(op.source).to_string(), t.to_string(),
+                     part.to_string());
   return TensorType{t.dtype, t.shape, {}};
 }
 Expr SliceScatter::define(const SliceScatter& op, Define& d) {

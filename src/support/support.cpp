@@ -94,12 +94,11 @@ void Diagnostics::clear() {
 std::optional<DType> parse_dtype(std::string_view text) {
   if (text.starts_with("torch.")) text.remove_prefix(6);
   constexpr std::pair<std::string_view, DType> names[] = {
-      {"f64", DType::f64},   {"float64", DType::f64},   {"double", DType::f64}, {"f32", DType::f32},   {"float32", DType::f32},
-      {"float", DType::f32}, {"f16", DType::f16},       {"float16", DType::f16}, {"half", DType::f16},  {"bf16", DType::bf16},
-      {"bfloat16", DType::bf16}, {"i64", DType::i64},   {"int64", DType::i64},  {"long", DType::i64},  {"i32", DType::i32},
-      {"int32", DType::i32}, {"int", DType::i32},       {"i16", DType::i16},    {"int16", DType::i16}, {"short", DType::i16},
-      {"i8", DType::i8},     {"int8", DType::i8},       {"char", DType::i8},    {"u8", DType::u8},     {"uint8", DType::u8},
-      {"byte", DType::u8},   {"bool", DType::b8},       {"b8", DType::b8},
+      {"f64", DType::f64},   {"float64", DType::f64}, {"double", DType::f64}, {"f32", DType::f32},   {"float32", DType::f32},   {"float", DType::f32},
+      {"f16", DType::f16},   {"float16", DType::f16}, {"half", DType::f16},   {"bf16", DType::bf16}, {"bfloat16", DType::bf16}, {"i64", DType::i64},
+      {"int64", DType::i64}, {"long", DType::i64},    {"i32", DType::i32},    {"int32", DType::i32}, {"int", DType::i32},       {"i16", DType::i16},
+      {"int16", DType::i16}, {"short", DType::i16},   {"i8", DType::i8},      {"int8", DType::i8},   {"char", DType::i8},       {"u8", DType::u8},
+      {"uint8", DType::u8},  {"byte", DType::u8},     {"bool", DType::b8},    {"b8", DType::b8},
   };
   for (const auto& [name, dtype] : names) {
     if (name == text) return dtype;

@@ -40,7 +40,8 @@ Case draw_convolution(Chooser& choose) {
   const Pair kernel = choose.of<Pair>({{1, 1}, {1, 1}, {3, 3}, {3, 3}, {5, 5}, {7, 1}, {1, 7}, {2, 2}});
   const int64_t dilation = choose.of<int64_t>({1, 1, 1, 2});
   const Pair stride = choose.of<Pair>({{1, 1}, {1, 1}, {2, 2}, {3, 3}, {2, 1}}), map = choose.of<Pair>({{1, 1}, {2, 3}, {7, 7}, {14, 13}});
-  int64_t channels = choose.of<int64_t>({1, 3, 15, 16, 17, 28, 29, 31, 33, 48, 63, 64, 65, 130}), outputs = choose.of<int64_t>({1, 3, 15, 16, 17, 31, 33, 48, 63, 64, 65, 130});
+  int64_t channels = choose.of<int64_t>({1, 3, 15, 16, 17, 28, 29, 31, 33, 48, 63, 64, 65, 130}),
+          outputs = choose.of<int64_t>({1, 3, 15, 16, 17, 31, 33, 48, 63, 64, 65, 130});
   if (kernel.h * kernel.w == 1 && choose.chance(40)) channels = choose.of<int64_t>({255, 256, 257, 513});
   int64_t groups = 1;
   switch (choose.below(8)) {
@@ -69,9 +70,13 @@ Case draw_convolution(Chooser& choose) {
   if (bias) c.weights += ", b=" + tensor({outputs});
   if (last) c.body = "x = x.permute(0, 3, 1, 2); ";
   if (choose.chance(40)) c.body += "x = torch.relu(x); ";
-  if (choose.chance(20)) c.body += fmt::format("x = torch.constant_pad_nd(x, [{}, {}, {}, {}], 0.0); ", choose.below(2), choose.below(3), choose.below(2), choose.below(2));
-  c.body += fmt::format("y = torch.conv2d(x, w, {}, {}, {}, {}, {}); ", bias ? "b" : "None", list({stride.h, stride.w}), list({pad.h, pad.w}), list({dilation, dilation}), groups);
-  c.body += choose.of<const char*>({"return y", "return y", "return torch.relu(y)", "return torch.silu(y) + y", "return y, torch.relu(y)", "return y.flatten(2).transpose(1, 2) * 2"});
+  if (choose.chance(20))
+    c.body +=
+        fmt::format("x = torch.constant_pad_nd(x, [{}, {}, {}, {}], 0.0); ", choose.below(2), choose.below(3), choose.below(2), choose.below(2));
+  c.body += fmt::format("y = torch.conv2d(x, w, {}, {}, {}, {}, {}); ", bias ? "b" : "None", list({stride.h, stride.w}), list({pad.h, pad.w}),
+                        list({dilation, dilation}), groups);
+  c.body += choose.of<const char*>({"return y", "return y", "return torch.relu(y)", "return torch.silu(y) + y", "return y, torch.relu(y)",
+                                    "return y.flatten(2).transpose(1, 2) * 2"});
   return c;
 }
 
@@ -94,7 +99,8 @@ Case draw_linear(Chooser& choose) {
   if (sliced) c.body += fmt::format("x = x[..., 3:{}]; ", k + 3);
   c.weights = "w=" + tensor({n, k}) + (bias ? ", b=" + tensor({n}) : "");
   c.body += fmt::format("y = torch.linear(x, w{}); ", bias ? ", b" : "");
-  c.body += choose.of<const char*>({"return y", "return torch.relu(y)", "return torch.gelu(y)", "return torch.softmax(y, -1)", "return y + y.abs().mean()"});
+  c.body += choose.of<const char*>(
+      {"return y", "return torch.relu(y)", "return torch.gelu(y)", "return torch.softmax(y, -1)", "return y + y.abs().mean()"});
   return c;
 }
 
@@ -162,7 +168,8 @@ struct Family {
   Case (*draw)(Chooser&);
   int cases;
 };
-constexpr Family families[] = {{"conv", draw_convolution, 200}, {"linear", draw_linear, 80}, {"matmul", draw_matmul, 100}, {"reduction", draw_reduction, 100}};
+constexpr Family families[] = {
+    {"conv", draw_convolution, 200}, {"linear", draw_linear, 80}, {"matmul", draw_matmul, 100}, {"reduction", draw_reduction, 100}};
 
 std::vector<Case> all_cases() {
   const char* sweep = std::getenv("MICA_TEST_SWEEP");
@@ -182,7 +189,8 @@ std::vector<Case> all_cases() {
 class Boundary : public Judged, public testing::WithParamInterface<Case> {};
 
 TEST_P(Boundary, Compiled) {
-  static constexpr Plan plans[] = {{"native", true}, {"x86-64-v3", true}, {"native", false}, {"x86-64-v2", true}, {"x86-64-v3", false}, {"x86-64-v2", false}};
+  static constexpr Plan plans[] = {{"native", true},    {"x86-64-v3", true},  {"native", false},
+                                   {"x86-64-v2", true}, {"x86-64-v3", false}, {"x86-64-v2", false}};
   const Case& c = GetParam();
   const auto inputs = parse_sample_inputs(c.inputs, diagnostics), weights = parse_sample_inputs(c.weights, diagnostics);
   ASSERT_TRUE(inputs && weights) << diagnostics.to_string();

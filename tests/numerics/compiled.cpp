@@ -34,7 +34,8 @@ void Judged::expect_compiled(const Plan& plan) {
   ASSERT_TRUE(model && serial) << diagnostics.to_string();
   const auto outputs = model->run(raw_, diagnostics), alone = serial->run(raw_, diagnostics);
   ASSERT_TRUE(outputs && alone) << diagnostics.to_string();
-  for (size_t i = 0; i < outputs->size(); ++i) EXPECT_EQ((*outputs)[i].bytes, (*alone)[i].bytes) << "output " << i << " depends on the number of threads";
+  for (size_t i = 0; i < outputs->size(); ++i)
+    EXPECT_EQ((*outputs)[i].bytes, (*alone)[i].bytes) << "output " << i << " depends on the number of threads";
   ASSERT_EQ(outputs->size(), exact_.size());
   for (size_t i = 0; i < outputs->size(); ++i) {
     // Where LibTorch has no kernel in the working dtype the judge, rounded, stands in as the yardstick.

@@ -60,7 +60,8 @@ void Judged::judge(const std::string& source, const std::vector<SampleInput>& in
   if (auto working_outputs = eager->run(raw_, refused)) eager_ = std::move(*working_outputs);
 }
 
-void Judged::judge_program(const std::vector<SampleInput>& inputs, const std::vector<SampleInput>& weights, std::string_view body, const std::string& name, uint64_t seed) {
+void Judged::judge_program(const std::vector<SampleInput>& inputs, const std::vector<SampleInput>& weights, std::string_view body,
+                           const std::string& name, uint64_t seed) {
   std::string source = "def forward(self";
   for (const SampleInput& in : inputs) source += ", " + in.name;
   source += "):\n";

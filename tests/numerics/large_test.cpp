@@ -93,7 +93,8 @@ TEST_P(Large, CompiledWithWeights) {
   ASSERT_TRUE(all) << diagnostics.to_string();
   std::vector<SampleInput> inputs, weights;
   const bool product = GetParam().name.starts_with("matmul") || GetParam().name == "attention" || GetParam().name == "attention_causal";
-  for (const SampleInput& in : *all) (!product && std::string_view("wbampv").find(in.name) != std::string_view::npos ? weights : inputs).push_back(in);
+  for (const SampleInput& in : *all)
+    (!product && std::string_view("wbampv").find(in.name) != std::string_view::npos ? weights : inputs).push_back(in);
   if (weights.empty()) GTEST_SKIP() << "has no weights";
   judge_program(inputs, weights, GetParam().body, fmt::format("{}_weights", GetParam().name), 3);
   if (!HasFailure()) expect_compiled();

@@ -25,7 +25,7 @@ struct Options {
   std::vector<std::string> print_after;  ///< pass names; "*" for all
   bool verify_each = false;
   bool schedules = true;  ///< false: the generic road for every op
-  bool bindings = false;                 ///< also write a typed header, mica.h, and pkg-config and CMake files beside the .so
+  bool bindings = false;  ///< also write a typed header, mica.h, and pkg-config and CMake files beside the .so
   int jobs = 0;           ///< threads that generate code; 0: one a CPU
   std::vector<std::string> disabled_passes;
   std::function<void(std::string_view phase)> progress;

@@ -23,19 +23,68 @@ struct ExprType {
 };
 
 enum class ExprOp : uint8_t {
-  imm_int, imm_float, var, load,
+  imm_int,
+  imm_float,
+  var,
+  load,
   // unary
-  neg, abs, floor, ceil, round, trunc, sqrt, exp, log, sin, cos, tan, asin, acos, atan, sinh, cosh, tanh, erf, log1p, expm1,
-  isnan, lnot, bnot,
+  neg,
+  abs,
+  floor,
+  ceil,
+  round,
+  trunc,
+  sqrt,
+  exp,
+  log,
+  sin,
+  cos,
+  tan,
+  asin,
+  acos,
+  atan,
+  sinh,
+  cosh,
+  tanh,
+  erf,
+  log1p,
+  expm1,
+  isnan,
+  lnot,
+  bnot,
   // binary; `div` is true division on floats and truncating division on integers, `floordiv`/`floormod` round towards minus infinity.
   // min(a, b) = a < b ? a : b and max(a, b) = a > b ? a : b, so an unordered comparison gives b (as x86 does).
-  add, sub, mul, div, floordiv, floormod, min, max, pow, atan2, fmod, band, bor, bxor, shl, shr, ushr,
-  lt, le, gt, ge, eq, ne, land, lor,
+  add,
+  sub,
+  mul,
+  div,
+  floordiv,
+  floormod,
+  min,
+  max,
+  pow,
+  atan2,
+  fmod,
+  band,
+  bor,
+  bxor,
+  shl,
+  shr,
+  ushr,
+  lt,
+  le,
+  gt,
+  ge,
+  eq,
+  ne,
+  land,
+  lor,
   // ternary
   select,  ///< select(condition, a, b)
   fma,     ///< a * b + c, rounded once
   // conversions: `cast` converts the value (float to integer truncates), `bitcast` keeps the bits
-  cast, bitcast,
+  cast,
+  bitcast,
   // checked_index(i): i where 0 <= i < limit; else the fault `name` (site `id`, given when lowered) is recorded and the value is 0
   checked_index,
   // reduction over fresh variables (only above the loops: `define` and regions)
@@ -57,7 +106,9 @@ class Expr {
  public:
   Expr() = default;
   /// i64 immediate.
-  template <class T> requires(std::is_integral_v<T> && !std::is_same_v<T, bool>) Expr(T value) : Expr(index_immediate(static_cast<int64_t>(value))) {}
+  template <class T>
+    requires(std::is_integral_v<T> && !std::is_same_v<T, bool>)
+  Expr(T value) : Expr(index_immediate(static_cast<int64_t>(value))) {}
   explicit Expr(std::shared_ptr<const ExprNode> node) : node_(std::move(node)) {}
   explicit operator bool() const { return node_ != nullptr; }
   const ExprNode& operator*() const { return *node_; }
@@ -86,8 +137,8 @@ struct ExprNode {
 };
 
 // ---- building. Integer immediates fold; operands of different lanes broadcast; dtypes must agree (indices are i64). ----
-Expr imm(DType dtype, double value);       ///< integer or float immediate of any dtype (0/1 for bool)
-Expr imm_i(DType dtype, int64_t value);    ///< integer immediate
+Expr imm(DType dtype, double value);                                                    ///< integer or float immediate of any dtype (0/1 for bool)
+Expr imm_i(DType dtype, int64_t value);                                                 ///< integer immediate
 Expr make_var(std::string name, int64_t low, int64_t limit, DType dtype = DType::i64);  ///< fresh variable over [low, limit)
 /// A variable whose id the caller chooses; for renumbering within a kernel, where ids need to be unique only there.
 Expr make_numbered_var(uint32_t id, std::string name, int64_t low, int64_t limit, DType dtype = DType::i64);

@@ -90,16 +90,20 @@ struct Node {
   template <class F> void for_operands(F&& f) const {
     for (const Attr& a : fields) {
       if (auto v = std::get_if<Value>(&a)) f(*v);
-      else if (auto o = std::get_if<OptValue>(&a)) { if (*o) f(o->value); }
-      else if (auto vs = std::get_if<Values>(&a)) for (Value v : vs->items) f(v);
+      else if (auto o = std::get_if<OptValue>(&a)) {
+        if (*o) f(o->value);
+      } else if (auto vs = std::get_if<Values>(&a))
+        for (Value v : vs->items) f(v);
     }
   }
   /// Replaces operands in place: f(Value) -> Value.
   template <class F> void map_operands(F&& f) {
     for (Attr& a : fields) {
       if (auto v = std::get_if<Value>(&a)) *v = f(*v);
-      else if (auto o = std::get_if<OptValue>(&a)) { if (*o) o->value = f(o->value); }
-      else if (auto vs = std::get_if<Values>(&a)) for (Value& v : vs->items) v = f(v);
+      else if (auto o = std::get_if<OptValue>(&a)) {
+        if (*o) o->value = f(o->value);
+      } else if (auto vs = std::get_if<Values>(&a))
+        for (Value& v : vs->items) v = f(v);
     }
   }
 };
@@ -135,7 +139,7 @@ struct Graph {
   std::vector<std::string> output_names;  ///< one per output
   Structure input_structure, output_structure;
   std::vector<Location> locations = std::vector<Location>(1);
-  std::vector<std::string> symbols;       ///< names of symbolic dimensions
+  std::vector<std::string> symbols;  ///< names of symbolic dimensions
 
   Value add_value(TensorType type, std::string name = {});
   Value add_input(TensorType type, std::string name);

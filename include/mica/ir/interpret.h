@@ -16,5 +16,6 @@ std::vector<std::byte> from_host(const HostTensor& tensor, const TensorType& typ
 /// Fails (reported) on an index out of range or an op without meaning.
 Result<std::vector<HostTensor>> interpret(const Graph& graph, const std::vector<HostTensor>& inputs, Diagnostics& diagnostics);
 /// The results of one node, whose operands are given; what constant folding uses.
-Result<std::vector<HostTensor>> interpret_node(const Graph& graph, const Node& node, const std::vector<const HostTensor*>& operands, Diagnostics& diagnostics);
+Result<std::vector<HostTensor>> interpret_node(const Graph& graph, const Node& node, const std::vector<const HostTensor*>& operands,
+                                               Diagnostics& diagnostics);
 }  // namespace mica

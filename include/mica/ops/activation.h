@@ -19,9 +19,8 @@ struct Relu {
 
 /// x * P(X <= x) for a normal X: by erf, or with tanh(sqrt(2/pi) (x + 0.044715 x^3)) in its place.
 struct Gelu {
-  static constexpr OpSpec spec = {.signature = "gelu(x, tanh)",
-                                  .samples = {"x=f32[4, 7]", "x=f32[4, 7], tanh=true", "x=f16[8]", "x=f64[5]"},
-                                  .traits = pointwise_trait};
+  static constexpr OpSpec spec = {
+      .signature = "gelu(x, tanh)", .samples = {"x=f32[4, 7]", "x=f32[4, 7], tanh=true", "x=f16[8]", "x=f64[5]"}, .traits = pointwise_trait};
   Value x;
   bool tanh = false;
   static Result<TensorType> infer(const Gelu& op, const Infer& ctx) { return infer_same(ctx, op.x); }
@@ -57,9 +56,7 @@ struct Hardswish {
   Value x;
   static Result<TensorType> infer(const Hardswish& op, const Infer& ctx) { return infer_same(ctx, op.x); }
   static Expr define(const Hardswish& op, Define& d) {
-    return define_unary(d, op.x, [](Expr x) {
-      return x * min(like(x, 6), max(like(x, 0), x + like(x, 3))) * like(x, 1.0 / 6);
-    });
+    return define_unary(d, op.x, [](Expr x) { return x * min(like(x, 6), max(like(x, 0), x + like(x, 3))) * like(x, 1.0 / 6); });
   }
 };
 
@@ -72,9 +69,7 @@ struct Hardsigmoid {
   Value x;
   static Result<TensorType> infer(const Hardsigmoid& op, const Infer& ctx) { return infer_same(ctx, op.x); }
   static Expr define(const Hardsigmoid& op, Define& d) {
-    return define_unary(d, op.x, [](Expr x) {
-      return min(like(x, 6), max(like(x, 0), x + like(x, 3))) * like(x, 1.0 / 6);
-    });
+    return define_unary(d, op.x, [](Expr x) { return min(like(x, 6), max(like(x, 0), x + like(x, 3))) * like(x, 1.0 / 6); });
   }
 };
 
@@ -107,9 +102,7 @@ struct LeakyRelu {
   double slope = 0.01;
   static Result<TensorType> infer(const LeakyRelu& op, const Infer& ctx) { return infer_same(ctx, op.x); }
   static Expr define(const LeakyRelu& op, Define& d) {
-    return define_unary(d, op.x, [&](Expr x) {
-      return select(x > like(x, 0), x, x * like(x, op.slope));
-    });
+    return define_unary(d, op.x, [&](Expr x) { return select(x > like(x, 0), x, x * like(x, op.slope)); });
   }
 };
 
@@ -140,9 +133,7 @@ struct LogSigmoid {
   Value x;
   static Result<TensorType> infer(const LogSigmoid& op, const Infer& ctx) { return infer_same(ctx, op.x); }
   static Expr define(const LogSigmoid& op, Define& d) {
-    return define_unary(d, op.x, [](Expr x) {
-      return min(like(x, 0), x) - make_unary(ExprOp::log1p, exp(-abs(x)));
-    });
+    return define_unary(d, op.x, [](Expr x) { return min(like(x, 0), x) - make_unary(ExprOp::log1p, exp(-abs(x))); });
   }
 };
 
@@ -165,7 +156,9 @@ struct Mish {
 
 /// x where x > 0, else weight * x, with weight broadcast from the right (the importer gives it x's rank).
 struct Prelu {
-  static constexpr OpSpec spec = {.signature = "prelu(x, weight)", .samples = {"x=f32[2, 3, 4], weight=f32[3, 1]", "x=f32[5], weight=f32[1]", "x=f16[2, 2], weight=f16[2]"}, .traits = pointwise_trait};
+  static constexpr OpSpec spec = {.signature = "prelu(x, weight)",
+                                  .samples = {"x=f32[2, 3, 4], weight=f32[3, 1]", "x=f32[5], weight=f32[1]", "x=f16[2, 2], weight=f16[2]"},
+                                  .traits = pointwise_trait};
   Value x;
   Value weight;
   static Result<TensorType> infer(const Prelu& op, const Infer& ctx) { return infer_promoted(ctx, {op.x, op.weight}); }

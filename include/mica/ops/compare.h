@@ -6,7 +6,10 @@ namespace mica {
 
 /// x == y
 struct Eq {
-  static constexpr OpSpec spec = {.signature = "eq(x, y)", .samples = {"x=f32[4, 7], y=f32[7]", "x=i64[6] in 0..3, y=i64[6] in 0..3", "x=i64[5] in -2..2, y=f32[]", "x=bool[4], y=bool[4]"}, .traits = pointwise_trait};
+  static constexpr OpSpec spec = {
+      .signature = "eq(x, y)",
+      .samples = {"x=f32[4, 7], y=f32[7]", "x=i64[6] in 0..3, y=i64[6] in 0..3", "x=i64[5] in -2..2, y=f32[]", "x=bool[4], y=bool[4]"},
+      .traits = pointwise_trait};
   Value x;
   Value y;
   static Result<TensorType> infer(const Eq& op, const Infer& ctx) { return infer_comparison(ctx, {op.x, op.y}); }
@@ -17,7 +20,10 @@ struct Eq {
 
 /// x != y
 struct Ne {
-  static constexpr OpSpec spec = {.signature = "ne(x, y)", .samples = {"x=f32[4, 7], y=f32[7]", "x=i64[6] in 0..3, y=i64[6] in 0..3", "x=i64[5] in -2..2, y=f32[]", "x=bool[4], y=bool[4]"}, .traits = pointwise_trait};
+  static constexpr OpSpec spec = {
+      .signature = "ne(x, y)",
+      .samples = {"x=f32[4, 7], y=f32[7]", "x=i64[6] in 0..3, y=i64[6] in 0..3", "x=i64[5] in -2..2, y=f32[]", "x=bool[4], y=bool[4]"},
+      .traits = pointwise_trait};
   Value x;
   Value y;
   static Result<TensorType> infer(const Ne& op, const Infer& ctx) { return infer_comparison(ctx, {op.x, op.y}); }
@@ -28,7 +34,10 @@ struct Ne {
 
 /// x < y
 struct Lt {
-  static constexpr OpSpec spec = {.signature = "lt(x, y)", .samples = {"x=f32[4, 7], y=f32[7]", "x=i64[6] in 0..3, y=i64[6] in 0..3", "x=i64[5] in -2..2, y=f32[]", "x=bool[4], y=bool[4]"}, .traits = pointwise_trait};
+  static constexpr OpSpec spec = {
+      .signature = "lt(x, y)",
+      .samples = {"x=f32[4, 7], y=f32[7]", "x=i64[6] in 0..3, y=i64[6] in 0..3", "x=i64[5] in -2..2, y=f32[]", "x=bool[4], y=bool[4]"},
+      .traits = pointwise_trait};
   Value x;
   Value y;
   static Result<TensorType> infer(const Lt& op, const Infer& ctx) { return infer_comparison(ctx, {op.x, op.y}); }
@@ -39,7 +48,10 @@ struct Lt {
 
 /// x <= y
 struct Le {
-  static constexpr OpSpec spec = {.signature = "le(x, y)", .samples = {"x=f32[4, 7], y=f32[7]", "x=i64[6] in 0..3, y=i64[6] in 0..3", "x=i64[5] in -2..2, y=f32[]", "x=bool[4], y=bool[4]"}, .traits = pointwise_trait};
+  static constexpr OpSpec spec = {
+      .signature = "le(x, y)",
+      .samples = {"x=f32[4, 7], y=f32[7]", "x=i64[6] in 0..3, y=i64[6] in 0..3", "x=i64[5] in -2..2, y=f32[]", "x=bool[4], y=bool[4]"},
+      .traits = pointwise_trait};
   Value x;
   Value y;
   static Result<TensorType> infer(const Le& op, const Infer& ctx) { return infer_comparison(ctx, {op.x, op.y}); }
@@ -50,7 +62,10 @@ struct Le {
 
 /// x > y
 struct Gt {
-  static constexpr OpSpec spec = {.signature = "gt(x, y)", .samples = {"x=f32[4, 7], y=f32[7]", "x=i64[6] in 0..3, y=i64[6] in 0..3", "x=i64[5] in -2..2, y=f32[]", "x=bool[4], y=bool[4]"}, .traits = pointwise_trait};
+  static constexpr OpSpec spec = {
+      .signature = "gt(x, y)",
+      .samples = {"x=f32[4, 7], y=f32[7]", "x=i64[6] in 0..3, y=i64[6] in 0..3", "x=i64[5] in -2..2, y=f32[]", "x=bool[4], y=bool[4]"},
+      .traits = pointwise_trait};
   Value x;
   Value y;
   static Result<TensorType> infer(const Gt& op, const Infer& ctx) { return infer_comparison(ctx, {op.x, op.y}); }
@@ -61,7 +76,10 @@ struct Gt {
 
 /// x >= y
 struct Ge {
-  static constexpr OpSpec spec = {.signature = "ge(x, y)", .samples = {"x=f32[4, 7], y=f32[7]", "x=i64[6] in 0..3, y=i64[6] in 0..3", "x=i64[5] in -2..2, y=f32[]", "x=bool[4], y=bool[4]"}, .traits = pointwise_trait};
+  static constexpr OpSpec spec = {
+      .signature = "ge(x, y)",
+      .samples = {"x=f32[4, 7], y=f32[7]", "x=i64[6] in 0..3, y=i64[6] in 0..3", "x=i64[5] in -2..2, y=f32[]", "x=bool[4], y=bool[4]"},
+      .traits = pointwise_trait};
   Value x;
   Value y;
   static Result<TensorType> infer(const Ge& op, const Infer& ctx) { return infer_comparison(ctx, {op.x, op.y}); }
@@ -117,7 +135,10 @@ struct LogicalXor {
 
 /// x is zero.
 struct LogicalNot {
-  static constexpr OpSpec spec = {.signature = "logical_not(x)", .torch = "aten::logical_not(self=x)", .samples = {"x=bool[4, 7]", "x=i64[5] in 0..2", "x=f32[3]"}, .traits = pointwise_trait};
+  static constexpr OpSpec spec = {.signature = "logical_not(x)",
+                                  .torch = "aten::logical_not(self=x)",
+                                  .samples = {"x=bool[4, 7]", "x=i64[5] in 0..2", "x=f32[3]"},
+                                  .traits = pointwise_trait};
   Value x;
   static Result<TensorType> infer(const LogicalNot& op, const Infer& ctx) { return infer_bool(ctx, op.x); }
   static Expr define(const LogicalNot& op, Define& d) { return make_unary(ExprOp::lnot, load(d, DType::b8, op.x)); }
@@ -125,7 +146,9 @@ struct LogicalNot {
 
 /// Bits set in both; on bool: logical and.
 struct BitwiseAnd {
-  static constexpr OpSpec spec = {.signature = "bitwise_and(x, y)", .samples = {"x=i64[4, 7] in -9..9, y=i64[7] in -9..9", "x=bool[6], y=bool[6]", "x=u8[5], y=u8[]"}, .traits = pointwise_trait};
+  static constexpr OpSpec spec = {.signature = "bitwise_and(x, y)",
+                                  .samples = {"x=i64[4, 7] in -9..9, y=i64[7] in -9..9", "x=bool[6], y=bool[6]", "x=u8[5], y=u8[]"},
+                                  .traits = pointwise_trait};
   Value x;
   Value y;
   static Result<TensorType> infer(const BitwiseAnd& op, const Infer& ctx) { return infer_bitwise(ctx, {op.x, op.y}); }
@@ -136,7 +159,9 @@ struct BitwiseAnd {
 
 /// Bits set in one or both; on bool: logical or.
 struct BitwiseOr {
-  static constexpr OpSpec spec = {.signature = "bitwise_or(x, y)", .samples = {"x=i64[4, 7] in -9..9, y=i64[7] in -9..9", "x=bool[6], y=bool[6]", "x=u8[5], y=u8[]"}, .traits = pointwise_trait};
+  static constexpr OpSpec spec = {.signature = "bitwise_or(x, y)",
+                                  .samples = {"x=i64[4, 7] in -9..9, y=i64[7] in -9..9", "x=bool[6], y=bool[6]", "x=u8[5], y=u8[]"},
+                                  .traits = pointwise_trait};
   Value x;
   Value y;
   static Result<TensorType> infer(const BitwiseOr& op, const Infer& ctx) { return infer_bitwise(ctx, {op.x, op.y}); }
@@ -147,7 +172,9 @@ struct BitwiseOr {
 
 /// Bits set in exactly one; on bool: not equal.
 struct BitwiseXor {
-  static constexpr OpSpec spec = {.signature = "bitwise_xor(x, y)", .samples = {"x=i64[4, 7] in -9..9, y=i64[7] in -9..9", "x=bool[6], y=bool[6]", "x=u8[5], y=u8[]"}, .traits = pointwise_trait};
+  static constexpr OpSpec spec = {.signature = "bitwise_xor(x, y)",
+                                  .samples = {"x=i64[4, 7] in -9..9, y=i64[7] in -9..9", "x=bool[6], y=bool[6]", "x=u8[5], y=u8[]"},
+                                  .traits = pointwise_trait};
   Value x;
   Value y;
   static Result<TensorType> infer(const BitwiseXor& op, const Infer& ctx) { return infer_bitwise(ctx, {op.x, op.y}); }
@@ -158,7 +185,9 @@ struct BitwiseXor {
 
 /// x times 2 to the power y, wrapping.
 struct ShiftLeft {
-  static constexpr OpSpec spec = {.signature = "shift_left(x, y)", .samples = {"x=i64[4, 7] in -9..9, y=i64[7] in 0..5", "x=i32[5] in 0..99, y=i32[] in 1..3"}, .traits = pointwise_trait};
+  static constexpr OpSpec spec = {.signature = "shift_left(x, y)",
+                                  .samples = {"x=i64[4, 7] in -9..9, y=i64[7] in 0..5", "x=i32[5] in 0..99, y=i32[] in 1..3"},
+                                  .traits = pointwise_trait};
   Value x;
   Value y;
   static Result<TensorType> infer(const ShiftLeft& op, const Infer& ctx) { return infer_bitwise(ctx, {op.x, op.y}); }
@@ -169,7 +198,9 @@ struct ShiftLeft {
 
 /// x shifted right by y bits, with the sign kept.
 struct ShiftRight {
-  static constexpr OpSpec spec = {.signature = "shift_right(x, y)", .samples = {"x=i64[4, 7] in -9..9, y=i64[7] in 0..5", "x=i32[5] in 0..99, y=i32[] in 1..3"}, .traits = pointwise_trait};
+  static constexpr OpSpec spec = {.signature = "shift_right(x, y)",
+                                  .samples = {"x=i64[4, 7] in -9..9, y=i64[7] in 0..5", "x=i32[5] in 0..99, y=i32[] in 1..3"},
+                                  .traits = pointwise_trait};
   Value x;
   Value y;
   static Result<TensorType> infer(const ShiftRight& op, const Infer& ctx) { return infer_bitwise(ctx, {op.x, op.y}); }
@@ -180,17 +211,19 @@ struct ShiftRight {
 
 /// All bits flipped; on bool: logical not.
 struct BitwiseNot {
-  static constexpr OpSpec spec = {.signature = "bitwise_not(x)", .torch = "aten::bitwise_not(self=x)", .samples = {"x=bool[4, 7]", "x=i64[5] in -9..9", "x=u8[3]"}, .traits = pointwise_trait};
+  static constexpr OpSpec spec = {.signature = "bitwise_not(x)",
+                                  .torch = "aten::bitwise_not(self=x)",
+                                  .samples = {"x=bool[4, 7]", "x=i64[5] in -9..9", "x=u8[3]"},
+                                  .traits = pointwise_trait};
   Value x;
   static Result<TensorType> infer(const BitwiseNot& op, const Infer& ctx) { return infer_bitwise(ctx, {op.x}); }
-  static Expr define(const BitwiseNot& op, Define& d) {
-    return make_unary(is_bool(d.result_type().dtype) ? ExprOp::lnot : ExprOp::bnot, d[op.x]);
-  }
+  static Expr define(const BitwiseNot& op, Define& d) { return make_unary(is_bool(d.result_type().dtype) ? ExprOp::lnot : ExprOp::bnot, d[op.x]); }
 };
 
 /// x is not a number; false on integers.
 struct Isnan {
-  static constexpr OpSpec spec = {.signature = "isnan(x)", .torch = "aten::isnan(self=x)", .samples = {"x=f32[4, 7]", "x=f16[5]", "x=i64[3]"}, .traits = pointwise_trait};
+  static constexpr OpSpec spec = {
+      .signature = "isnan(x)", .torch = "aten::isnan(self=x)", .samples = {"x=f32[4, 7]", "x=f16[5]", "x=i64[3]"}, .traits = pointwise_trait};
   Value x;
   static Result<TensorType> infer(const Isnan& op, const Infer& ctx) { return infer_bool(ctx, op.x); }
   static Expr define(const Isnan& op, Define& d) {
@@ -202,7 +235,8 @@ struct Isnan {
 
 /// x is infinite; false on integers.
 struct Isinf {
-  static constexpr OpSpec spec = {.signature = "isinf(x)", .torch = "aten::isinf(self=x)", .samples = {"x=f32[4, 7]", "x=f16[5]", "x=i64[3]"}, .traits = pointwise_trait};
+  static constexpr OpSpec spec = {
+      .signature = "isinf(x)", .torch = "aten::isinf(self=x)", .samples = {"x=f32[4, 7]", "x=f16[5]", "x=i64[3]"}, .traits = pointwise_trait};
   Value x;
   static Result<TensorType> infer(const Isinf& op, const Infer& ctx) { return infer_bool(ctx, op.x); }
   static Expr define(const Isinf& op, Define& d) {
@@ -214,7 +248,8 @@ struct Isinf {
 
 /// x is neither infinite nor NaN; true on integers.
 struct Isfinite {
-  static constexpr OpSpec spec = {.signature = "isfinite(x)", .torch = "aten::isfinite(self=x)", .samples = {"x=f32[4, 7]", "x=f16[5]", "x=i64[3]"}, .traits = pointwise_trait};
+  static constexpr OpSpec spec = {
+      .signature = "isfinite(x)", .torch = "aten::isfinite(self=x)", .samples = {"x=f32[4, 7]", "x=f16[5]", "x=i64[3]"}, .traits = pointwise_trait};
   Value x;
   static Result<TensorType> infer(const Isfinite& op, const Infer& ctx) { return infer_bool(ctx, op.x); }
   static Expr define(const Isfinite& op, Define& d) {
@@ -226,10 +261,11 @@ struct Isfinite {
 
 /// x where the condition is nonzero, else y. x and y are promoted.
 struct Where {
-  static constexpr OpSpec spec = {.signature = "where(condition, x, y)",
-                                  .samples = {"condition=bool[4, 7], x=f32[4, 7], y=f32[4, 7]", "condition=bool[4, 1], x=f32[7], y=f32[]", "condition=bool[5], x=i64[5], y=f32[]",
-                                              "condition=bool[], x=f16[3], y=f16[3]", "condition=u8[4] in 0..2, x=bool[4], y=bool[4]"},
-                                  .traits = pointwise_trait};
+  static constexpr OpSpec spec = {
+      .signature = "where(condition, x, y)",
+      .samples = {"condition=bool[4, 7], x=f32[4, 7], y=f32[4, 7]", "condition=bool[4, 1], x=f32[7], y=f32[]", "condition=bool[5], x=i64[5], y=f32[]",
+                  "condition=bool[], x=f16[3], y=f16[3]", "condition=u8[4] in 0..2, x=bool[4], y=bool[4]"},
+      .traits = pointwise_trait};
   Value condition;
   Value x;
   Value y;
@@ -247,10 +283,11 @@ struct Where {
 
 /// x converted to `dtype`: floats to integers towards zero, anything to bool by comparison with 0.
 struct Cast {
-  static constexpr OpSpec spec = {.signature = "cast(x, dtype)",
-                                  .samples = {"x=f32[4, 7], dtype=f16", "x=i64[5], dtype=f32", "x=f32[5] in -9..9, dtype=i32", "x=f32[4], dtype=bool", "x=bool[4], dtype=i64", "x=f16[3], dtype=bf16",
-                                              "x=i64[4] in -300..300, dtype=i8", "x=f32[], dtype=f64"},
-                                  .traits = pointwise_trait};
+  static constexpr OpSpec spec = {
+      .signature = "cast(x, dtype)",
+      .samples = {"x=f32[4, 7], dtype=f16", "x=i64[5], dtype=f32", "x=f32[5] in -9..9, dtype=i32", "x=f32[4], dtype=bool", "x=bool[4], dtype=i64",
+                  "x=f16[3], dtype=bf16", "x=i64[4] in -300..300, dtype=i8", "x=f32[], dtype=f64"},
+      .traits = pointwise_trait};
   Value x;
   DType dtype = DType::f32;
   static Result<TensorType> infer(const Cast& op, const Infer& ctx) { return TensorType{op.dtype, ctx.shape(op.x), {}}; }
@@ -262,6 +299,6 @@ struct Cast {
 };
 
 using CompareOps = OpList<Eq, Ne, Lt, Le, Gt, Ge, LogicalAnd, LogicalOr, LogicalXor, LogicalNot, BitwiseAnd, BitwiseOr, BitwiseXor, ShiftLeft,
-    ShiftRight, BitwiseNot, Isnan, Isinf, Isfinite, Where, Cast>;
+                          ShiftRight, BitwiseNot, Isnan, Isinf, Isfinite, Where, Cast>;
 
 }  // namespace mica

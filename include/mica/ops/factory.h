@@ -7,7 +7,8 @@ namespace mica {
 /// A tensor of one value.
 struct Full {
   static constexpr OpSpec spec = {.signature = "full(shape, value, dtype)",
-                                  .samples = {"shape=[2, 3], value=1.5, dtype=f32", "shape=[], value=7, dtype=i64", "shape=[0, 4], value=0, dtype=f16", "shape=[3], value=1, dtype=bool"}};
+                                  .samples = {"shape=[2, 3], value=1.5, dtype=f32", "shape=[], value=7, dtype=i64",
+                                              "shape=[0, 4], value=0, dtype=f16", "shape=[3], value=1, dtype=bool"}};
   Ints shape;
   Scalar value;
   DType dtype = DType::f32;
@@ -18,7 +19,8 @@ struct Full {
 /// start, start + step, ...: `count` numbers. Floats are computed in f64 and rounded once.
 struct Arange {
   static constexpr OpSpec spec = {.signature = "arange(count, start, step, dtype)",
-                                  .samples = {"count=5", "count=4, start=2, step=3, dtype=i32", "count=3, start=0.5, step=0.25, dtype=f32", "count=0", "count=4, start=3, step=-1"}};
+                                  .samples = {"count=5", "count=4, start=2, step=3, dtype=i32", "count=3, start=0.5, step=0.25, dtype=f32", "count=0",
+                                              "count=4, start=3, step=-1"}};
   int64_t count = 0;
   Scalar start;
   Scalar step = Scalar(1);

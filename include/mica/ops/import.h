@@ -41,20 +41,20 @@ class ImportContext {
   bool is_tensor(std::string_view name) const { return std::holds_alternative<Value>(arg(name)); }
   bool is_number(std::string_view name) const;
   bool is_list(std::string_view name) const;
-  Value tensor(std::string_view name);          ///< a number becomes a rank-0 constant: i64, f32 or bool
+  Value tensor(std::string_view name);  ///< a number becomes a rank-0 constant: i64, f32 or bool
   OptValue optional_tensor(std::string_view name);
   std::vector<Value> tensors(std::string_view name);
   int64_t integer(std::string_view name);
   int64_t integer_or(std::string_view name, int64_t otherwise) { return has(name) ? integer(name) : otherwise; }
-  double real(std::string_view name);           ///< any number
+  double real(std::string_view name);  ///< any number
   double real_or(std::string_view name, double otherwise) { return has(name) ? real(name) : otherwise; }
   bool boolean(std::string_view name);
   bool boolean_or(std::string_view name, bool otherwise) { return has(name) ? boolean(name) : otherwise; }
   Scalar scalar(std::string_view name);
   std::string text(std::string_view name);
   std::string text_or(std::string_view name, std::string otherwise) { return has(name) ? text(name) : otherwise; }
-  std::vector<int64_t> ints(std::string_view name);                ///< a single integer is a list of one; None is empty
-  std::vector<int64_t> ints(std::string_view name, int64_t count); ///< one integer stands for `count` equal ones
+  std::vector<int64_t> ints(std::string_view name);                 ///< a single integer is a list of one; None is empty
+  std::vector<int64_t> ints(std::string_view name, int64_t count);  ///< one integer stands for `count` equal ones
   std::vector<double> reals(std::string_view name);
   /// The dtype of an Optional[dtype] argument; none when absent.
   std::optional<DType> dtype(std::string_view name);

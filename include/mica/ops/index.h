@@ -8,7 +8,8 @@ namespace mica {
 struct Embedding {
   static constexpr OpSpec spec = {.signature = "embedding(weight, indices)",
                                   .torch = "aten::embedding(weight=weight, indices=indices)",
-                                  .samples = {"weight=f32[10, 4], indices=i64[3] in 0..10", "weight=f32[10, 4], indices=i64[2, 5] in 0..10", "weight=f16[7, 3], indices=i32[] in 0..7", "weight=f32[4, 2], indices=i64[0, 3] in 0..4"}};
+                                  .samples = {"weight=f32[10, 4], indices=i64[3] in 0..10", "weight=f32[10, 4], indices=i64[2, 5] in 0..10",
+                                              "weight=f16[7, 3], indices=i32[] in 0..7", "weight=f32[4, 2], indices=i64[0, 3] in 0..4"}};
   Value weight;
   Value indices;
   static Result<TensorType> infer(const Embedding& op, const Infer& ctx);
@@ -19,7 +20,8 @@ struct Embedding {
 struct IndexSelect {
   static constexpr OpSpec spec = {.signature = "index_select(x, axis, index)",
                                   .torch = "aten::index_select(self=x, dim=axis, index=index)",
-                                  .samples = {"x=f32[4, 7], axis=1, index=i64[3] in 0..7", "x=f32[5, 2], axis=0, index=i32[9] in 0..5", "x=i64[6], axis=-1, index=i64[0] in 0..6"}};
+                                  .samples = {"x=f32[4, 7], axis=1, index=i64[3] in 0..7", "x=f32[5, 2], axis=0, index=i32[9] in 0..5",
+                                              "x=i64[6], axis=-1, index=i64[0] in 0..6"}};
   Value x;
   int64_t axis = 0;
   Value index;
@@ -31,7 +33,8 @@ struct IndexSelect {
 struct Gather {
   static constexpr OpSpec spec = {.signature = "gather(x, axis, index)",
                                   .torch = "aten::gather(self=x, dim=axis, index=index)",
-                                  .samples = {"x=f32[4, 7], axis=1, index=i64[4, 3] in 0..7", "x=f32[5, 2], axis=0, index=i64[3, 2] in 0..5", "x=f32[6], axis=0, index=i64[8] in 0..6", "x=f32[3, 4], axis=1, index=i64[2, 5] in 0..4"}};
+                                  .samples = {"x=f32[4, 7], axis=1, index=i64[4, 3] in 0..7", "x=f32[5, 2], axis=0, index=i64[3, 2] in 0..5",
+                                              "x=f32[6], axis=0, index=i64[8] in 0..6", "x=f32[3, 4], axis=1, index=i64[2, 5] in 0..4"}};
   Value x;
   int64_t axis = 0;
   Value index;
@@ -42,9 +45,12 @@ struct Gather {
 /// Advanced indexing: axis axes[k] of x is read at indices[k]; the indices broadcast together, negative ones count from the end. The
 /// broadcast axes stand in place of the indexed ones if these are adjacent, else in front.
 struct Index {
-  static constexpr OpSpec spec = {.signature = "index(x, indices, axes)",
-                                  .samples = {"x=f32[4, 7], indices=[i64[3] in -4..4], axes=[0]", "x=f32[4, 7], indices=[i64[3] in 0..4, i64[3] in 0..7], axes=[0, 1]", "x=f32[2, 5, 3], indices=[i64[2, 2] in 0..5], axes=[1]",
-                                              "x=f32[4, 2, 5], indices=[i64[3] in 0..4, i64[2, 1] in -5..5], axes=[0, 2]", "x=i64[6], indices=[i64[] in 0..6], axes=[0]", "x=f32[3, 4, 5, 6], indices=[i64[2] in 0..4, i64[1] in 0..5], axes=[1, 2]"}};
+  static constexpr OpSpec spec = {
+      .signature = "index(x, indices, axes)",
+      .samples = {"x=f32[4, 7], indices=[i64[3] in -4..4], axes=[0]", "x=f32[4, 7], indices=[i64[3] in 0..4, i64[3] in 0..7], axes=[0, 1]",
+                  "x=f32[2, 5, 3], indices=[i64[2, 2] in 0..5], axes=[1]",
+                  "x=f32[4, 2, 5], indices=[i64[3] in 0..4, i64[2, 1] in -5..5], axes=[0, 2]", "x=i64[6], indices=[i64[] in 0..6], axes=[0]",
+                  "x=f32[3, 4, 5, 6], indices=[i64[2] in 0..4, i64[1] in 0..5], axes=[1, 2]"}};
   Value x;
   Values indices;
   Ints axes;
@@ -54,8 +60,10 @@ struct Index {
 
 /// x with source[j...] written to x[j... with j[axis] replaced by index[j...]]; where several write one element, the last along `axis` stays.
 struct Scatter {
-  static constexpr OpSpec spec = {.signature = "scatter(x, axis, index, source)",
-                                  .samples = {"x=f32[4, 7], axis=1, index=i64[4, 1] in 0..7, source=f32[4, 1]", "x=f32[5, 2], axis=0, index=i64[1, 2] in 0..5, source=f32[1, 2]", "x=i64[3, 4], axis=1, index=i64[2, 1] in 0..4, source=i64[2, 1]"}};
+  static constexpr OpSpec spec = {
+      .signature = "scatter(x, axis, index, source)",
+      .samples = {"x=f32[4, 7], axis=1, index=i64[4, 1] in 0..7, source=f32[4, 1]", "x=f32[5, 2], axis=0, index=i64[1, 2] in 0..5, source=f32[1, 2]",
+                  "x=i64[3, 4], axis=1, index=i64[2, 1] in 0..4, source=i64[2, 1]"}};
   Value x;
   int64_t axis = 0;
   Value index;
@@ -66,9 +74,11 @@ struct Scatter {
 
 /// As scatter, but the source is added to what is there.
 struct ScatterAdd {
-  static constexpr OpSpec spec = {.signature = "scatter_add(x, axis, index, source)",
-                                  .torch = "aten::scatter_add(self=x, dim=axis, index=index, src=source)",
-                                  .samples = {"x=f32[4, 7], axis=1, index=i64[4, 9] in 0..7, source=f32[4, 9]", "x=f32[5, 2], axis=0, index=i64[3, 2] in 0..5, source=f32[3, 2]", "x=i64[6], axis=0, index=i64[8] in 0..6, source=i64[8] in 0..9"}};
+  static constexpr OpSpec spec = {
+      .signature = "scatter_add(x, axis, index, source)",
+      .torch = "aten::scatter_add(self=x, dim=axis, index=index, src=source)",
+      .samples = {"x=f32[4, 7], axis=1, index=i64[4, 9] in 0..7, source=f32[4, 9]", "x=f32[5, 2], axis=0, index=i64[3, 2] in 0..5, source=f32[3, 2]",
+                  "x=i64[6], axis=0, index=i64[8] in 0..6, source=i64[8] in 0..9"}};
   Value x;
   int64_t axis = 0;
   Value index;

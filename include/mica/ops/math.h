@@ -6,7 +6,10 @@ namespace mica {
 
 /// e to the power x.
 struct Exp {
-  static constexpr OpSpec spec = {.signature = "exp(x)", .torch = "aten::exp(self=x)", .samples = {"x=f32[4, 7]", "x=f16[2, 3]", "x=i64[5] in 0..4", "x=f32[]"}, .traits = pointwise_trait};
+  static constexpr OpSpec spec = {.signature = "exp(x)",
+                                  .torch = "aten::exp(self=x)",
+                                  .samples = {"x=f32[4, 7]", "x=f16[2, 3]", "x=i64[5] in 0..4", "x=f32[]"},
+                                  .traits = pointwise_trait};
   Value x;
   static Result<TensorType> infer(const Exp& op, const Infer& ctx) { return infer_float(ctx, op.x); }
   static Expr define(const Exp& op, Define& d) {
@@ -16,7 +19,10 @@ struct Exp {
 
 /// exp(x) - 1, exact near 0.
 struct Expm1 {
-  static constexpr OpSpec spec = {.signature = "expm1(x)", .torch = "aten::expm1(self=x)", .samples = {"x=f32[4, 7]", "x=f16[2, 3]", "x=i64[5] in 0..4", "x=f32[]"}, .traits = pointwise_trait};
+  static constexpr OpSpec spec = {.signature = "expm1(x)",
+                                  .torch = "aten::expm1(self=x)",
+                                  .samples = {"x=f32[4, 7]", "x=f16[2, 3]", "x=i64[5] in 0..4", "x=f32[]"},
+                                  .traits = pointwise_trait};
   Value x;
   static Result<TensorType> infer(const Expm1& op, const Infer& ctx) { return infer_float(ctx, op.x); }
   static Expr define(const Expm1& op, Define& d) {
@@ -26,7 +32,10 @@ struct Expm1 {
 
 /// 2 to the power x.
 struct Exp2 {
-  static constexpr OpSpec spec = {.signature = "exp2(x)", .torch = "aten::exp2(self=x)", .samples = {"x=f32[4, 7]", "x=f16[2, 3]", "x=i64[5] in 0..4", "x=f32[]"}, .traits = pointwise_trait};
+  static constexpr OpSpec spec = {.signature = "exp2(x)",
+                                  .torch = "aten::exp2(self=x)",
+                                  .samples = {"x=f32[4, 7]", "x=f16[2, 3]", "x=i64[5] in 0..4", "x=f32[]"},
+                                  .traits = pointwise_trait};
   Value x;
   static Result<TensorType> infer(const Exp2& op, const Infer& ctx) { return infer_float(ctx, op.x); }
   static Expr define(const Exp2& op, Define& d) {
@@ -36,7 +45,10 @@ struct Exp2 {
 
 /// Natural logarithm; NaN for negative numbers, -inf for 0.
 struct Log {
-  static constexpr OpSpec spec = {.signature = "log(x)", .torch = "aten::log(self=x)", .samples = {"x=f32[4, 7] in 0.1..9", "x=f16[2, 3] in 0.5..2", "x=i64[5] in 1..9", "x=f32[]"}, .traits = pointwise_trait};
+  static constexpr OpSpec spec = {.signature = "log(x)",
+                                  .torch = "aten::log(self=x)",
+                                  .samples = {"x=f32[4, 7] in 0.1..9", "x=f16[2, 3] in 0.5..2", "x=i64[5] in 1..9", "x=f32[]"},
+                                  .traits = pointwise_trait};
   Value x;
   static Result<TensorType> infer(const Log& op, const Infer& ctx) { return infer_float(ctx, op.x); }
   static Expr define(const Log& op, Define& d) {
@@ -46,7 +58,10 @@ struct Log {
 
 /// log(1 + x), exact near 0.
 struct Log1p {
-  static constexpr OpSpec spec = {.signature = "log1p(x)", .torch = "aten::log1p(self=x)", .samples = {"x=f32[4, 7] in 0.1..9", "x=f16[2, 3] in 0.5..2", "x=i64[5] in 1..9", "x=f32[]"}, .traits = pointwise_trait};
+  static constexpr OpSpec spec = {.signature = "log1p(x)",
+                                  .torch = "aten::log1p(self=x)",
+                                  .samples = {"x=f32[4, 7] in 0.1..9", "x=f16[2, 3] in 0.5..2", "x=i64[5] in 1..9", "x=f32[]"},
+                                  .traits = pointwise_trait};
   Value x;
   static Result<TensorType> infer(const Log1p& op, const Infer& ctx) { return infer_float(ctx, op.x); }
   static Expr define(const Log1p& op, Define& d) {
@@ -56,7 +71,10 @@ struct Log1p {
 
 /// Logarithm to base 2.
 struct Log2 {
-  static constexpr OpSpec spec = {.signature = "log2(x)", .torch = "aten::log2(self=x)", .samples = {"x=f32[4, 7] in 0.1..9", "x=f16[2, 3] in 0.5..2", "x=i64[5] in 1..9", "x=f32[]"}, .traits = pointwise_trait};
+  static constexpr OpSpec spec = {.signature = "log2(x)",
+                                  .torch = "aten::log2(self=x)",
+                                  .samples = {"x=f32[4, 7] in 0.1..9", "x=f16[2, 3] in 0.5..2", "x=i64[5] in 1..9", "x=f32[]"},
+                                  .traits = pointwise_trait};
   Value x;
   static Result<TensorType> infer(const Log2& op, const Infer& ctx) { return infer_float(ctx, op.x); }
   static Expr define(const Log2& op, Define& d) {
@@ -66,7 +84,10 @@ struct Log2 {
 
 /// Logarithm to base 10.
 struct Log10 {
-  static constexpr OpSpec spec = {.signature = "log10(x)", .torch = "aten::log10(self=x)", .samples = {"x=f32[4, 7] in 0.1..9", "x=f16[2, 3] in 0.5..2", "x=i64[5] in 1..9", "x=f32[]"}, .traits = pointwise_trait};
+  static constexpr OpSpec spec = {.signature = "log10(x)",
+                                  .torch = "aten::log10(self=x)",
+                                  .samples = {"x=f32[4, 7] in 0.1..9", "x=f16[2, 3] in 0.5..2", "x=i64[5] in 1..9", "x=f32[]"},
+                                  .traits = pointwise_trait};
   Value x;
   static Result<TensorType> infer(const Log10& op, const Infer& ctx) { return infer_float(ctx, op.x); }
   static Expr define(const Log10& op, Define& d) {
@@ -76,7 +97,10 @@ struct Log10 {
 
 /// Sine.
 struct Sin {
-  static constexpr OpSpec spec = {.signature = "sin(x)", .torch = "aten::sin(self=x)", .samples = {"x=f32[4, 7]", "x=f16[2, 3]", "x=i64[5] in 0..4", "x=f32[]"}, .traits = pointwise_trait};
+  static constexpr OpSpec spec = {.signature = "sin(x)",
+                                  .torch = "aten::sin(self=x)",
+                                  .samples = {"x=f32[4, 7]", "x=f16[2, 3]", "x=i64[5] in 0..4", "x=f32[]"},
+                                  .traits = pointwise_trait};
   Value x;
   static Result<TensorType> infer(const Sin& op, const Infer& ctx) { return infer_float(ctx, op.x); }
   static Expr define(const Sin& op, Define& d) {
@@ -86,7 +110,10 @@ struct Sin {
 
 /// Cosine.
 struct Cos {
-  static constexpr OpSpec spec = {.signature = "cos(x)", .torch = "aten::cos(self=x)", .samples = {"x=f32[4, 7]", "x=f16[2, 3]", "x=i64[5] in 0..4", "x=f32[]"}, .traits = pointwise_trait};
+  static constexpr OpSpec spec = {.signature = "cos(x)",
+                                  .torch = "aten::cos(self=x)",
+                                  .samples = {"x=f32[4, 7]", "x=f16[2, 3]", "x=i64[5] in 0..4", "x=f32[]"},
+                                  .traits = pointwise_trait};
   Value x;
   static Result<TensorType> infer(const Cos& op, const Infer& ctx) { return infer_float(ctx, op.x); }
   static Expr define(const Cos& op, Define& d) {
@@ -96,7 +123,10 @@ struct Cos {
 
 /// Tangent.
 struct Tan {
-  static constexpr OpSpec spec = {.signature = "tan(x)", .torch = "aten::tan(self=x)", .samples = {"x=f32[4, 7]", "x=f16[2, 3]", "x=i64[5] in 0..4", "x=f32[]"}, .traits = pointwise_trait};
+  static constexpr OpSpec spec = {.signature = "tan(x)",
+                                  .torch = "aten::tan(self=x)",
+                                  .samples = {"x=f32[4, 7]", "x=f16[2, 3]", "x=i64[5] in 0..4", "x=f32[]"},
+                                  .traits = pointwise_trait};
   Value x;
   static Result<TensorType> infer(const Tan& op, const Infer& ctx) { return infer_float(ctx, op.x); }
   static Expr define(const Tan& op, Define& d) {
@@ -106,7 +136,10 @@ struct Tan {
 
 /// Arc sine; NaN outside [-1, 1].
 struct Asin {
-  static constexpr OpSpec spec = {.signature = "asin(x)", .torch = "aten::asin(self=x); aten::arcsin(self=x)", .samples = {"x=f32[4, 7] in -1..1", "x=f16[2, 3] in -1..1", "x=f32[0]"}, .traits = pointwise_trait};
+  static constexpr OpSpec spec = {.signature = "asin(x)",
+                                  .torch = "aten::asin(self=x); aten::arcsin(self=x)",
+                                  .samples = {"x=f32[4, 7] in -1..1", "x=f16[2, 3] in -1..1", "x=f32[0]"},
+                                  .traits = pointwise_trait};
   Value x;
   static Result<TensorType> infer(const Asin& op, const Infer& ctx) { return infer_float(ctx, op.x); }
   static Expr define(const Asin& op, Define& d) {
@@ -116,7 +149,10 @@ struct Asin {
 
 /// Arc cosine; NaN outside [-1, 1].
 struct Acos {
-  static constexpr OpSpec spec = {.signature = "acos(x)", .torch = "aten::acos(self=x); aten::arccos(self=x)", .samples = {"x=f32[4, 7] in -1..1", "x=f16[2, 3] in -1..1", "x=f32[0]"}, .traits = pointwise_trait};
+  static constexpr OpSpec spec = {.signature = "acos(x)",
+                                  .torch = "aten::acos(self=x); aten::arccos(self=x)",
+                                  .samples = {"x=f32[4, 7] in -1..1", "x=f16[2, 3] in -1..1", "x=f32[0]"},
+                                  .traits = pointwise_trait};
   Value x;
   static Result<TensorType> infer(const Acos& op, const Infer& ctx) { return infer_float(ctx, op.x); }
   static Expr define(const Acos& op, Define& d) {
@@ -126,7 +162,10 @@ struct Acos {
 
 /// Arc tangent.
 struct Atan {
-  static constexpr OpSpec spec = {.signature = "atan(x)", .torch = "aten::atan(self=x); aten::arctan(self=x)", .samples = {"x=f32[4, 7]", "x=f16[2, 3]", "x=i64[5] in 0..4", "x=f32[]"}, .traits = pointwise_trait};
+  static constexpr OpSpec spec = {.signature = "atan(x)",
+                                  .torch = "aten::atan(self=x); aten::arctan(self=x)",
+                                  .samples = {"x=f32[4, 7]", "x=f16[2, 3]", "x=i64[5] in 0..4", "x=f32[]"},
+                                  .traits = pointwise_trait};
   Value x;
   static Result<TensorType> infer(const Atan& op, const Infer& ctx) { return infer_float(ctx, op.x); }
   static Expr define(const Atan& op, Define& d) {
@@ -136,7 +175,10 @@ struct Atan {
 
 /// Hyperbolic sine.
 struct Sinh {
-  static constexpr OpSpec spec = {.signature = "sinh(x)", .torch = "aten::sinh(self=x)", .samples = {"x=f32[4, 7]", "x=f16[2, 3]", "x=i64[5] in 0..4", "x=f32[]"}, .traits = pointwise_trait};
+  static constexpr OpSpec spec = {.signature = "sinh(x)",
+                                  .torch = "aten::sinh(self=x)",
+                                  .samples = {"x=f32[4, 7]", "x=f16[2, 3]", "x=i64[5] in 0..4", "x=f32[]"},
+                                  .traits = pointwise_trait};
   Value x;
   static Result<TensorType> infer(const Sinh& op, const Infer& ctx) { return infer_float(ctx, op.x); }
   static Expr define(const Sinh& op, Define& d) {
@@ -146,7 +188,10 @@ struct Sinh {
 
 /// Hyperbolic cosine.
 struct Cosh {
-  static constexpr OpSpec spec = {.signature = "cosh(x)", .torch = "aten::cosh(self=x)", .samples = {"x=f32[4, 7]", "x=f16[2, 3]", "x=i64[5] in 0..4", "x=f32[]"}, .traits = pointwise_trait};
+  static constexpr OpSpec spec = {.signature = "cosh(x)",
+                                  .torch = "aten::cosh(self=x)",
+                                  .samples = {"x=f32[4, 7]", "x=f16[2, 3]", "x=i64[5] in 0..4", "x=f32[]"},
+                                  .traits = pointwise_trait};
   Value x;
   static Result<TensorType> infer(const Cosh& op, const Infer& ctx) { return infer_float(ctx, op.x); }
   static Expr define(const Cosh& op, Define& d) {
@@ -156,7 +201,10 @@ struct Cosh {
 
 /// Hyperbolic tangent.
 struct Tanh {
-  static constexpr OpSpec spec = {.signature = "tanh(x)", .torch = "aten::tanh(self=x)", .samples = {"x=f32[4, 7]", "x=f16[2, 3]", "x=i64[5] in 0..4", "x=f32[]"}, .traits = pointwise_trait};
+  static constexpr OpSpec spec = {.signature = "tanh(x)",
+                                  .torch = "aten::tanh(self=x)",
+                                  .samples = {"x=f32[4, 7]", "x=f16[2, 3]", "x=i64[5] in 0..4", "x=f32[]"},
+                                  .traits = pointwise_trait};
   Value x;
   static Result<TensorType> infer(const Tanh& op, const Infer& ctx) { return infer_float(ctx, op.x); }
   static Expr define(const Tanh& op, Define& d) {
@@ -166,7 +214,10 @@ struct Tanh {
 
 /// Error function.
 struct Erf {
-  static constexpr OpSpec spec = {.signature = "erf(x)", .torch = "aten::erf(self=x); aten::special_erf(self=x)", .samples = {"x=f32[4, 7]", "x=f16[2, 3]", "x=i64[5] in 0..4", "x=f32[]"}, .traits = pointwise_trait};
+  static constexpr OpSpec spec = {.signature = "erf(x)",
+                                  .torch = "aten::erf(self=x); aten::special_erf(self=x)",
+                                  .samples = {"x=f32[4, 7]", "x=f16[2, 3]", "x=i64[5] in 0..4", "x=f32[]"},
+                                  .traits = pointwise_trait};
   Value x;
   static Result<TensorType> infer(const Erf& op, const Infer& ctx) { return infer_float(ctx, op.x); }
   static Expr define(const Erf& op, Define& d) {
@@ -176,7 +227,10 @@ struct Erf {
 
 /// 1 - erf(x).
 struct Erfc {
-  static constexpr OpSpec spec = {.signature = "erfc(x)", .torch = "aten::erfc(self=x); aten::special_erfc(self=x)", .samples = {"x=f32[4, 7]", "x=f64[3]"}, .traits = pointwise_trait};
+  static constexpr OpSpec spec = {.signature = "erfc(x)",
+                                  .torch = "aten::erfc(self=x); aten::special_erfc(self=x)",
+                                  .samples = {"x=f32[4, 7]", "x=f64[3]"},
+                                  .traits = pointwise_trait};
   Value x;
   static Result<TensorType> infer(const Erfc& op, const Infer& ctx) { return infer_float(ctx, op.x); }
   static Expr define(const Erfc& op, Define& d) {
@@ -186,7 +240,10 @@ struct Erfc {
 
 /// 1 / (1 + exp(-x))
 struct Sigmoid {
-  static constexpr OpSpec spec = {.signature = "sigmoid(x)", .torch = "aten::sigmoid(self=x); aten::special_expit(self=x)", .samples = {"x=f32[4, 7]", "x=f16[2, 3]", "x=i64[5] in 0..4", "x=f32[]"}, .traits = pointwise_trait};
+  static constexpr OpSpec spec = {.signature = "sigmoid(x)",
+                                  .torch = "aten::sigmoid(self=x); aten::special_expit(self=x)",
+                                  .samples = {"x=f32[4, 7]", "x=f16[2, 3]", "x=i64[5] in 0..4", "x=f32[]"},
+                                  .traits = pointwise_trait};
   Value x;
   static Result<TensorType> infer(const Sigmoid& op, const Infer& ctx) { return infer_float(ctx, op.x); }
   static Expr define(const Sigmoid& op, Define& d) {

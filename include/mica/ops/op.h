@@ -70,22 +70,55 @@ template <class T> auto fields(T& t) {
   constexpr size_t n = detail::field_count<std::remove_const_t<T>>();
   static_assert(n <= 16, "an op has at most 16 fields");
   if constexpr (n == 0) return std::tie();
-  else if constexpr (n == 1) { auto& [a] = t; return std::tie(a); }
-  else if constexpr (n == 2) { auto& [a, b] = t; return std::tie(a, b); }
-  else if constexpr (n == 3) { auto& [a, b, c] = t; return std::tie(a, b, c); }
-  else if constexpr (n == 4) { auto& [a, b, c, d] = t; return std::tie(a, b, c, d); }
-  else if constexpr (n == 5) { auto& [a, b, c, d, e] = t; return std::tie(a, b, c, d, e); }
-  else if constexpr (n == 6) { auto& [a, b, c, d, e, f] = t; return std::tie(a, b, c, d, e, f); }
-  else if constexpr (n == 7) { auto& [a, b, c, d, e, f, g] = t; return std::tie(a, b, c, d, e, f, g); }
-  else if constexpr (n == 8) { auto& [a, b, c, d, e, f, g, h] = t; return std::tie(a, b, c, d, e, f, g, h); }
-  else if constexpr (n == 9) { auto& [a, b, c, d, e, f, g, h, i] = t; return std::tie(a, b, c, d, e, f, g, h, i); }
-  else if constexpr (n == 10) { auto& [a, b, c, d, e, f, g, h, i, j] = t; return std::tie(a, b, c, d, e, f, g, h, i, j); }
-  else if constexpr (n == 11) { auto& [a, b, c, d, e, f, g, h, i, j, k] = t; return std::tie(a, b, c, d, e, f, g, h, i, j, k); }
-  else if constexpr (n == 12) { auto& [a, b, c, d, e, f, g, h, i, j, k, l] = t; return std::tie(a, b, c, d, e, f, g, h, i, j, k, l); }
-  else if constexpr (n == 13) { auto& [a, b, c, d, e, f, g, h, i, j, k, l, m] = t; return std::tie(a, b, c, d, e, f, g, h, i, j, k, l, m); }
-  else if constexpr (n == 14) { auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, o] = t; return std::tie(a, b, c, d, e, f, g, h, i, j, k, l, m, o); }
-  else if constexpr (n == 15) { auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, o, p] = t; return std::tie(a, b, c, d, e, f, g, h, i, j, k, l, m, o, p); }
-  else { auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, o, p, q] = t; return std::tie(a, b, c, d, e, f, g, h, i, j, k, l, m, o, p, q); }
+  else if constexpr (n == 1) {
+    auto& [a] = t;
+    return std::tie(a);
+  } else if constexpr (n == 2) {
+    auto& [a, b] = t;
+    return std::tie(a, b);
+  } else if constexpr (n == 3) {
+    auto& [a, b, c] = t;
+    return std::tie(a, b, c);
+  } else if constexpr (n == 4) {
+    auto& [a, b, c, d] = t;
+    return std::tie(a, b, c, d);
+  } else if constexpr (n == 5) {
+    auto& [a, b, c, d, e] = t;
+    return std::tie(a, b, c, d, e);
+  } else if constexpr (n == 6) {
+    auto& [a, b, c, d, e, f] = t;
+    return std::tie(a, b, c, d, e, f);
+  } else if constexpr (n == 7) {
+    auto& [a, b, c, d, e, f, g] = t;
+    return std::tie(a, b, c, d, e, f, g);
+  } else if constexpr (n == 8) {
+    auto& [a, b, c, d, e, f, g, h] = t;
+    return std::tie(a, b, c, d, e, f, g, h);
+  } else if constexpr (n == 9) {
+    auto& [a, b, c, d, e, f, g, h, i] = t;
+    return std::tie(a, b, c, d, e, f, g, h, i);
+  } else if constexpr (n == 10) {
+    auto& [a, b, c, d, e, f, g, h, i, j] = t;
+    return std::tie(a, b, c, d, e, f, g, h, i, j);
+  } else if constexpr (n == 11) {
+    auto& [a, b, c, d, e, f, g, h, i, j, k] = t;
+    return std::tie(a, b, c, d, e, f, g, h, i, j, k);
+  } else if constexpr (n == 12) {
+    auto& [a, b, c, d, e, f, g, h, i, j, k, l] = t;
+    return std::tie(a, b, c, d, e, f, g, h, i, j, k, l);
+  } else if constexpr (n == 13) {
+    auto& [a, b, c, d, e, f, g, h, i, j, k, l, m] = t;
+    return std::tie(a, b, c, d, e, f, g, h, i, j, k, l, m);
+  } else if constexpr (n == 14) {
+    auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, o] = t;
+    return std::tie(a, b, c, d, e, f, g, h, i, j, k, l, m, o);
+  } else if constexpr (n == 15) {
+    auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, o, p] = t;
+    return std::tie(a, b, c, d, e, f, g, h, i, j, k, l, m, o, p);
+  } else {
+    auto& [a, b, c, d, e, f, g, h, i, j, k, l, m, o, p, q] = t;
+    return std::tie(a, b, c, d, e, f, g, h, i, j, k, l, m, o, p, q);
+  }
 }
 
 // ---- type inference ----
@@ -162,7 +195,8 @@ struct OpInfo {
   bool is(Trait t) const { return has(spec->traits, t); }
 };
 
-template <class T> concept Op = std::is_aggregate_v<T> && requires { T::spec.signature; };
+template <class T>
+concept Op = std::is_aggregate_v<T> && requires { T::spec.signature; };
 
 template <Op T> std::vector<Attr> encode(const T& op) {
   static_assert(T::spec.signature.count == detail::field_count<T>(), "the signature must name every field");
@@ -186,7 +220,8 @@ template <Op T> Result<std::vector<TensorType>> infer_erased(const Node& n, cons
   }
 }
 template <Op T> constexpr auto define_of() -> Expr (*)(const Node&, Define&) {
-  if constexpr (requires(const T& op, Define& d) { T::define(op, d); }) return [](const Node& n, Define& d) -> Expr { return T::define(decode<T>(n), d); };
+  if constexpr (requires(const T& op, Define& d) { T::define(op, d); })
+    return [](const Node& n, Define& d) -> Expr { return T::define(decode<T>(n), d); };
   else return nullptr;
 }
 template <Op T> constexpr auto decompose_of() -> std::vector<Value> (*)(const Node&, Builder&) {
@@ -203,7 +238,8 @@ template <Op T> constexpr auto decompose_of() -> std::vector<Value> (*)(const No
 }  // namespace detail
 
 /// The erased description of op T; its address identifies the op.
-template <Op T> inline constexpr OpInfo op_info = {
+template <Op T>
+inline constexpr OpInfo op_info = {
     .spec = &T::spec,
     .infer = &detail::infer_erased<T>,
     .define = detail::define_of<T>(),

@@ -23,13 +23,15 @@ struct Add {
 
 /// x - y. Not for bool, as in torch.
 struct Sub {
-  static constexpr OpSpec spec = {.signature = "sub(x, y)",
-                                  .samples = {"x=f32[4, 7], y=f32[7]", "x=i64[3], y=i64[3]", "x=f32[], y=f32[3]", "x=bf16[5], y=f32[]", "x=u8[4], y=u8[4]"},
-                                  .traits = pointwise_trait};
+  static constexpr OpSpec spec = {
+      .signature = "sub(x, y)",
+      .samples = {"x=f32[4, 7], y=f32[7]", "x=i64[3], y=i64[3]", "x=f32[], y=f32[3]", "x=bf16[5], y=f32[]", "x=u8[4], y=u8[4]"},
+      .traits = pointwise_trait};
   Value x;
   Value y;
   static Result<TensorType> infer(const Sub& op, const Infer& ctx) {
-    if (is_bool(ctx.type(op.x).dtype) && is_bool(ctx.type(op.y).dtype)) return ctx.error("sub-on-bool", "bool tensors cannot be subtracted; use logical_xor");
+    if (is_bool(ctx.type(op.x).dtype) && is_bool(ctx.type(op.y).dtype))
+      return ctx.error("sub-on-bool", "bool tensors cannot be subtracted; use logical_xor");
     return infer_promoted(ctx, {op.x, op.y});
   }
   static Expr define(const Sub& op, Define& d) {
@@ -40,8 +42,8 @@ struct Sub {
 /// x * y; on bool: logical and.
 struct Mul {
   static constexpr OpSpec spec = {.signature = "mul(x, y)",
-                                  .samples = {"x=f32[4, 7], y=f32[4, 7]", "x=f32[2, 3, 1], y=f32[5]", "x=i32[3], y=i64[3]", "x=f16[5], y=f32[]", "x=bool[4], y=bool[4]",
-                                              "x=f32[0], y=f32[1]"},
+                                  .samples = {"x=f32[4, 7], y=f32[4, 7]", "x=f32[2, 3, 1], y=f32[5]", "x=i32[3], y=i64[3]", "x=f16[5], y=f32[]",
+                                              "x=bool[4], y=bool[4]", "x=f32[0], y=f32[1]"},
                                   .traits = pointwise_trait};
   Value x;
   Value y;
@@ -53,9 +55,10 @@ struct Mul {
 
 /// x / y, true division: integers give f32.
 struct Div {
-  static constexpr OpSpec spec = {.signature = "div(x, y)",
-                                  .samples = {"x=f32[4, 7], y=f32[4, 7] in 0.5..2", "x=i64[5], y=i64[5] in 1..9", "x=f16[2, 3], y=f32[]", "x=f32[], y=f32[3] in 1..2"},
-                                  .traits = pointwise_trait};
+  static constexpr OpSpec spec = {
+      .signature = "div(x, y)",
+      .samples = {"x=f32[4, 7], y=f32[4, 7] in 0.5..2", "x=i64[5], y=i64[5] in 1..9", "x=f16[2, 3], y=f32[]", "x=f32[], y=f32[3] in 1..2"},
+      .traits = pointwise_trait};
   Value x;
   Value y;
   static Result<TensorType> infer(const Div& op, const Infer& ctx) { return infer_promoted_float(ctx, {op.x, op.y}); }
@@ -68,7 +71,8 @@ struct Div {
 /// An integer divisor of 0 is a fault.
 struct FloorDivide {
   static constexpr OpSpec spec = {.signature = "floor_divide(x, y)",
-                                  .samples = {"x=f32[4, 7], y=f32[4, 7] in 0.5..2", "x=i64[8] in -20..20, y=i64[8] in 1..9", "x=i32[8] in -20..20, y=i32[8] in -9..-1", "x=f32[6], y=f32[]"},
+                                  .samples = {"x=f32[4, 7], y=f32[4, 7] in 0.5..2", "x=i64[8] in -20..20, y=i64[8] in 1..9",
+                                              "x=i32[8] in -20..20, y=i32[8] in -9..-1", "x=f32[6], y=f32[]"},
                                   .traits = pointwise_trait};
   Value x;
   Value y;
@@ -78,9 +82,10 @@ struct FloorDivide {
 
 /// x / y rounded towards zero. An integer divisor of 0 is a fault.
 struct TruncDivide {
-  static constexpr OpSpec spec = {.signature = "trunc_divide(x, y)",
-                                  .samples = {"x=f32[4, 7], y=f32[4, 7] in 0.5..2", "x=i64[8] in -20..20, y=i64[8] in 1..9", "x=i32[8] in -20..20, y=i32[8] in -9..-1"},
-                                  .traits = pointwise_trait};
+  static constexpr OpSpec spec = {
+      .signature = "trunc_divide(x, y)",
+      .samples = {"x=f32[4, 7], y=f32[4, 7] in 0.5..2", "x=i64[8] in -20..20, y=i64[8] in 1..9", "x=i32[8] in -20..20, y=i32[8] in -9..-1"},
+      .traits = pointwise_trait};
   Value x;
   Value y;
   static Result<TensorType> infer(const TruncDivide& op, const Infer& ctx) { return infer_promoted(ctx, {op.x, op.y}); }
@@ -90,7 +95,8 @@ struct TruncDivide {
 /// Python's x % y: the sign of y. An integer divisor of 0 is a fault.
 struct Remainder {
   static constexpr OpSpec spec = {.signature = "remainder(x, y)",
-                                  .samples = {"x=f32[4, 7], y=f32[4, 7] in 0.5..2", "x=i64[8] in -20..20, y=i64[8] in 1..9", "x=i32[8] in -20..20, y=i32[8] in -9..-1", "x=f32[9] in -3..3, y=f32[]"},
+                                  .samples = {"x=f32[4, 7], y=f32[4, 7] in 0.5..2", "x=i64[8] in -20..20, y=i64[8] in 1..9",
+                                              "x=i32[8] in -20..20, y=i32[8] in -9..-1", "x=f32[9] in -3..3, y=f32[]"},
                                   .traits = pointwise_trait};
   Value x;
   Value y;
@@ -100,9 +106,10 @@ struct Remainder {
 
 /// C's fmod: the sign of x. An integer divisor of 0 is a fault.
 struct Fmod {
-  static constexpr OpSpec spec = {.signature = "fmod(x, y)",
-                                  .samples = {"x=f32[4, 7], y=f32[4, 7] in 0.5..2", "x=i64[8] in -20..20, y=i64[8] in 1..9", "x=i32[8] in -20..20, y=i32[8] in -9..-1"},
-                                  .traits = pointwise_trait};
+  static constexpr OpSpec spec = {
+      .signature = "fmod(x, y)",
+      .samples = {"x=f32[4, 7], y=f32[4, 7] in 0.5..2", "x=i64[8] in -20..20, y=i64[8] in 1..9", "x=i32[8] in -20..20, y=i32[8] in -9..-1"},
+      .traits = pointwise_trait};
   Value x;
   Value y;
   static Result<TensorType> infer(const Fmod& op, const Infer& ctx) { return infer_promoted(ctx, {op.x, op.y}); }
@@ -112,7 +119,8 @@ struct Fmod {
 /// x to the power y. Integers go by way of f64 (exact up to 2^53).
 struct Pow {
   static constexpr OpSpec spec = {.signature = "pow(x, y)",
-                                  .samples = {"x=f32[4, 7] in 0.1..3, y=f32[4, 7]", "x=f32[5], y=f32[] in 2..3", "x=i64[6] in 0..5, y=i64[6] in 0..4", "x=f32[] in 1..2, y=f32[5]"},
+                                  .samples = {"x=f32[4, 7] in 0.1..3, y=f32[4, 7]", "x=f32[5], y=f32[] in 2..3", "x=i64[6] in 0..5, y=i64[6] in 0..4",
+                                              "x=f32[] in 1..2, y=f32[5]"},
                                   .traits = pointwise_trait};
   Value x;
   Value y;
@@ -165,7 +173,8 @@ struct Maximum {
 
 /// -x
 struct Neg {
-  static constexpr OpSpec spec = {.signature = "neg(x)", .torch = "aten::neg(self=x)", .samples = {"x=f32[4, 7]", "x=i64[5]", "x=u8[3]", "x=f16[]"}, .traits = pointwise_trait};
+  static constexpr OpSpec spec = {
+      .signature = "neg(x)", .torch = "aten::neg(self=x)", .samples = {"x=f32[4, 7]", "x=i64[5]", "x=u8[3]", "x=f16[]"}, .traits = pointwise_trait};
   Value x;
   static Result<TensorType> infer(const Neg& op, const Infer& ctx) { return infer_same(ctx, op.x); }
   static Expr define(const Neg& op, Define& d) {
@@ -175,7 +184,10 @@ struct Neg {
 
 /// |x|
 struct Abs {
-  static constexpr OpSpec spec = {.signature = "abs(x)", .torch = "aten::abs(self=x); aten::absolute(self=x)", .samples = {"x=f32[4, 7]", "x=i64[5]", "x=u8[3]"}, .traits = pointwise_trait};
+  static constexpr OpSpec spec = {.signature = "abs(x)",
+                                  .torch = "aten::abs(self=x); aten::absolute(self=x)",
+                                  .samples = {"x=f32[4, 7]", "x=i64[5]", "x=u8[3]"},
+                                  .traits = pointwise_trait};
   Value x;
   static Result<TensorType> infer(const Abs& op, const Infer& ctx) { return infer_same(ctx, op.x); }
   static Expr define(const Abs& op, Define& d) {
@@ -185,7 +197,10 @@ struct Abs {
 
 /// -1, 0 or 1; NaN gives 0, as in torch.
 struct Sign {
-  static constexpr OpSpec spec = {.signature = "sign(x)", .torch = "aten::sign(self=x); aten::sgn(self=x)", .samples = {"x=f32[4, 7]", "x=i64[5]", "x=u8[3]"}, .traits = pointwise_trait};
+  static constexpr OpSpec spec = {.signature = "sign(x)",
+                                  .torch = "aten::sign(self=x); aten::sgn(self=x)",
+                                  .samples = {"x=f32[4, 7]", "x=i64[5]", "x=u8[3]"},
+                                  .traits = pointwise_trait};
   Value x;
   static Result<TensorType> infer(const Sign& op, const Infer& ctx) { return infer_same(ctx, op.x); }
   static Expr define(const Sign& op, Define& d) {
@@ -199,7 +214,10 @@ struct Sign {
 
 /// 1 / x
 struct Reciprocal {
-  static constexpr OpSpec spec = {.signature = "reciprocal(x)", .torch = "aten::reciprocal(self=x)", .samples = {"x=f32[4, 7] in 0.5..2", "x=i64[5] in 1..9", "x=f16[3] in 1..2"}, .traits = pointwise_trait};
+  static constexpr OpSpec spec = {.signature = "reciprocal(x)",
+                                  .torch = "aten::reciprocal(self=x)",
+                                  .samples = {"x=f32[4, 7] in 0.5..2", "x=i64[5] in 1..9", "x=f16[3] in 1..2"},
+                                  .traits = pointwise_trait};
   Value x;
   static Result<TensorType> infer(const Reciprocal& op, const Infer& ctx) { return infer_float(ctx, op.x); }
   static Expr define(const Reciprocal& op, Define& d) {
@@ -209,7 +227,10 @@ struct Reciprocal {
 
 /// Square root; NaN for negative numbers.
 struct Sqrt {
-  static constexpr OpSpec spec = {.signature = "sqrt(x)", .torch = "aten::sqrt(self=x)", .samples = {"x=f32[4, 7] in 0..9", "x=f32[5]", "x=i64[5] in 0..9"}, .traits = pointwise_trait};
+  static constexpr OpSpec spec = {.signature = "sqrt(x)",
+                                  .torch = "aten::sqrt(self=x)",
+                                  .samples = {"x=f32[4, 7] in 0..9", "x=f32[5]", "x=i64[5] in 0..9"},
+                                  .traits = pointwise_trait};
   Value x;
   static Result<TensorType> infer(const Sqrt& op, const Infer& ctx) { return infer_float(ctx, op.x); }
   static Expr define(const Sqrt& op, Define& d) {
@@ -219,7 +240,10 @@ struct Sqrt {
 
 /// 1 / sqrt(x)
 struct Rsqrt {
-  static constexpr OpSpec spec = {.signature = "rsqrt(x)", .torch = "aten::rsqrt(self=x)", .samples = {"x=f32[4, 7] in 0.1..9", "x=f16[5] in 0.5..2", "x=i64[3] in 1..9"}, .traits = pointwise_trait};
+  static constexpr OpSpec spec = {.signature = "rsqrt(x)",
+                                  .torch = "aten::rsqrt(self=x)",
+                                  .samples = {"x=f32[4, 7] in 0.1..9", "x=f16[5] in 0.5..2", "x=i64[3] in 1..9"},
+                                  .traits = pointwise_trait};
   Value x;
   static Result<TensorType> infer(const Rsqrt& op, const Infer& ctx) { return infer_float(ctx, op.x); }
   static Expr define(const Rsqrt& op, Define& d) {
@@ -229,7 +253,8 @@ struct Rsqrt {
 
 /// Greatest integer not above x.
 struct Floor {
-  static constexpr OpSpec spec = {.signature = "floor(x)", .torch = "aten::floor(self=x)", .samples = {"x=f32[4, 7] in -9..9", "x=i64[5]"}, .traits = pointwise_trait};
+  static constexpr OpSpec spec = {
+      .signature = "floor(x)", .torch = "aten::floor(self=x)", .samples = {"x=f32[4, 7] in -9..9", "x=i64[5]"}, .traits = pointwise_trait};
   Value x;
   static Result<TensorType> infer(const Floor& op, const Infer& ctx) { return infer_same(ctx, op.x); }
   static Expr define(const Floor& op, Define& d) {
@@ -239,7 +264,8 @@ struct Floor {
 
 /// Least integer not below x.
 struct Ceil {
-  static constexpr OpSpec spec = {.signature = "ceil(x)", .torch = "aten::ceil(self=x)", .samples = {"x=f32[4, 7] in -9..9", "x=i64[5]"}, .traits = pointwise_trait};
+  static constexpr OpSpec spec = {
+      .signature = "ceil(x)", .torch = "aten::ceil(self=x)", .samples = {"x=f32[4, 7] in -9..9", "x=i64[5]"}, .traits = pointwise_trait};
   Value x;
   static Result<TensorType> infer(const Ceil& op, const Infer& ctx) { return infer_same(ctx, op.x); }
   static Expr define(const Ceil& op, Define& d) {
@@ -249,7 +275,8 @@ struct Ceil {
 
 /// Nearest integer; halves go to the even one.
 struct Round {
-  static constexpr OpSpec spec = {.signature = "round(x)", .torch = "aten::round(self=x)", .samples = {"x=f32[4, 7] in -9..9", "x=i64[5]"}, .traits = pointwise_trait};
+  static constexpr OpSpec spec = {
+      .signature = "round(x)", .torch = "aten::round(self=x)", .samples = {"x=f32[4, 7] in -9..9", "x=i64[5]"}, .traits = pointwise_trait};
   Value x;
   static Result<TensorType> infer(const Round& op, const Infer& ctx) { return infer_same(ctx, op.x); }
   static Expr define(const Round& op, Define& d) {
@@ -259,7 +286,10 @@ struct Round {
 
 /// x without its fraction.
 struct Trunc {
-  static constexpr OpSpec spec = {.signature = "trunc(x)", .torch = "aten::trunc(self=x); aten::fix(self=x)", .samples = {"x=f32[4, 7] in -9..9", "x=i64[5]"}, .traits = pointwise_trait};
+  static constexpr OpSpec spec = {.signature = "trunc(x)",
+                                  .torch = "aten::trunc(self=x); aten::fix(self=x)",
+                                  .samples = {"x=f32[4, 7] in -9..9", "x=i64[5]"},
+                                  .traits = pointwise_trait};
   Value x;
   static Result<TensorType> infer(const Trunc& op, const Infer& ctx) { return infer_same(ctx, op.x); }
   static Expr define(const Trunc& op, Define& d) {
@@ -269,9 +299,10 @@ struct Trunc {
 
 /// Keeps x between low and high; a NaN stays NaN. An infinite bound is none. For integers the bounds are integers.
 struct Clamp {
-  static constexpr OpSpec spec = {.signature = "clamp(x, low, high)",
-                                  .samples = {"x=f32[4, 7], low=-0.5, high=0.5", "x=f32[5], low=0.25", "x=i64[5] in -9..9, low=-3, high=3", "x=f16[4], high=1"},
-                                  .traits = pointwise_trait};
+  static constexpr OpSpec spec = {
+      .signature = "clamp(x, low, high)",
+      .samples = {"x=f32[4, 7], low=-0.5, high=0.5", "x=f32[5], low=0.25", "x=i64[5] in -9..9, low=-3, high=3", "x=f16[4], high=1"},
+      .traits = pointwise_trait};
   Value x;
   double low = -__builtin_inf();
   double high = __builtin_inf();
@@ -287,6 +318,6 @@ struct Clamp {
 };
 
 using PointwiseOps = OpList<Add, Sub, Mul, Div, FloorDivide, TruncDivide, Remainder, Fmod, Pow, Atan2, Minimum, Maximum, Neg, Abs, Sign, Reciprocal,
-    Sqrt, Rsqrt, Floor, Ceil, Round, Trunc, Clamp>;
+                            Sqrt, Rsqrt, Floor, Ceil, Round, Trunc, Clamp>;
 
 }  // namespace mica

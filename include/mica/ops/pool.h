@@ -9,7 +9,8 @@ struct MaxPool {
   static constexpr OpSpec spec = {.signature = "max_pool(x, kernel, stride, padding, dilation, ceil_mode)",
                                   .samples = {"x=f32[1, 3, 8, 8], kernel=[2, 2], stride=[2, 2], padding=[0, 0], dilation=[1, 1]",
                                               "x=f32[2, 4, 9, 7], kernel=[3, 3], stride=[2, 2], padding=[1, 1], dilation=[1, 1]",
-                                              "x=f32[1, 2, 7, 7], kernel=[3, 2], stride=[2, 3], padding=[1, 0], dilation=[1, 2], ceil_mode=true", "x=f32[3, 10], kernel=[4], stride=[3], padding=[2], dilation=[1]",
+                                              "x=f32[1, 2, 7, 7], kernel=[3, 2], stride=[2, 3], padding=[1, 0], dilation=[1, 2], ceil_mode=true",
+                                              "x=f32[3, 10], kernel=[4], stride=[3], padding=[2], dilation=[1]",
                                               "x=f16[1, 2, 4, 4, 4], kernel=[2, 2, 2], stride=[1, 2, 2], padding=[0, 0, 1], dilation=[1, 1, 1]"}};
   Value x;
   Ints kernel;
@@ -39,11 +40,15 @@ struct MaxPoolIndices {
 
 /// The sum of each window over its number of elements: padding counted (include_pad) or not; `divisor` in its place where it is not 0.
 struct AvgPool {
-  static constexpr OpSpec spec = {.signature = "avg_pool(x, kernel, stride, padding, ceil_mode, include_pad, divisor)",
-                                  .samples = {"x=f32[1, 3, 8, 8], kernel=[2, 2], stride=[2, 2], padding=[0, 0]", "x=f32[2, 4, 9, 7], kernel=[3, 3], stride=[2, 2], padding=[1, 1]",
-                                              "x=f32[2, 4, 9, 7], kernel=[3, 3], stride=[1, 2], padding=[1, 1], include_pad=false", "x=f32[1, 2, 7, 6], kernel=[3, 2], stride=[2, 3], padding=[1, 0], ceil_mode=true",
-                                              "x=f32[1, 2, 7, 6], kernel=[3, 2], stride=[2, 3], padding=[1, 0], ceil_mode=true, include_pad=false", "x=f32[3, 10], kernel=[4], stride=[3], padding=[2]", "x=f32[1, 2, 6, 6], kernel=[2, 3], stride=[2, 2], padding=[0, 1], divisor=5",
-                                              "x=f16[1, 2, 4, 4, 4], kernel=[2, 2, 2], stride=[1, 2, 2], padding=[0, 0, 1]"}};
+  static constexpr OpSpec spec = {
+      .signature = "avg_pool(x, kernel, stride, padding, ceil_mode, include_pad, divisor)",
+      .samples = {"x=f32[1, 3, 8, 8], kernel=[2, 2], stride=[2, 2], padding=[0, 0]",
+                  "x=f32[2, 4, 9, 7], kernel=[3, 3], stride=[2, 2], padding=[1, 1]",
+                  "x=f32[2, 4, 9, 7], kernel=[3, 3], stride=[1, 2], padding=[1, 1], include_pad=false",
+                  "x=f32[1, 2, 7, 6], kernel=[3, 2], stride=[2, 3], padding=[1, 0], ceil_mode=true",
+                  "x=f32[1, 2, 7, 6], kernel=[3, 2], stride=[2, 3], padding=[1, 0], ceil_mode=true, include_pad=false",
+                  "x=f32[3, 10], kernel=[4], stride=[3], padding=[2]", "x=f32[1, 2, 6, 6], kernel=[2, 3], stride=[2, 2], padding=[0, 1], divisor=5",
+                  "x=f16[1, 2, 4, 4, 4], kernel=[2, 2, 2], stride=[1, 2, 2], padding=[0, 0, 1]"}};
   Value x;
   Ints kernel;
   Ints stride;
@@ -57,9 +62,10 @@ struct AvgPool {
 
 /// Means of windows that divide each pooled axis into `size` parts: part o of n elements spans floor(o n / size) to ceil((o + 1) n / size).
 struct AdaptiveAvgPool {
-  static constexpr OpSpec spec = {.signature = "adaptive_avg_pool(x, size)",
-                                  .samples = {"x=f32[1, 3, 8, 8], size=[1, 1]", "x=f32[2, 4, 9, 7], size=[3, 4]", "x=f32[3, 10], size=[4]", "x=f16[1, 2, 7, 7], size=[1, 1]", "x=f32[1, 2, 3, 3], size=[7, 5]",
-                                              "x=f32[1, 2, 4, 5, 6], size=[2, 2, 2]"}};
+  static constexpr OpSpec spec = {
+      .signature = "adaptive_avg_pool(x, size)",
+      .samples = {"x=f32[1, 3, 8, 8], size=[1, 1]", "x=f32[2, 4, 9, 7], size=[3, 4]", "x=f32[3, 10], size=[4]", "x=f16[1, 2, 7, 7], size=[1, 1]",
+                  "x=f32[1, 2, 3, 3], size=[7, 5]", "x=f32[1, 2, 4, 5, 6], size=[2, 2, 2]"}};
   Value x;
   Ints size;
   static Result<TensorType> infer(const AdaptiveAvgPool& op, const Infer& ctx);
@@ -68,8 +74,9 @@ struct AdaptiveAvgPool {
 
 /// The greatest elements of the same windows.
 struct AdaptiveMaxPool {
-  static constexpr OpSpec spec = {.signature = "adaptive_max_pool(x, size)",
-                                  .samples = {"x=f32[1, 3, 8, 8], size=[1, 1]", "x=f32[2, 4, 9, 7], size=[3, 4]", "x=f32[3, 10], size=[4]", "x=f32[1, 2, 3, 3], size=[7, 5]"}};
+  static constexpr OpSpec spec = {
+      .signature = "adaptive_max_pool(x, size)",
+      .samples = {"x=f32[1, 3, 8, 8], size=[1, 1]", "x=f32[2, 4, 9, 7], size=[3, 4]", "x=f32[3, 10], size=[4]", "x=f32[1, 2, 3, 3], size=[7, 5]"}};
   Value x;
   Ints size;
   static Result<TensorType> infer(const AdaptiveMaxPool& op, const Infer& ctx);

@@ -28,8 +28,10 @@ bool reduces_nothing(const Infer& ctx, Value x, const Ints& axes);
 
 /// Sum over `axes`. Integers and bool are summed in i64.
 struct Sum {
-  static constexpr OpSpec spec = {.signature = "sum(x, axes, keepdim)",
-                                  .samples = {"x=f32[4, 7], axes=[1]", "x=f32[2, 3, 5], axes=[0, 2], keepdim=true", "x=f16[1, 1024], axes=[-1]", "x=f32[3, 0], axes=[1]", "x=f32[], axes=[]", "x=f32[3, 4], axes=[0, 1]", "x=i64[4, 5] in -9..9, axes=[0]", "x=bool[4, 3], axes=[0]"}};
+  static constexpr OpSpec spec = {
+      .signature = "sum(x, axes, keepdim)",
+      .samples = {"x=f32[4, 7], axes=[1]", "x=f32[2, 3, 5], axes=[0, 2], keepdim=true", "x=f16[1, 1024], axes=[-1]", "x=f32[3, 0], axes=[1]",
+                  "x=f32[], axes=[]", "x=f32[3, 4], axes=[0, 1]", "x=i64[4, 5] in -9..9, axes=[0]", "x=bool[4, 3], axes=[0]"}};
   Value x;
   Ints axes;
   bool keepdim = false;
@@ -46,7 +48,8 @@ struct Sum {
 /// Sum over `axes` divided by the number of elements; NaN for none.
 struct Mean {
   static constexpr OpSpec spec = {.signature = "mean(x, axes, keepdim)",
-                                  .samples = {"x=f32[4, 7], axes=[1]", "x=f32[2, 3, 5], axes=[0, 2], keepdim=true", "x=f16[1, 1024], axes=[-1]", "x=f32[3, 0], axes=[1]", "x=f32[], axes=[]", "x=f32[3, 4], axes=[0, 1]"}};
+                                  .samples = {"x=f32[4, 7], axes=[1]", "x=f32[2, 3, 5], axes=[0, 2], keepdim=true", "x=f16[1, 1024], axes=[-1]",
+                                              "x=f32[3, 0], axes=[1]", "x=f32[], axes=[]", "x=f32[3, 4], axes=[0, 1]"}};
   Value x;
   Ints axes;
   bool keepdim = false;
@@ -64,8 +67,9 @@ struct Mean {
 
 /// Product over `axes`. Integers and bool are multiplied in i64.
 struct Prod {
-  static constexpr OpSpec spec = {.signature = "prod(x, axes, keepdim)",
-                                  .samples = {"x=f32[4, 7], axes=[1]", "x=f32[2, 3], axes=[0], keepdim=true", "x=i64[4, 3] in -3..4, axes=[0]", "x=f32[3, 0], axes=[1]"}};
+  static constexpr OpSpec spec = {
+      .signature = "prod(x, axes, keepdim)",
+      .samples = {"x=f32[4, 7], axes=[1]", "x=f32[2, 3], axes=[0], keepdim=true", "x=i64[4, 3] in -3..4, axes=[0]", "x=f32[3, 0], axes=[1]"}};
   Value x;
   Ints axes;
   bool keepdim = false;
@@ -82,45 +86,44 @@ struct Prod {
 /// Greatest element over `axes`; a NaN gives NaN.
 struct Amax {
   static constexpr OpSpec spec = {.signature = "amax(x, axes, keepdim)",
-                                  .samples = {"x=f32[4, 7], axes=[1]", "x=f32[2, 3, 5], axes=[0, 2], keepdim=true", "x=i64[4, 5] in -9..9, axes=[0]", "x=f16[2, 9], axes=[-1]", "x=bool[3, 2], axes=[0]", "x=f32[], axes=[]"}};
+                                  .samples = {"x=f32[4, 7], axes=[1]", "x=f32[2, 3, 5], axes=[0, 2], keepdim=true", "x=i64[4, 5] in -9..9, axes=[0]",
+                                              "x=f16[2, 9], axes=[-1]", "x=bool[3, 2], axes=[0]", "x=f32[], axes=[]"}};
   Value x;
   Ints axes;
   bool keepdim = false;
   static Result<TensorType> infer(const Amax& op, const Infer& ctx) {
-    if (reduces_nothing(ctx, op.x, op.axes)) return ctx.error("reduce-empty", "{} has no elements along the reduced axes, and no greatest one", ctx.type(op.x).to_string());
+    if (reduces_nothing(ctx, op.x, op.axes))
+      return ctx.error("reduce-empty", "{} has no elements along the reduced axes, and no greatest one", ctx.type(op.x).to_string());
     return infer_reduction(ctx, op.x, op.axes, op.keepdim, ctx.type(op.x).dtype);
   }
-  static Expr define(const Amax& op, Define& d) {
-    return define_extremum(d, op.x, op.axes, op.keepdim, ReduceOp::max);
-  }
+  static Expr define(const Amax& op, Define& d) { return define_extremum(d, op.x, op.axes, op.keepdim, ReduceOp::max); }
 };
 
 /// Least element over `axes`; a NaN gives NaN.
 struct Amin {
   static constexpr OpSpec spec = {.signature = "amin(x, axes, keepdim)",
-                                  .samples = {"x=f32[4, 7], axes=[1]", "x=f32[2, 3, 5], axes=[0, 2], keepdim=true", "x=i64[4, 5] in -9..9, axes=[0]", "x=f16[2, 9], axes=[-1]", "x=bool[3, 2], axes=[0]", "x=f32[], axes=[]"}};
+                                  .samples = {"x=f32[4, 7], axes=[1]", "x=f32[2, 3, 5], axes=[0, 2], keepdim=true", "x=i64[4, 5] in -9..9, axes=[0]",
+                                              "x=f16[2, 9], axes=[-1]", "x=bool[3, 2], axes=[0]", "x=f32[], axes=[]"}};
   Value x;
   Ints axes;
   bool keepdim = false;
   static Result<TensorType> infer(const Amin& op, const Infer& ctx) {
-    if (reduces_nothing(ctx, op.x, op.axes)) return ctx.error("reduce-empty", "{} has no elements along the reduced axes, and no least one", ctx.type(op.x).to_string());
+    if (reduces_nothing(ctx, op.x, op.axes))
+      return ctx.error("reduce-empty", "{} has no elements along the reduced axes, and no least one", ctx.type(op.x).to_string());
     return infer_reduction(ctx, op.x, op.axes, op.keepdim, ctx.type(op.x).dtype);
   }
-  static Expr define(const Amin& op, Define& d) {
-    return define_extremum(d, op.x, op.axes, op.keepdim, ReduceOp::min);
-  }
+  static Expr define(const Amin& op, Define& d) { return define_extremum(d, op.x, op.axes, op.keepdim, ReduceOp::min); }
 };
 
 /// Some element over `axes` is nonzero.
 struct Any {
-  static constexpr OpSpec spec = {.signature = "any(x, axes, keepdim)",
-                                  .samples = {"x=bool[4, 7], axes=[1]", "x=i64[5, 2] in 0..2, axes=[0], keepdim=true", "x=f32[3], axes=[0]", "x=bool[0], axes=[0]"}};
+  static constexpr OpSpec spec = {
+      .signature = "any(x, axes, keepdim)",
+      .samples = {"x=bool[4, 7], axes=[1]", "x=i64[5, 2] in 0..2, axes=[0], keepdim=true", "x=f32[3], axes=[0]", "x=bool[0], axes=[0]"}};
   Value x;
   Ints axes;
   bool keepdim = false;
-  static Result<TensorType> infer(const Any& op, const Infer& ctx) {
-    return infer_reduction(ctx, op.x, op.axes, op.keepdim, DType::b8);
-  }
+  static Result<TensorType> infer(const Any& op, const Infer& ctx) { return infer_reduction(ctx, op.x, op.axes, op.keepdim, DType::b8); }
   static Expr define(const Any& op, Define& d) {
     const ReductionIndex at = reduction_index(d, op.x, op.axes, op.keepdim);
     return reduce_over(ReduceOp::any, at, convert(DType::b8, d.at(op.x, at.where)));
@@ -129,14 +132,13 @@ struct Any {
 
 /// Every element over `axes` is nonzero.
 struct All {
-  static constexpr OpSpec spec = {.signature = "all(x, axes, keepdim)",
-                                  .samples = {"x=bool[4, 7], axes=[1]", "x=i64[5, 2] in 0..2, axes=[0], keepdim=true", "x=f32[3], axes=[0]", "x=bool[0], axes=[0]"}};
+  static constexpr OpSpec spec = {
+      .signature = "all(x, axes, keepdim)",
+      .samples = {"x=bool[4, 7], axes=[1]", "x=i64[5, 2] in 0..2, axes=[0], keepdim=true", "x=f32[3], axes=[0]", "x=bool[0], axes=[0]"}};
   Value x;
   Ints axes;
   bool keepdim = false;
-  static Result<TensorType> infer(const All& op, const Infer& ctx) {
-    return infer_reduction(ctx, op.x, op.axes, op.keepdim, DType::b8);
-  }
+  static Result<TensorType> infer(const All& op, const Infer& ctx) { return infer_reduction(ctx, op.x, op.axes, op.keepdim, DType::b8); }
   static Expr define(const All& op, Define& d) {
     const ReductionIndex at = reduction_index(d, op.x, op.axes, op.keepdim);
     return reduce_over(ReduceOp::all, at, convert(DType::b8, d.at(op.x, at.where)));
@@ -146,7 +148,8 @@ struct All {
 /// Sum of squared distances from the mean over `axes`, divided by count - correction (by 0 where that is negative). The mean is computed first.
 struct Var {
   static constexpr OpSpec spec = {.signature = "var(x, axes, correction, keepdim)",
-                                  .samples = {"x=f32[4, 7], axes=[1]", "x=f32[2, 3, 5], axes=[0, 2], correction=0, keepdim=true", "x=f16[1, 256], axes=[-1]", "x=f32[1], axes=[0]", "x=f64[5], axes=[0], correction=2"}};
+                                  .samples = {"x=f32[4, 7], axes=[1]", "x=f32[2, 3, 5], axes=[0, 2], correction=0, keepdim=true",
+                                              "x=f16[1, 256], axes=[-1]", "x=f32[1], axes=[0]", "x=f64[5], axes=[0], correction=2"}};
   Value x;
   Ints axes;
   double correction = 1;
@@ -155,15 +158,14 @@ struct Var {
     if (!require_float(ctx, op.x)) return Failure{};
     return infer_reduction(ctx, op.x, op.axes, op.keepdim, ctx.type(op.x).dtype);
   }
-  static Expr define(const Var& op, Define& d) {
-    return define_var(d, op.x, op.axes, op.correction, op.keepdim);
-  }
+  static Expr define(const Var& op, Define& d) { return define_var(d, op.x, op.axes, op.correction, op.keepdim); }
 };
 
 /// log of the sum of exp(x) over `axes`, with the maximum taken out first.
 struct LogSumExp {
   static constexpr OpSpec spec = {.signature = "logsumexp(x, axes, keepdim)",
-                                  .samples = {"x=f32[4, 7], axes=[1]", "x=f32[2, 3, 5], axes=[0, 2], keepdim=true", "x=f16[1, 100], axes=[-1]", "x=f32[4] in 500..600, axes=[0]"}};
+                                  .samples = {"x=f32[4, 7], axes=[1]", "x=f32[2, 3, 5], axes=[0, 2], keepdim=true", "x=f16[1, 100], axes=[-1]",
+                                              "x=f32[4] in 500..600, axes=[0]"}};
   Value x;
   Ints axes;
   bool keepdim = false;
@@ -171,20 +173,20 @@ struct LogSumExp {
     if (!require_float(ctx, op.x)) return Failure{};
     return infer_reduction(ctx, op.x, op.axes, op.keepdim, ctx.type(op.x).dtype);
   }
-  static Expr define(const LogSumExp& op, Define& d) {
-    return define_logsumexp(d, op.x, op.axes, op.keepdim);
-  }
+  static Expr define(const LogSumExp& op, Define& d) { return define_logsumexp(d, op.x, op.axes, op.keepdim); }
 };
 
 /// Index of the first greatest element along `axis`; the first NaN counts as the greatest.
 struct Argmax {
-  static constexpr OpSpec spec = {.signature = "argmax(x, axis, keepdim)",
-                                  .samples = {"x=f32[4, 7], axis=1", "x=f32[2, 3, 5], axis=0, keepdim=true", "x=i64[6] in 0..3, axis=0", "x=f32[], axis=0"}};
+  static constexpr OpSpec spec = {
+      .signature = "argmax(x, axis, keepdim)",
+      .samples = {"x=f32[4, 7], axis=1", "x=f32[2, 3, 5], axis=0, keepdim=true", "x=i64[6] in 0..3, axis=0", "x=f32[], axis=0"}};
   Value x;
   int64_t axis = -1;
   bool keepdim = false;
   static Result<TensorType> infer(const Argmax& op, const Infer& ctx) {
-    if (reduces_nothing(ctx, op.x, Ints{op.axis})) return ctx.error("reduce-empty", "{} has no elements along axis {}", ctx.type(op.x).to_string(), op.axis);
+    if (reduces_nothing(ctx, op.x, Ints{op.axis}))
+      return ctx.error("reduce-empty", "{} has no elements along axis {}", ctx.type(op.x).to_string(), op.axis);
     return infer_reduction(ctx, op.x, Ints{op.axis}, op.keepdim, DType::i64);
   }
   static Expr define(const Argmax& op, Define& d) { return define_arg_extremum(d, op.x, op.axis, op.keepdim, ReduceOp::max); }
@@ -192,13 +194,15 @@ struct Argmax {
 
 /// Index of the first least element along `axis`; the first NaN counts as the least.
 struct Argmin {
-  static constexpr OpSpec spec = {.signature = "argmin(x, axis, keepdim)",
-                                  .samples = {"x=f32[4, 7], axis=1", "x=f32[2, 3, 5], axis=0, keepdim=true", "x=i64[6] in 0..3, axis=0", "x=f32[], axis=0"}};
+  static constexpr OpSpec spec = {
+      .signature = "argmin(x, axis, keepdim)",
+      .samples = {"x=f32[4, 7], axis=1", "x=f32[2, 3, 5], axis=0, keepdim=true", "x=i64[6] in 0..3, axis=0", "x=f32[], axis=0"}};
   Value x;
   int64_t axis = -1;
   bool keepdim = false;
   static Result<TensorType> infer(const Argmin& op, const Infer& ctx) {
-    if (reduces_nothing(ctx, op.x, Ints{op.axis})) return ctx.error("reduce-empty", "{} has no elements along axis {}", ctx.type(op.x).to_string(), op.axis);
+    if (reduces_nothing(ctx, op.x, Ints{op.axis}))
+      return ctx.error("reduce-empty", "{} has no elements along axis {}", ctx.type(op.x).to_string(), op.axis);
     return infer_reduction(ctx, op.x, Ints{op.axis}, op.keepdim, DType::i64);
   }
   static Expr define(const Argmin& op, Define& d) { return define_arg_extremum(d, op.x, op.axis, op.keepdim, ReduceOp::min); }
@@ -207,7 +211,8 @@ struct Argmin {
 /// Running sum along `axis`: result[i] = x[0] + ... + x[i]. Integers and bool are summed in i64.
 struct Cumsum {
   static constexpr OpSpec spec = {.signature = "cumsum(x, axis)",
-                                  .samples = {"x=f32[4, 7], axis=1", "x=f32[2, 3, 5], axis=0", "x=i64[6] in 0..3, axis=0", "x=bool[5], axis=0", "x=f16[20], axis=-1", "x=f32[], axis=0"}};
+                                  .samples = {"x=f32[4, 7], axis=1", "x=f32[2, 3, 5], axis=0", "x=i64[6] in 0..3, axis=0", "x=bool[5], axis=0",
+                                              "x=f16[20], axis=-1", "x=f32[], axis=0"}};
   Value x;
   int64_t axis = 0;
   static Result<TensorType> infer(const Cumsum& op, const Infer& ctx) {
@@ -220,7 +225,8 @@ struct Cumsum {
 /// Running product along `axis`.
 struct Cumprod {
   static constexpr OpSpec spec = {.signature = "cumprod(x, axis)",
-                                  .samples = {"x=f32[4, 7], axis=1", "x=f32[2, 3, 5], axis=0", "x=i64[6] in 0..3, axis=0", "x=bool[5], axis=0", "x=f16[20], axis=-1", "x=f32[], axis=0"}};
+                                  .samples = {"x=f32[4, 7], axis=1", "x=f32[2, 3, 5], axis=0", "x=i64[6] in 0..3, axis=0", "x=bool[5], axis=0",
+                                              "x=f16[20], axis=-1", "x=f32[], axis=0"}};
   Value x;
   int64_t axis = 0;
   static Result<TensorType> infer(const Cumprod& op, const Infer& ctx) {

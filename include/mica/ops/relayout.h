@@ -22,7 +22,8 @@ struct Relayout {
     for (size_t i = 0; i < sorted.size(); ++i) {
       if (sorted[i] != static_cast<int64_t>(i)) return ctx.error("relayout-order", "order is not a permutation of the axes of {}", type.to_string());
     }
-    if (op.order.size() != static_cast<size_t>(type.rank())) return ctx.error("relayout-order", "order has {} entries for {}", op.order.size(), type.to_string());
+    if (op.order.size() != static_cast<size_t>(type.rank()))
+      return ctx.error("relayout-order", "order has {} entries for {}", op.order.size(), type.to_string());
     type.layout.order.assign(op.order.items.begin(), op.order.items.end());
     if (type.layout.is_identity()) type.layout = {};
     return type;

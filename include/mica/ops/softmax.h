@@ -7,7 +7,8 @@ namespace mica {
 /// With `safe`, a row that is -inf throughout gives 0 instead of NaN, as attention has it for rows that are masked out.
 struct Softmax {
   static constexpr OpSpec spec = {.signature = "softmax(x, axis, safe)",
-                                  .samples = {"x=f32[4, 7]", "x=f32[2, 3, 5], axis=1", "x=f16[1, 1024]", "x=f32[3, 1]", "x=f32[2, 0]", "x=f32[3, 4] in 500..900", "x=f32[]", "x=f64[5], axis=0"}};
+                                  .samples = {"x=f32[4, 7]", "x=f32[2, 3, 5], axis=1", "x=f16[1, 1024]", "x=f32[3, 1]", "x=f32[2, 0]",
+                                              "x=f32[3, 4] in 500..900", "x=f32[]", "x=f64[5], axis=0"}};
   Value x;
   int64_t axis = -1;
   bool safe = false;

@@ -9,5 +9,4 @@ namespace mica {
 }  // namespace mica
 
 /// States an invariant of Mica itself; never used for what a user can cause.
-#define MICA_CHECK(condition, ...) \
-  ((condition) ? void(0) : ::mica::check_failed(__FILE__, __LINE__, #condition __VA_OPT__(, ) __VA_ARGS__))
+#define MICA_CHECK(condition, ...) ((condition) ? void(0) : ::mica::check_failed(__FILE__, __LINE__, #condition __VA_OPT__(, ) __VA_ARGS__))

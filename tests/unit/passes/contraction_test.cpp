@@ -19,12 +19,15 @@ bool scheduled(std::string_view text, std::string_view op) {
 }
 
 std::string conv(std::string_view x, std::string_view weight, std::string_view rest) {
-  return fmt::format("graph(%x: f32{}) {{ %w = constant random<1> : f32{} %b = constant random<2> : f32[{}] %a = conv(%x, %w, bias=%b, {}) return %a }}", x, weight,
-                     std::atoll(weight.data() + 1), rest);
+  return fmt::format(
+      "graph(%x: f32{}) {{ %w = constant random<1> : f32{} %b = constant random<2> : f32[{}] %a = conv(%x, %w, bias=%b, {}) return %a }}", x, weight,
+      std::atoll(weight.data() + 1), rest);
 }
 
 TEST(contraction, takes_convolutions_with_channels_last) {
-  constexpr auto plain = "graph(%x: f32[1, 32, 4, 4]) { %w = constant random<1> : f32[8, 32, 1, 1] %a = conv(%x, %w, stride=[1, 1], padding=[0, 0], dilation=[1, 1]) return %a }";
+  constexpr auto plain =
+      "graph(%x: f32[1, 32, 4, 4]) { %w = constant random<1> : f32[8, 32, 1, 1] %a = conv(%x, %w, stride=[1, 1], padding=[0, 0], dilation=[1, 1]) "
+      "return %a }";
   EXPECT_FALSE(scheduled(plain, "conv"));
   const Graph laid_out = optimised(plain);
   for (const Node& n : laid_out.nodes) {
@@ -67,7 +70,9 @@ TEST(contraction, a_padded_convolution_of_an_output) {
 }
 
 TEST(contraction, chains_are_cut_at_256_additions) {
-  const auto text = [](int64_t k) { return fmt::format("graph(%x: f32[3, {0}]) {{ %w = constant random<1> : f32[5, {0}] %a = linear(%x, %w) return %a }}", k); };
+  const auto text = [](int64_t k) {
+    return fmt::format("graph(%x: f32[3, {0}]) {{ %w = constant random<1> : f32[5, {0}] %a = linear(%x, %w) return %a }}", k);
+  };
   EXPECT_EQ(to_string(lower(text(256))).find("partial"), std::string::npos);
   const auto has_partial = [](const Program& p) {
     for (const Buffer& b : p.kernels[0].buffers) {

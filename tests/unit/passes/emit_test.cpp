@@ -26,7 +26,8 @@ TEST(emit, what_does_not_depend_on_the_lane_stays_scalar) {
 
 TEST(emit, masks_reach_every_vector_load) {
   const Expr i = make_var("i", 0, 20), base(16);
-  const Expr e = vectorize(make_load(0, {DType::f32, 1}, {i}) + make_load(1, {DType::f32, 1}, {i * Expr(2)}), i, base, 8, tail_mask(base, Expr(20), 8));
+  const Expr e =
+      vectorize(make_load(0, {DType::f32, 1}, {i}) + make_load(1, {DType::f32, 1}, {i * Expr(2)}), i, base, 8, tail_mask(base, Expr(20), 8));
   visit(e, [&](const Expr& n) {
     if (n->op != ExprOp::load) return;
     EXPECT_TRUE(n->masked);

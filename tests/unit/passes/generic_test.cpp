@@ -59,7 +59,9 @@ TEST(generic, indices_are_data) {
 }
 
 TEST(generic, mixed_types) {
-  expect_lowered("graph(%x: f16[5, 21], %y: f16[21]) { %a = cast(%x, dtype=f32) %b = softmax(%a, axis=-1) %c = cast(%b, dtype=f16) %d = mul(%c, %y) return %d }", 2e-3);
+  expect_lowered(
+      "graph(%x: f16[5, 21], %y: f16[21]) { %a = cast(%x, dtype=f32) %b = softmax(%a, axis=-1) %c = cast(%b, dtype=f16) %d = mul(%c, %y) return %d }",
+      2e-3);
   expect_lowered("graph(%x: i64[5, 21], %m: bool[21]) { %a = cast(%x, dtype=f32) %n = neg(%a) %b = where(%m, %a, %n) return %b }");
   expect_lowered("graph(%x: i64[5, 21]) { %a = sum(%x, axes=[1], keepdim=false) return %a }");
 }

@@ -13,7 +13,8 @@ struct LowerPlan {
   const char* cpu = "x86-64-v4";
   bool schedules = true;
 };
-inline constexpr LowerPlan all_plans[] = {{"x86-64-v4", true}, {"x86-64-v4", false}, {"x86-64-v3", true}, {"x86-64-v3", false}, {"x86-64-v2", true}, {"x86-64-v2", false}};
+inline constexpr LowerPlan all_plans[] = {{"x86-64-v4", true},  {"x86-64-v4", false}, {"x86-64-v3", true},
+                                          {"x86-64-v3", false}, {"x86-64-v2", true},  {"x86-64-v2", false}};
 
 inline Program lower(const Graph& graph, const LowerPlan& plan = {}) {
   Diagnostics d;
@@ -61,7 +62,8 @@ inline void expect_ordered(const Program& p) {
     for (const Touched& t : touched(p, p.steps[s])) {
       for (const auto& [other, o] : group) {
         if (other == s || !t.overlaps(o) || (!t.written && !o.written)) continue;
-        EXPECT_TRUE(t.written && o.written && t.low == o.low) << p.steps[other].label << " and " << p.steps[s].label << " run at once on the same bytes";
+        EXPECT_TRUE(t.written && o.written && t.low == o.low)
+            << p.steps[other].label << " and " << p.steps[s].label << " run at once on the same bytes";
       }
       group.emplace_back(s, t);
       if (t.written) {
