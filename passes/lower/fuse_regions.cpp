@@ -195,7 +195,9 @@ class Fuser {
     c.budget = std::min(c.budget, how.budget);
     const std::map<uint32_t, double>& reads = facts_of(&user).reads;
     const auto found = reads.find(v.id);
-    c.times = std::max(c.times, std::max(how.times, 1.0) * (found == reads.end() ? 1.0 : found->second));
+    const double spelt = found == reads.end() ? 1.0 : found->second;
+    const double expanded = facts_of(&user).cost >= 12 ? 4 : 1;  // exp and its like spell their operand again when they become arithmetic
+    c.times = std::max(c.times, std::max(how.times, 1.0) * spelt * expanded);
   }
   void offer_operands(Candidates& candidates, const Node& node, const Candidate& how) {
     node.for_operands([&](Value v) { offer(candidates, node, v, how); });
