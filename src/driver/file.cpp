@@ -123,6 +123,12 @@ Result<PendingFile> PendingFile::create(const fs::path& target, Diagnostics& dia
     diagnostics.error("output-is-folder", "the output `{}` is a folder", target.string()).help("name the file: -o FOLDER/libmodel.so");
     return Failure{};
   }
+  // The rename in commit() would put a file where the device or pipe stood, for every program on the machine.
+  if (fs::exists(target, ignored) && !fs::is_regular_file(target, ignored)) {
+    diagnostics.error("output-not-a-file", "the output `{}` is a device, pipe or socket, not a file", target.string())
+        .help("name a file; without -o, text goes to stdout");
+    return Failure{};
+  }
   const fs::path folder = target.has_parent_path() ? target.parent_path() : fs::path(".");
   if (!fs::is_directory(folder, ignored)) {
     diagnostics.environment("output-folder-missing", "there is no folder `{}` to write `{}` into", folder.string(), target.filename().string())
