@@ -126,7 +126,7 @@ Expr Emitter::guard(const Expr& e, const Expr& condition, std::map<std::pair<con
   const auto key = std::make_pair(e.get(), condition.get());
   if (const auto found = memo.find(key); found != memo.end()) return found->second;
   std::vector<Expr> args;
-  const auto both = [](const Expr& a, const Expr& b) { return a ? a && b : b; };
+  const auto both = [&](const Expr& a, const Expr& b) { return conditions_.emplace_back(a ? a && b : b); };
   if (e->op == ExprOp::select) {
     const Expr c = guard(e->args[0], condition, memo);
     args = {c, guard(e->args[1], both(condition, c), memo), guard(e->args[2], both(condition, logical_not(c)), memo)};
@@ -229,12 +229,14 @@ struct Vectorizer {
   int32_t lanes;
   std::map<const ExprNode*, Expr> memo;
   std::map<const ExprNode*, bool> depends_memo;
+  std::vector<Expr> alive;
 
   bool depends(const Expr& e) {
     if (e->op == ExprOp::var) return e->id == lane_var->id;
     if (const auto found = depends_memo.find(e.get()); found != depends_memo.end()) return found->second;
     bool result = false;
     for (const Expr& a : e->args) result |= depends(a);
+    alive.push_back(e);  // an atom of an affine form may be nobody else's, and its address be given away
     return depends_memo[e.get()] = result;
   }
 
@@ -305,10 +307,10 @@ struct Vectorizer {
 
 Expr vectorize(const Expr& e, const Expr& lane_var, const Expr& base, int32_t lanes, const Expr& mask) {
   if (lanes == 1) {
-    Vectorizer v{make_var("none", 0, 1), base, {}, 1, {}, {}};
+    Vectorizer v{make_var("none", 0, 1), base, {}, 1, {}, {}, {}};
     return v.run(simplify(substitute(e, {{lane_var, base}})));
   }
-  Vectorizer v{lane_var, base, mask, lanes, {}, {}};
+  Vectorizer v{lane_var, base, mask, lanes, {}, {}, {}};
   return v.run(e);
 }
 

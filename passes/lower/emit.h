@@ -90,6 +90,7 @@ class Emitter {
   std::map<uint32_t, int64_t> last_axis_;
   Expr load_moved(const Expr& load, int64_t axis);
   std::vector<Buffer> params_, locals_;
+  std::vector<Expr> conditions_;  ///< those that guard() made, kept alive while it knows them by address
 };
 
 /// Lanes for a kernel that stores `dtype`.

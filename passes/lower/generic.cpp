@@ -77,6 +77,8 @@ double access_cost(const Expr& e, const Expr& var, int32_t lanes) {
   double cost = 0;
   visit(e, [&](const Expr& n) {
     if (n->op != ExprOp::load) return;
+    // A condition that differs from lane to lane (padding along the lanes) is computed for every vector.
+    if (n->masked && depends_on(n->args.back(), var->id)) cost += 2;
     if (!depends_on(n->args[0], var->id)) {
       cost += 0.3;
       return;
