@@ -10,7 +10,6 @@ namespace mica::lower {
 
 namespace {
 
-constexpr int64_t max_chain = 256;           ///< additions into one accumulator before it is added to a partial sum
 constexpr int64_t partial_bytes = 48 << 10;  ///< stack for the partial sums of a task
 constexpr int64_t wanted_tasks = 64;         ///< enough for an even split over many threads
 

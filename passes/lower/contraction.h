@@ -50,7 +50,6 @@ struct Contraction {
 /// The contraction that a node is, if it is one that can be scheduled (describe_contraction.cpp).
 std::optional<Contraction> describe(const Graph& graph, const Node& node);
 
-inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 inline Expr var(const char* name, int64_t extent) { return make_var(name, 0, std::max<int64_t>(extent, 1)); }
 
 }  // namespace mica::lower

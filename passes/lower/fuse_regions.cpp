@@ -206,7 +206,7 @@ class Fuser {
   void decide(Region& region, Candidates& candidates, const Node& p, const Candidate& c) {
     const NodeFacts& f = facts_of(&p);
     if (p.results.size() != 1) {
-      for (Value r : p.results) require_if_read(region, r);
+      for (Value r : p.results) require(r);
       return;
     }
     const Value v = p.results[0];
@@ -235,8 +235,6 @@ class Fuser {
     n.for_operands([&](Value) { reads = true; });
     return !reads;
   }
-  /// One of several results of a node: in memory if the region reads it.
-  void require_if_read(const Region&, Value v) { require(v); }
 
   /// What the anchor reads: a schedule takes operands from memory; a reduction takes pointwise work with it.
   void close_anchor(Region& region, Candidates& candidates) {

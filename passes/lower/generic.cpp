@@ -11,12 +11,9 @@ namespace mica::lower {
 
 namespace {
 
-/// Longest chain of additions into one f32 accumulator before it is added to a total (docs: error grows with the chain).
-constexpr int64_t max_chain = 256;
 constexpr int64_t max_staged_row = 8192;  // elements
 
 int64_t extent_of(const Expr& var) { return var->limit - var->int_value; }
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 bool divides_with(const Expr& e, const Expr& var) {
   bool found = false;
@@ -148,9 +145,7 @@ class GenericLowering {
 
   void run() {
     nest_.value = collapse_reductions(nest_.value);
-    reductions_ = reductions_in(nest_.value);
-    if (reductions_.size() <= 1) collapse(nest_);
-    else collapse_outer_of_reductions();
+    collapse(nest_);
     reductions_ = reductions_in(nest_.value);
     lanes_ = lanes_for(emit_.target(), nest_.dtype);
     choose_vector_axis();
@@ -165,8 +160,6 @@ class GenericLowering {
   int32_t lanes_ = 1;
   int vector_axis_ = -1;    ///< index into nest_.vars, -1: none
   bool along_row_ = false;  ///< reductions run along lanes of their own variables
-
-  void collapse_outer_of_reductions() { collapse(nest_); }
 
   bool row_possible(int axis) const {
     if (reductions_.empty()) return false;

@@ -6,8 +6,7 @@
 namespace mica {
 
 struct LowerOptions {
-  bool schedules = true;    ///< false: the generic road for every op
-  bool huge_tasks = false;  ///< one task a kernel, for reading dumps
+  bool schedules = true;  ///< false: the generic road for every op
 };
 
 /// Cuts an optimised graph into regions, makes kernels of them, and places every intermediate in the arena.
