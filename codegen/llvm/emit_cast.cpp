@@ -6,6 +6,7 @@
 
 #include "emit.h"
 #include "mica/support/check.h"
+#include "mica/support/defect.h"
 
 namespace mica::codegen {
 
@@ -70,6 +71,7 @@ llvm::Value* KernelEmitter::narrow(llvm::Value* v, DType t) {
 /// Truncates. Out of range it gives what the instruction gives, by way of i32 for narrow types, as C compilers do on x86.
 llvm::Value* KernelEmitter::float_to_int(llvm::Value* v, DType to) {
   llvm::Type* wide = like(to == DType::i64 ? b_.getInt64Ty() : b_.getInt32Ty(), v);
+  if (defect(Defect::rounding_cast)) v = b_.CreateUnaryIntrinsic(llvm::Intrinsic::roundeven, v);
   llvm::Value* whole = b_.CreateFreeze(b_.CreateFPToSI(v, wide));
   return b_.CreateTrunc(whole, like(scalar_type(to), v));
 }

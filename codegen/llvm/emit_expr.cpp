@@ -4,6 +4,7 @@
 #include "emit.h"
 #include "mica/runtime/frame.h"
 #include "mica/support/check.h"
+#include "mica/support/defect.h"
 
 namespace mica::codegen {
 
@@ -278,7 +279,9 @@ llvm::Value* KernelEmitter::emit_shift(const ExprNode& e, DType t, llvm::Value* 
 
 llvm::Value* KernelEmitter::emit_compare(ExprOp op, DType t, llvm::Value* a, llvm::Value* b) {
   using P = llvm::CmpInst::Predicate;
-  const auto pick = [&](P on_float, P on_signed, P on_unsigned) { return is_float(t) ? on_float : is_signed(t) ? on_signed : on_unsigned; };
+  const auto pick = [&](P on_float, P on_signed, P on_unsigned) {
+    return is_float(t) ? on_float : is_signed(t) || defect(Defect::unsigned_compare) ? on_signed : on_unsigned;
+  };
   P predicate = P::BAD_ICMP_PREDICATE;
   switch (op) {
     case ExprOp::lt: predicate = pick(P::FCMP_OLT, P::ICMP_SLT, P::ICMP_ULT); break;

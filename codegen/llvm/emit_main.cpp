@@ -3,6 +3,7 @@
 #include "emit.h"
 #include "mica/runtime/frame.h"
 #include "mica/support/check.h"
+#include "mica/support/defect.h"
 
 namespace mica::codegen {
 
@@ -85,8 +86,12 @@ class MainEmitter {
     llvm::Value* tid = function_->getArg(1);
     llvm::Value* threads = function_->getArg(2);
     llvm::Value* tasks = b_.getInt64(static_cast<uint64_t>(kernel.tasks));
-    llvm::Value* first = b_.CreateUDiv(b_.CreateMul(tasks, tid), threads);
-    llvm::Value* last = b_.CreateUDiv(b_.CreateMul(tasks, b_.CreateAdd(tid, b_.getInt64(1))), threads);
+    const auto share = [&](llvm::Value* id) {
+      if (defect(Defect::task_split)) return b_.CreateMul(b_.CreateUDiv(tasks, threads), id);
+      return b_.CreateUDiv(b_.CreateMul(tasks, id), threads);
+    };
+    llvm::Value* first = share(tid);
+    llvm::Value* last = share(b_.CreateAdd(tid, b_.getInt64(1)));
     auto* call = llvm::BasicBlock::Create(module_.getContext(), kernel.name, function_);
     auto* next = llvm::BasicBlock::Create(module_.getContext(), "next", function_);
     b_.CreateCondBr(b_.CreateICmpULT(first, last), call, next);

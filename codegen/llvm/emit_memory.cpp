@@ -2,6 +2,7 @@
 // few of them and shuffles, anything else a gather or scatter.
 #include "emit.h"
 #include "mica/support/check.h"
+#include "mica/support/defect.h"
 
 namespace mica::codegen {
 
@@ -81,7 +82,7 @@ llvm::Value* KernelEmitter::load_strided(llvm::Type* scalar, uint32_t buffer, co
     for (int64_t lane = 0; lane < lanes; ++lane) {
       const int64_t element = lane * at.stride;
       const bool here = element >= chunk * lanes && element < (chunk + 1) * lanes;
-      pick[static_cast<size_t>(lane)] = static_cast<int>(here ? lanes + element - start : lane);
+      pick[static_cast<size_t>(lane)] = static_cast<int>(here ? lanes + element - (defect(Defect::strided_load) ? chunk * lanes : start) : lane);
     }
     result = b_.CreateShuffleVector(result ? result : llvm::PoisonValue::get(type), part, pick);
   }

@@ -12,6 +12,7 @@
 #include <functional>
 
 #include "mica/passes/graph.h"
+#include "mica/support/defect.h"
 #include "mica/support/hash.h"
 
 namespace mica {
@@ -54,10 +55,12 @@ bool same(const Attr& a, const Attr& b) {
   return a == b;
 }
 
+bool counts(const Node& n, size_t field) { return !defect(Defect::merged_axis) || n.info->spec->signature.params[field] != "axis"; }
+
 bool same(const Node& a, const Node& b) {
   if (a.info != b.info) return false;
   for (size_t i = 0; i < a.fields.size(); ++i)
-    if (!same(a.fields[i], b.fields[i])) return false;
+    if (!same(a.fields[i], b.fields[i]) && counts(a, i)) return false;
   return true;
 }
 
@@ -110,7 +113,7 @@ bool eliminate(Graph& graph, PassContext& context) {
     });
     if (!mergeable(n)) continue;
     size_t key = reinterpret_cast<size_t>(n.info);
-    for (const Attr& a : n.fields) key = mix(key, hash_of(a));
+    for (size_t k = 0; k < n.fields.size(); ++k) key = counts(n, k) ? mix(key, hash_of(n.fields[k])) : key;
     const auto [from, to] = seen.equal_range(key);
     for (auto it = from; it != to && !gone[i]; ++it) {
       const Node& first = graph.nodes[it->second];

@@ -16,6 +16,7 @@
 #include "mica/ops/matmul.h"
 #include "mica/ops/view.h"
 #include "mica/passes/graph.h"
+#include "mica/support/defect.h"
 
 namespace mica {
 
@@ -49,7 +50,7 @@ bool simplify_permute(Rewriter& rw, const Permute& op) {
   if (const auto inner = rw.producer<Permute>(op.x)) {
     const std::vector<int64_t> first = front_axes(inner->axes);
     std::vector<int64_t> both;
-    for (const int64_t a : axes) both.push_back(first[a]);
+    for (size_t i = 0; i < axes.size(); ++i) both.push_back(defect(Defect::permute_order) ? axes[first[i]] : first[axes[i]]);
     return rw.replace(rw.create(Permute{inner->x, both})), true;
   }
   // What is left without axes of size 1 keeps its order: the elements stay where they are.
@@ -80,8 +81,8 @@ bool simplify_slice(Rewriter& rw, const Slice& op) {
   const int64_t last = range.start + (range.count - 1) * op.step;  // the last element taken
   if (const auto inner = rw.producer<Slice>(op.x); inner && from_front(inner->axis, shape.rank()) == axis) {
     const int64_t begin = slice_range(rw.type(inner->x).shape[axis], inner->start, inner->end, inner->step).start;
-    return rw.replace(rw.create(Slice{inner->x, axis, begin + range.start * inner->step, begin + last * inner->step + 1, op.step * inner->step})),
-           true;
+    const int64_t before = begin + range.start * (defect(Defect::slice_step) ? 1 : inner->step);
+    return rw.replace(rw.create(Slice{inner->x, axis, before, before + (last - range.start) * inner->step + 1, op.step * inner->step})), true;
   }
   if (const auto cat = rw.producer<Cat>(op.x); cat && from_front(cat->axis, shape.rank()) == axis) {
     int64_t offset = 0;

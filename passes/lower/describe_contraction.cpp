@@ -4,6 +4,7 @@
 #include "contraction.h"
 #include "mica/ops/conv.h"
 #include "mica/ops/matmul.h"
+#include "mica/support/defect.h"
 
 namespace mica::lower {
 
@@ -62,7 +63,8 @@ void conv_rows(const Conv& op, const Shape& x, const Shape& weight, const Shape&
       int64_t offset = 0;
       bool inside = true;
       for (size_t s = 0; s < spatial; ++s) {
-        const int64_t at = o[s] * op.stride[s] - op.padding[s] + tap[s] * op.dilation[s];
+        const bool slip = defect(Defect::dilation_axis) && s + 1 == spatial;
+        const int64_t at = o[s] * op.stride[s] - op.padding[s] + tap[s] * (slip ? 1 : op.dilation[s]);
         inside &= at >= 0 && at < x[2 + s];
         offset += at * strides[2 + s];
       }

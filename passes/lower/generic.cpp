@@ -6,6 +6,7 @@
 
 #include "emit.h"
 #include "mica/ops/view.h"
+#include "mica/support/defect.h"
 
 namespace mica::lower {
 
@@ -532,7 +533,7 @@ class GenericLowering {
       const Expr x = make_broadcast(vectorize(body, scalar_var, base, lanes_, mask), lanes_);
       if (staged) s.push_back(Stmt::store(row, make_ramp(base, Expr(1), lanes_), x));
       Expr next = multiply_add(r->reduce_op, make_load(acc, type, {Expr(0)}), x);
-      if (mask) next = select(mask, next, make_load(acc, type, {Expr(0)}));
+      if (mask && !(defect(Defect::row_tail) && r->reduce_op == ReduceOp::max)) next = select(mask, next, make_load(acc, type, {Expr(0)}));
       s.push_back(Stmt::store(acc, Expr(0), next));
       return s;
     };
@@ -567,7 +568,8 @@ class GenericLowering {
     Expr sum;
     for (uint32_t a : accs) {
       const Expr x = make_load(a, type, {Expr(0)});
-      sum = sum ? reduce_combine(r->reduce_op, sum, x) : x;
+      const bool slip = defect(Defect::unrolled_maximum) && r->reduce_op == ReduceOp::max;
+      sum = sum ? reduce_combine(slip ? ReduceOp::min : r->reduce_op, sum, x) : x;
     }
     if (cut) sum = make_load(total, type, {Expr(0)}) + sum;
     const uint32_t result = emit_.local("result", {type.dtype, 1}, 1, Memory::registers);

@@ -5,6 +5,7 @@
 #include <unordered_map>
 
 #include "emit.h"
+#include "mica/support/defect.h"
 
 namespace mica::lower {
 
@@ -25,7 +26,7 @@ void place_barriers(PendingProgram& p) {
   std::set<uint32_t> written, read;
   for (PendingStep& step : p.steps) {
     bool conflict = false;
-    for (size_t i = 0; i < step.operands.size(); ++i) {
+    for (size_t i = 0; i + defect(Defect::lost_barrier) < step.operands.size(); ++i) {
       if (step.operands[i].kind != Operand::Kind::value) continue;
       const uint32_t root = p.storage_of(step.operands[i].value).root.id;
       const bool writes = step.kernel.buffers[i].written;
@@ -105,10 +106,11 @@ int64_t place(std::vector<Life>& lives) {
   std::stable_sort(order.begin(), order.end(), [](const Life* a, const Life* b) { return a->bytes > b->bytes; });
   int64_t total = 0;
   std::vector<Life*> placed;
+  const size_t slip = defect(Defect::early_reuse);
   for (Life* l : order) {
     std::vector<std::pair<int64_t, int64_t>> taken;
     for (const Life* other : placed) {
-      if (other->first <= l->last && l->first <= other->last) taken.emplace_back(other->offset, other->offset + other->bytes);
+      if (other->first <= l->last - slip && l->first <= other->last - slip) taken.emplace_back(other->offset, other->offset + other->bytes);
     }
     std::sort(taken.begin(), taken.end());
     int64_t at = 0;

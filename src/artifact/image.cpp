@@ -135,6 +135,7 @@ std::string descriptor_bytes(const Descriptor& d, size_t manifest_bytes) {
   head.outputs = static_cast<uint32_t>(d.outputs.size());
   head.symbols = static_cast<uint32_t>(d.symbols);
   head.sites = static_cast<uint32_t>(sites.size());
+  head.debug_defect = d.debug_defect;
   head.values_at = bytes.add(values.data(), values.size());
   head.sites_at = bytes.add(sites.data(), sites.size());
   head.bytes = bytes.size();

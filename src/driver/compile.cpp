@@ -122,6 +122,7 @@ std::string manifest_json(const Options& options, const Graph& graph, const Prog
   const bool winograd =
       std::any_of(program.kernels.begin(), program.kernels.end(), [](const Kernel& k) { return k.name.find("winograd") != std::string::npos; });
   j["winograd"] = winograd;
+  if (detail::chosen_defect != Defect::none) j["debug_defect"] = all_defects()[static_cast<size_t>(detail::chosen_defect) - 1].name;
   j["steps"] = program.steps.size();
   j["workspace_lower_bound"] = program.arena_lower_bound;
   j["kernels"] = nlohmann::ordered_json::array();
@@ -147,6 +148,7 @@ artifact::Image make_image(const Options& options, const Graph& graph, const Pro
   d.triple = target.triple;
   d.features = target.features;
   d.fault_sites = program.fault_sites;
+  d.debug_defect = defect(Defect::empty_tensor);
   image.manifest = manifest_json(options, graph, program, target, hash);
   return image;
 }
@@ -213,6 +215,7 @@ Result<LoadedModel> load_model(const std::filesystem::path& file, const LoadOpti
 }
 
 Result<CompileReport> compile(const Options& options, Diagnostics& diagnostics) {
+  const DefectScope scope(options.debug_defect);
   CompileReport report;
   Phases phases(options, report);
   const PipelineOptions pipeline = pipeline_options(options, report);

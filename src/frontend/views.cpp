@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "evaluator.h"
+#include "mica/support/defect.h"
 
 namespace mica::frontend {
 namespace {
@@ -208,7 +209,7 @@ Item Evaluator::make_view(const Tensor& base, const std::string& name, ContentsR
 bool Evaluator::run_copy(const std::string& base_name, const std::vector<NamedItem>& arguments, std::vector<Item>& results) {
   const Tensor* self = arguments[0].item.tensor();
   const TensorType& type = self->type();
-  if (base_name == "aten::clone") return results = {fresh(read(*self))}, true;
+  if (base_name == "aten::clone") return results = {defect(Defect::clone_aliases) ? arguments[0].item : fresh(read(*self))}, true;
   if (base_name == "aten::to" || base_name == "aten::type_as") {
     // The same tensor when nothing changes: devices and memory formats mean nothing here.
     const Item* other = find(arguments, "other");
@@ -232,7 +233,7 @@ void Evaluator::make_parts(const Tensor& self, const std::string& name, int64_t 
     if (rows) {
       item = make_view(
           self, name, part, [=, this](const ContentsRef& p) { return select_of(p, axis, at); },
-          [=, this](const ContentsRef& p, const ContentsRef& n) { return select_scatter(p, n, axis, at); }, false);
+          [=, this](const ContentsRef& p, const ContentsRef& n) { return defect(Defect::unbind_write) ? p : select_scatter(p, n, axis, at); }, false);
       ++at;
     } else {
       const int64_t end = at + part->type.shape[axis];
@@ -324,6 +325,7 @@ ContentsRef derive(const View* view) {
 ContentsRef Evaluator::read_view(const ViewRef& view) {
   const Storage& storage = *view->storage;
   if (view->version == storage.version) return view->contents;
+  if (defect(Defect::stale_transpose) && view->op.starts_with("aten::transpose")) return view->contents;
   // A write through a maybe-copy is seen by exactly those that lie under the same maybe-copy.
   std::vector<const View*> mine;
   collect_unclear(view.get(), mine);

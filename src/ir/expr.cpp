@@ -9,6 +9,7 @@
 #include <unordered_set>
 
 #include "mica/support/check.h"
+#include "mica/support/defect.h"
 
 namespace mica {
 
@@ -305,7 +306,7 @@ Expr reduce_identity(ReduceOp op, DType dtype) {
   switch (op) {
     case ReduceOp::sum: return imm(dtype, 0);
     case ReduceOp::prod: return imm(dtype, 1);
-    case ReduceOp::max: return is_float(dtype) ? imm(dtype, -INFINITY) : imm_i(dtype, least(dtype));
+    case ReduceOp::max: return is_float(dtype) ? imm(dtype, -INFINITY) : imm_i(dtype, defect(Defect::integer_identity) ? 0 : least(dtype));
     case ReduceOp::min: return is_float(dtype) ? imm(dtype, INFINITY) : imm_i(dtype, greatest(dtype));
     case ReduceOp::any: return imm_i(dtype, 0);
     case ReduceOp::all: return imm_i(dtype, 1);

@@ -6,6 +6,7 @@
 
 #include "mica/ir/expr.h"
 #include "mica/support/check.h"
+#include "mica/support/defect.h"
 
 namespace mica {
 
@@ -155,7 +156,7 @@ Expr decide(const Expr& e) {
   if (!b) return {};
   const auto truth = [](bool v) { return imm_i(DType::b8, v); };
   switch (e->op) {
-    case ExprOp::lt: return b->high < 0 ? truth(true) : b->low >= 0 ? truth(false) : Expr();
+    case ExprOp::lt: return b->high < defect(Defect::upper_bound) ? truth(true) : b->low >= 0 ? truth(false) : Expr();
     case ExprOp::le: return b->high <= 0 ? truth(true) : b->low > 0 ? truth(false) : Expr();
     case ExprOp::gt: return b->low > 0 ? truth(true) : b->high <= 0 ? truth(false) : Expr();
     case ExprOp::ge: return b->low >= 0 ? truth(true) : b->high < 0 ? truth(false) : Expr();

@@ -13,6 +13,7 @@
 #include "mica/ops/reduce.h"
 #include "mica/ops/softmax.h"
 #include "mica/ops/view.h"
+#include "mica/support/defect.h"
 
 namespace mica {
 
@@ -36,7 +37,7 @@ Imported conv_of(ImportContext& ctx, bool transposed) {
   const int64_t n = ctx.rank(weight) - 2;
   if (n < 1) ctx.fail("conv-rank", fmt::format("weight {} has no spatial axes", ctx.type(weight).to_string()));
   const Batched in = batched(ctx, ctx.tensor("input"), n + 2);
-  const OptValue bias = ctx.optional_tensor("bias");
+  const OptValue bias = defect(Defect::group_bias) && ctx.integer_or("groups", 1) > 1 ? OptValue() : ctx.optional_tensor("bias");
   const Ints stride(ctx.ints("stride", n)), dilation(ctx.ints("dilation", n));
   const int64_t groups = ctx.integer_or("groups", 1);
   if (transposed) {

@@ -6,6 +6,7 @@
 #include "mica/ops/compare.h"
 #include "mica/ops/factory.h"
 #include "mica/ops/view.h"
+#include "mica/support/defect.h"
 
 namespace mica {
 
@@ -72,7 +73,7 @@ Imported squeeze(ImportContext& ctx) {
 
 Imported unsqueeze(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
-  return {unsqueeze_at(ctx, x, ctx.normal_axis(ctx.integer("dim"), ctx.rank(x) + 1))};
+  return {unsqueeze_at(ctx, x, ctx.normal_axis(ctx.integer("dim"), ctx.rank(x) + !defect(Defect::unsqueeze_negative)))};
 }
 
 Imported transpose(ImportContext& ctx) {

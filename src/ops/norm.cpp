@@ -2,6 +2,7 @@
 
 #include "mica/ops/pointwise.h"
 #include "mica/ops/view.h"
+#include "mica/support/defect.h"
 
 namespace mica {
 
@@ -67,7 +68,8 @@ Expr LayerNorm::define(const LayerNorm& op, Define& d) {
   const Expr x = load(d, w, op.x), count = imm(w, tail.count);
   const Expr distance = x - d.reduce(ReduceOp::sum, tail.axes, x) / count;
   const Expr variance = d.reduce(ReduceOp::sum, tail.axes, distance * distance) / count;
-  Expr y = distance * (imm(w, 1) / sqrt(variance + imm(w, op.eps)));
+  const Expr eps = imm(w, op.eps);
+  Expr y = distance * (imm(w, 1) / (defect(Defect::norm_eps) ? sqrt(variance) + eps : sqrt(variance + eps)));
   if (op.weight) y = y * load(d, w, *op.weight);
   if (op.bias) y = y + load(d, w, *op.bias);
   return convert(t, y);

@@ -3,6 +3,7 @@
 #include <cstring>
 #include <unordered_map>
 
+#include "mica/support/defect.h"
 #include "mica/support/narrow_float.h"
 
 namespace mica {
@@ -23,8 +24,9 @@ Expr Define::operator[](Value v) const {
   const Shape& from = shape(v);
   const int64_t skip = static_cast<int64_t>(indices_.size()) - from.rank();
   MICA_CHECK(skip >= 0, "define: an operand of higher rank than the result needs at()");
+  const int64_t first = defect(Defect::broadcast_rank) && indices_.size() > 4 ? 0 : skip;
   std::vector<Expr> where;
-  for (int64_t axis = 0; axis < from.rank(); ++axis) where.push_back(from[axis] == 1 ? Expr(0) : indices_[skip + axis]);
+  for (int64_t axis = 0; axis < from.rank(); ++axis) where.push_back(from[axis] == 1 ? Expr(0) : indices_[first + axis]);
   return at(v, std::move(where));
 }
 

@@ -1,4 +1,5 @@
 #include "mica/ops/pointwise.h"
+#include "mica/support/defect.h"
 
 namespace mica {
 
@@ -34,7 +35,7 @@ Expr float_modulo(const Expr& x, const Expr& y) {
 Expr FloorDivide::define(const FloorDivide& op, Define& d) {
   const DType result = d.result_type().dtype;
   const Division o = operands(d, op.x, op.y);
-  if (!is_float(result)) return quotient(ExprOp::floordiv, o);
+  if (!is_float(result)) return quotient(defect(Defect::floor_division) ? ExprOp::div : ExprOp::floordiv, o);
   // As c10::div_floor_floating: division by zero gives x / y; otherwise the quotient is moved onto the nearest integer.
   const Expr zero = like(o.x, 0), m = make_binary(ExprOp::fmod, o.x, o.y), q = (o.x - m) / o.y;
   const Expr adjusted = select(not_equal(m, zero) && not_equal(cast(DType::i32, o.y < zero), cast(DType::i32, m < zero)), q - like(q, 1), q);

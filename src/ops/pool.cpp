@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <limits>
 
+#include "mica/support/defect.h"
 namespace mica {
 
 int64_t pooled_size(int64_t size, int64_t kernel, int64_t stride, int64_t padding, int64_t dilation, bool ceil_mode) {
@@ -135,7 +136,8 @@ Result<TensorType> MaxPool::infer(const MaxPool& op, const Infer& ctx) {
 Expr MaxPool::define(const MaxPool& op, Define& d) {
   const DType t = d.result_type().dtype, w = working(t);
   const WindowRead r = window_read(d, op.x, {op.kernel, op.stride, op.padding, &op.dilation, op.ceil_mode});
-  return convert(t, make_reduce(ReduceOp::max, r.vars, masked(r.inside, convert(w, d.at(op.x, r.where)), reduce_identity(ReduceOp::max, w))));
+  const Expr outside = defect(Defect::pool_padding) ? imm(w, 0) : reduce_identity(ReduceOp::max, w);
+  return convert(t, make_reduce(ReduceOp::max, r.vars, masked(r.inside, convert(w, d.at(op.x, r.where)), outside)));
 }
 
 Result<TensorType> MaxPoolIndices::infer(const MaxPoolIndices& op, const Infer& ctx) {
@@ -178,7 +180,7 @@ Expr AvgPool::define(const AvgPool& op, Define& d) {
     const int64_t axis = skip + static_cast<int64_t>(i), size = xs[axis], pad = op.padding[i], limit = op.include_pad ? size + pad : size;
     Expr start = d.index(axis) * Expr(op.stride[i]) - Expr(pad), end = start + Expr(op.kernel[i]);
     if ((out[axis] - 1) * op.stride[i] - pad + op.kernel[i] > limit) end = min(end, Expr(limit));
-    if (!op.include_pad && pad > 0) start = max(start, Expr(0));
+    if (!op.include_pad && pad > defect(Defect::window_count)) start = max(start, Expr(0));
     count = count * (end - start);
   }
   return convert(t, sum / cast(w, simplify(count)));

@@ -7,6 +7,7 @@
 #include <utility>
 
 #include "mica/support/check.h"
+#include "mica/support/defect.h"
 #include "mica/support/diagnostic.h"
 #include "mica/support/dtype.h"
 
@@ -115,6 +116,7 @@ DType promote(DType a, DType b) {
   if (is_bool(b)) return a;
   if (a == DType::u8 || b == DType::u8) {
     const DType other = a == DType::u8 ? b : a;
+    if (defect(Defect::promotion_pair) && other == DType::i32) return DType::u8;
     return other == DType::i8 ? DType::i16 : other;
   }
   return size_of(a) >= size_of(b) ? a : b;

@@ -1,6 +1,7 @@
 #pragma once
 // Activation functions, as torch.nn.functional defines them for inference.
 #include "mica/ops/pointwise.h"
+#include "mica/support/defect.h"
 
 namespace mica {
 
@@ -27,7 +28,7 @@ struct Gelu {
   static Expr define(const Gelu& op, Define& d) {
     return define_unary(d, op.x, [&](Expr x) {
       const Expr half = like(x, 0.5), one = like(x, 1);
-      if (!op.tanh) return half * x * (one + erf(x * like(x, 0.70710678118654752440)));
+      if (!op.tanh || defect(Defect::gelu_form)) return half * x * (one + erf(x * like(x, 0.70710678118654752440)));
       const Expr inner = like(x, 0.79788456080286535588) * (x + like(x, 0.044715) * x * x * x);
       return half * x * (one + mica::tanh(inner));
     });

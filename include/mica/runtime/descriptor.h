@@ -24,8 +24,9 @@ struct mica_descriptor {
   uint32_t name_at, structure_at, target_at;
   uint32_t features_at; /* names separated by a space, as in cpu_features.h */
   uint32_t inputs, outputs, symbols, sites;
-  uint32_t values_at; /* mica_descriptor_value[inputs + outputs] */
-  uint32_t sites_at;  /* uint32_t[sites], offsets of text */
+  uint32_t values_at;    /* mica_descriptor_value[inputs + outputs] */
+  uint32_t sites_at;     /* uint32_t[sites], offsets of text */
+  uint32_t debug_defect; /* 1: the runtime has a seeded defect, to measure the tests; 0 in every library but theirs */
 };
 
 #endif
