@@ -22,11 +22,12 @@ namespace {
 // computed table (a relative position bias) would be computed in every run.
 constexpr int64_t small_repeated_bytes = 64 << 10;
 constexpr int64_t small_computed_bytes = 1 << 20;
+constexpr double kernel_steps = 1024;                  // the kernel interpreter is slow
 constexpr double greatest_work = 256.0 * 1024 * 1024;  // points times reduction steps: about ten seconds of the interpreter
 
 bool is_foldable(const Rewriter& rw) {
   const Node& n = rw.at();
-  if (!n.info->is(Trait::pure) || (!n.info->define && !n.info->decompose)) return false;
+  if (!n.info->is(Trait::pure) || (!n.info->define && !n.info->decompose && !n.info->kernel)) return false;
   bool constant = true;
   int64_t operands = 0;
   n.for_operands([&](Value v) {
@@ -48,7 +49,7 @@ bool is_foldable(const Rewriter& rw) {
 double work_of(const Graph& graph, const Node& n) {
   double work = 0;
   for (size_t r = 0; r < n.results.size(); ++r) {
-    double steps = 1;
+    double steps = n.info->kernel ? kernel_steps : 1;
     if (n.info->define) {
       Define d(graph, n, r);
       visit(n.info->define(n, d), [&](const Expr& e) {

@@ -8,10 +8,11 @@ namespace mica::lower {
 
 /// A kernel parameter before memory is planned.
 struct Operand {
-  enum class Kind : uint8_t { value, weight };
+  enum class Kind : uint8_t { value, weight, scratch };
   Kind kind = Kind::value;
   Value value;
   uint32_t weight = 0;  ///< index into PendingProgram::weights
+  int64_t bytes = 0;    ///< scratch: memory of this step alone
 };
 
 struct PendingStep {
@@ -108,6 +109,8 @@ Expr tail_mask(const Expr& base, const Expr& extent, int32_t lanes);
 void lower_generic(PendingProgram& program, const Region& region);
 /// One kernel an operand for a concatenation.
 void lower_cat(PendingProgram& program, const Region& region);
+/// The loop nest of an op in kernel form; it makes all results of the node at once.
+void lower_kernel_form(PendingProgram& program, const Node& node);
 /// Convolution, linear and matmul by packed panels (BRGEMM) or, for depthwise, vector rows. False when the region does not fit.
 bool lower_contraction(PendingProgram& program, const Region& region);
 /// Decides where barriers are needed, places every value in the arena by its lifetime, binds parameters, fills tails.

@@ -1,5 +1,7 @@
 #include "mica/pass/lower.h"
 
+#include <set>
+
 #include "emit.h"
 #include "mica/ops/view.h"
 
@@ -11,6 +13,7 @@ Result<Program> lower_to_program(const Graph& graph, const Target& target, const
   pending.graph = &graph;
   pending.target = &target;
   pending.options = options;
+  std::set<const Node*> whole;  // nodes in kernel form that have been lowered
   const std::vector<lower::Region> regions = fuse_regions(graph, options.schedules);
   for (const lower::Region& region : regions) {
     if (region.alias_of) {
@@ -23,6 +26,10 @@ Result<Program> lower_to_program(const Graph& graph, const Target& target, const
       continue;
     }
     const Node& meaning = region.anchor ? *region.anchor : *region.root;
+    if (meaning.info->kernel) {
+      if (whole.insert(&meaning).second) lower_kernel_form(pending, meaning);
+      continue;
+    }
     if (!meaning.info->define) {
       diagnostics.unsupported("op-not-lowered", "{}: no code can be made for this op yet", meaning.info->name()).at(graph.location(meaning));
       continue;

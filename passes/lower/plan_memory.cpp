@@ -83,6 +83,7 @@ std::vector<Life> lifetimes(const PendingProgram& p, const std::set<uint32_t>& i
   for (const PendingStep& step : p.steps) {
     group += step.barrier;
     for (const Operand& o : step.operands) {
+      if (o.kind == Operand::Kind::scratch) lives.push_back({{}, align_up(std::max<int64_t>(o.bytes, 1)), group, group, -1});
       if (o.kind != Operand::Kind::value) continue;
       const Value root = p.storage_of(o.value).root;
       if (io.count(root.id)) continue;
@@ -183,6 +184,7 @@ Program plan_memory(PendingProgram& p) {
   }
   program.weights = p.weights;
   std::unordered_map<std::string, uint32_t> known;
+  auto scratch = lives.begin();  // in the order of the steps, among the lives of values
   for (PendingStep& step : p.steps) {
     Step out;
     out.barrier = step.barrier;
@@ -192,6 +194,9 @@ Program plan_memory(PendingProgram& p) {
       Binding b;
       if (o.kind == Operand::Kind::weight) {
         b = {Binding::Space::weights, program.weights[o.weight].offset, 0};
+      } else if (o.kind == Operand::Kind::scratch) {
+        scratch = std::find_if(scratch, lives.end(), [](const Life& l) { return !l.value; });
+        b = {Binding::Space::arena, (scratch++)->offset, 0};
       } else {
         const Alias where = p.storage_of(o.value);
         const int64_t element = size_of(graph.type(o.value).dtype);

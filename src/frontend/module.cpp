@@ -7,6 +7,7 @@
 #include <ATen/ATen.h>
 
 #include "archive.h"
+#include "torchvision.h"
 
 namespace mica::frontend {
 namespace {
@@ -105,6 +106,7 @@ std::string first_line(const std::exception& e) {
 
 Result<torch::jit::Module> open_module(const std::filesystem::path& file, Diagnostics& diagnostics) {
   if (!check_archive(file, diagnostics)) return Failure{};
+  register_torchvision();
   try {
     auto unit = std::make_shared<torch::jit::CompilationUnit>();
     torch::jit::Module module = torch::jit::import_ir_module(unit, file.string(), at::Device(at::kCPU), /*load_debug_files=*/true);

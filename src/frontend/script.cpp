@@ -1,12 +1,24 @@
 #include "mica/frontend/script.h"
 
 #include <ATen/ATen.h>
+#include <torch/csrc/jit/frontend/resolver.h>
+#include <torch/csrc/jit/frontend/sugared_value.h>
 
 #include "constants.h"
 #include "module.h"
+#include "torchvision.h"
 
 namespace mica {
 namespace {
+
+/// What names in the source mean: `torch.f`, and `torchvision.f` for the operators of torchvision.
+struct Names : torch::jit::Resolver {
+  std::shared_ptr<torch::jit::SugaredValue> resolveValue(const std::string& name, torch::jit::GraphFunction& function,
+                                                         const torch::jit::SourceRange& where) override {
+    if (name == "torchvision") return std::make_shared<torch::jit::BuiltinModule>("torchvision");
+    return torch::jit::nativeResolver()->resolveValue(name, function, where);
+  }
+};
 
 torch::jit::Module build(const ScriptModule& from, const std::string& name, const std::shared_ptr<torch::jit::CompilationUnit>& unit) {
   torch::jit::Module module(c10::QualifiedName("__torch__." + name), unit);
@@ -16,7 +28,7 @@ torch::jit::Module build(const ScriptModule& from, const std::string& name, cons
     module.register_parameter(key, tensor, /*is_buffer=*/!tensor.is_floating_point());
   }
   for (const auto& [key, child] : from.children) module.register_module(key, build(child, name + "_" + key, unit));
-  module.define(from.source);
+  module.define(from.source, std::make_shared<Names>());
   return module;
 }
 
@@ -25,6 +37,7 @@ torch::jit::Module build(const ScriptModule& from, const std::string& name, cons
 Result<void> write_script(const std::filesystem::path& file, const ScriptModule& from, const std::vector<RawTensor>& traced_inputs,
                           Diagnostics& diagnostics) {
   try {
+    frontend::register_torchvision();
     torch::jit::Module module = build(from, "Model", std::make_shared<torch::jit::CompilationUnit>());
     std::vector<c10::IValue> inputs;
     for (const RawTensor& raw : traced_inputs) inputs.emplace_back(frontend::tensor_of(raw));

@@ -366,7 +366,13 @@ void binary_integer(ExprOp op, DType dtype, const Cell* a, bool ua, const Cell* 
     case ExprOp::bxor: return each([](int64_t x, int64_t y) { return x ^ y; });
     case ExprOp::shl:
       return each([width](int64_t x, int64_t y) { return y < 0 || y >= width ? 0 : static_cast<int64_t>(static_cast<uint64_t>(x) << y); });
-    case ExprOp::shr: return each([width](int64_t x, int64_t y) { return x >> (y < 0 || y >= width ? width - 1 : y); });
+    case ExprOp::shr: {
+      const bool keeps_sign = is_signed(dtype);
+      return each([=](int64_t x, int64_t y) {
+        if (y >= 0 && y < width) return x >> y;
+        return keeps_sign ? x >> (width - 1) : 0;
+      });
+    }
     case ExprOp::ushr:
       return each([width](int64_t x, int64_t y) {
         const uint64_t bits = width == 64 ? static_cast<uint64_t>(x) : static_cast<uint64_t>(x) & ((uint64_t{1} << width) - 1);

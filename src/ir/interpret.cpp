@@ -1,11 +1,14 @@
-// The meaning of a graph, node by node: an op's expressions are evaluated at every point of its results, or the ops that it
-// decomposes into are run in its place.
+// The meaning of a graph, node by node: an op's expressions are evaluated at every point of its results, the ops that it
+// decomposes into are run in its place, or its loop nest is run.
 #include "mica/ir/interpret.h"
 
 #include <cmath>
 #include <cstring>
+#include <map>
 
 #include "evaluate.h"
+#include "mica/kernel/interpret.h"
+#include "mica/ops/kernel_builder.h"
 #include "mica/support/narrow_float.h"
 
 namespace mica {
@@ -83,6 +86,7 @@ class Interpreter {
   const Tensor& get(Value v);
   Result<std::vector<HostTensor>> run_expressions(const Node& n);
   Result<std::vector<HostTensor>> run_decomposition(const Node& n);
+  Result<std::vector<HostTensor>> run_kernel(const Node& n);
   Failure failed(const Node& n, std::string_view name, const std::string& message);
 
   const Graph& graph_;
@@ -145,10 +149,48 @@ Result<std::vector<HostTensor>> Interpreter::run_decomposition(const Node& n) {
   return next.run(results);
 }
 
+/// The loop nest on f64 in place of every floating dtype, row-major, by the kernel interpreter.
+Result<std::vector<HostTensor>> Interpreter::run_kernel(const Node& n) {
+  Graph inner;
+  Node copy = n;
+  const auto wide = [](TensorType t) { return TensorType{is_float(t.dtype) ? DType::f64 : t.dtype, t.shape, {}}; };
+  std::vector<std::vector<std::byte>> memory;
+  std::map<uint32_t, size_t> place;  // by id in `inner`
+  copy.map_operands([&](Value v) {
+    const Value in = inner.add_value(wide(graph_.type(v)));
+    place[in.id] = memory.size();
+    memory.push_back(from_host(*get(v), inner.type(in)));
+    return in;
+  });
+  for (Value& r : copy.results) {
+    r = inner.add_value(wide(graph_.type(r)));
+    place[r.id] = memory.size();
+    memory.emplace_back(static_cast<size_t>(inner.type(r).bytes()));
+  }
+  KernelBuilder builder(inner, copy);
+  n.info->kernel(copy, builder);
+  std::vector<std::vector<std::byte>> scratch;
+  std::vector<std::byte*> params;
+  for (const KernelParam& p : builder.params()) {
+    if (p.kind == KernelParam::Kind::scratch) params.push_back(scratch.emplace_back(static_cast<size_t>(p.elements * size_of(p.dtype))).data());
+    else params.push_back(memory[place.at(p.value.id)].data());
+  }
+  KernelFault fault;
+  if (!mica::interpret(builder.kernel(), params, 0, builder.kernel().tasks, fault, diagnostics_)) return Failure{};
+  if (fault.code) return failed(n, "index-out-of-range", fmt::format("{}: {}", builder.faults().at(static_cast<size_t>(fault.site)), fault.value));
+  std::vector<HostTensor> out;
+  for (size_t r = 0; r < n.results.size(); ++r) {
+    out.push_back(to_host(inner.type(copy.results[r]), memory[place.at(copy.results[r].id)]));
+    out.back().dtype = graph_.type(n.results[r]).dtype;
+  }
+  return out;
+}
+
 Result<std::vector<HostTensor>> Interpreter::run_node(const Node& n) {
   if (n.info->define) return run_expressions(n);
   if (n.info->decompose) return run_decomposition(n);
-  return failed(n, "op-without-meaning", "has neither expressions nor a decomposition, so it cannot be interpreted");
+  if (n.info->kernel) return run_kernel(n);
+  return failed(n, "op-without-meaning", "has neither expressions nor a decomposition nor a kernel, so it cannot be interpreted");
 }
 
 Result<std::vector<HostTensor>> Interpreter::run(const std::vector<Value>& outputs) {

@@ -3,6 +3,7 @@
 #include "mica/ops/attention.h"
 #include "mica/ops/compare.h"
 #include "mica/ops/conv.h"
+#include "mica/ops/detection.h"
 #include "mica/ops/factory.h"
 #include "mica/ops/index.h"
 #include "mica/ops/math.h"
@@ -13,7 +14,10 @@
 #include "mica/ops/reduce.h"
 #include "mica/ops/relayout.h"
 #include "mica/ops/resample.h"
+#include "mica/ops/scan.h"
 #include "mica/ops/softmax.h"
+#include "mica/ops/sort.h"
+#include "mica/ops/special.h"
 #include "mica/ops/view.h"
 
 namespace mica {
@@ -28,9 +32,12 @@ std::span<const OpInfo* const> all_ops() {
     const auto take = [&](auto family) { append(ops, family); };
     take(PointwiseOps{});
     take(MathOps{});
+    take(SpecialOps{});
     take(ActivationOps{});
     take(CompareOps{});
     take(ReduceOps{});
+    take(ScanOps{});
+    take(SortOps{});
     take(MatmulOps{});
     take(ConvOps{});
     take(PoolOps{});
@@ -42,6 +49,7 @@ std::span<const OpInfo* const> all_ops() {
     take(IndexOps{});
     take(FactoryOps{});
     take(ResampleOps{});
+    take(DetectionOps{});
     return ops;
   }();
   return all;

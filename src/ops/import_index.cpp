@@ -7,6 +7,8 @@
 #include "mica/ops/index.h"
 #include "mica/ops/pointwise.h"
 #include "mica/ops/reduce.h"
+#include "mica/ops/scan.h"
+#include "mica/ops/sort.h"
 #include "mica/ops/view.h"
 
 namespace mica {
@@ -69,7 +71,7 @@ Imported index(ImportContext& ctx) {
 
 Value scatter_of(ImportContext& ctx, Value x, int64_t axis, Value index, Value source, bool add) {
   source = cast_to(ctx, source, ctx.type(x).dtype);
-  return add ? ctx.create(ScatterAdd{x, axis, index, source}) : ctx.create(Scatter{x, axis, index, source});
+  return ctx.create(Scatter{.x = x, .axis = axis, .index = index, .source = source, .reduce = add ? "sum" : "set"});
 }
 
 /// x[indices] = values: with one mask of x's shape a choice, else a scatter over the indexed axes taken as one.
@@ -117,15 +119,24 @@ Imported index_put(ImportContext& ctx) {
   return {reshape_to(ctx, y, sizes)};
 }
 
+/// scatter, and scatter_reduce with its reductions; a mean is a sum divided by how many went into it.
 Imported scatter(ImportContext& ctx) {
   const Value x = ctx.tensor("self"), index = ctx.tensor("index");
   const int64_t axis = ctx.axis_of("dim", x);
-  const std::string reduce = ctx.text_or("reduce", "");
-  if ((!reduce.empty() && reduce != "add" && reduce != "sum") || !ctx.boolean_or("include_self", true))
-    ctx.unsupported("scatter-reduce", fmt::format("reduction `{}` is not supported", reduce));
+  const DType t = ctx.type(x).dtype;
+  std::string reduce = ctx.text_or("reduce", "set");
+  if (reduce == "add") reduce = "sum";
+  if (reduce == "multiply") reduce = "prod";
+  const bool mean = reduce == "mean", self = ctx.boolean_or("include_self", true);
   const Value source =
-      ctx.is_tensor("src") ? ctx.tensor("src") : ctx.create(Full{Ints(ctx.shape(index).sizes()), ctx.scalar("value"), ctx.type(x).dtype});
-  return {scatter_of(ctx, x, axis, index, source, !reduce.empty())};
+      ctx.is_tensor("src") ? cast_to(ctx, ctx.tensor("src"), t) : ctx.create(Full{Ints(ctx.shape(index).sizes()), ctx.scalar("value"), t});
+  const Value y = ctx.create(Scatter{.x = x, .axis = axis, .index = index, .source = source, .reduce = mean ? "sum" : reduce, .include_self = self});
+  if (!mean) return {y};
+  const auto ones = [&](Value like, int64_t n) { return ctx.create(Full{Ints(ctx.shape(like).sizes()), Scalar(n), DType::i64}); };
+  const Value count = ctx.create(Scatter{.x = ones(x, self), .axis = axis, .index = index, .source = ones(index, 1), .reduce = "sum"});
+  const Value divisor = ctx.create(Maximum{count, constant(ctx, DType::i64, Scalar(1))});
+  if (is_float(t)) return {ctx.create(Div{y, cast_to(ctx, divisor, t)})};
+  return {cast_to(ctx, ctx.create(FloorDivide{y, divisor}), t)};
 }
 Imported scatter_add(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
@@ -157,37 +168,9 @@ Imported one_hot(ImportContext& ctx) {
   return {ctx.create(Cast{ctx.create(Eq{unsqueeze_at(ctx, x, ctx.rank(x)), range}), DType::i64})};
 }
 
-/// Where each element of x stands in sorted order along the axis: those that come before it are counted. Equal elements keep their order.
-Value sorted_rank(ImportContext& ctx, Value x, int64_t axis, bool descending) {
-  const int64_t rank = ctx.rank(x), n = ctx.shape(x)[axis];
-  // The one that it is compared with stands on an axis of its own behind all others.
-  const Value a = unsqueeze_at(ctx, x, rank);
-  std::vector<int64_t> column(static_cast<size_t>(rank) + 1, 1), row = column;
-  column[axis] = n;
-  row[rank] = n;
-  const Value other = swap_axes(ctx, a, axis, rank);  // [..., 1 at axis, ..., n]
-  const Value range = ctx.create(Arange{.count = n, .start = Scalar(0), .step = Scalar(1), .dtype = DType::i64});
-  const Value before = ctx.create(Lt{reshape_to(ctx, range, row), reshape_to(ctx, range, column)});
-  const Value wins = descending ? ctx.create(Gt{other, a}) : ctx.create(Lt{other, a});
-  const Value tie = ctx.create(LogicalAnd{ctx.create(Eq{other, a}), before});
-  return ctx.create(Sum{ctx.create(LogicalOr{wins, tie}), Ints{rank}, false});
-}
-
-/// The first `count` of the sorted order along `axis`, and where they come from.
 Imported sorted(ImportContext& ctx, Value x, int64_t axis, int64_t count, bool descending) {
-  if (!ctx.rank(x)) return {x, ctx.create(Full{Ints{}, Scalar(0), DType::i64})};
-  const int64_t rank = ctx.rank(x), n = ctx.shape(x)[axis];
-  if (count > n) ctx.fail("topk-count", fmt::format("{} elements are not to be had from axis {} of {}", count, axis, ctx.type(x).to_string()));
-  const Value place = sorted_rank(ctx, x, axis, descending);
-  // index[.., p, ..] = sum over j of j where place[j] = p
-  std::vector<int64_t> row(static_cast<size_t>(rank) + 1, 1), column = row;
-  column[axis] = count;
-  row[rank] = n;
-  const Value wanted = reshape_to(ctx, ctx.create(Arange{.count = count, .start = Scalar(0), .step = Scalar(1), .dtype = DType::i64}), column);
-  const Value source = reshape_to(ctx, ctx.create(Arange{.count = n, .start = Scalar(0), .step = Scalar(1), .dtype = DType::i64}), row);
-  const Value hit = ctx.create(Eq{swap_axes(ctx, unsqueeze_at(ctx, place, rank), axis, rank), wanted});
-  const Value index = ctx.create(Sum{ctx.create(Where{hit, source, constant(ctx, DType::i64, Scalar(0))}), Ints{rank}, false});
-  return {ctx.create(Gather{x, axis, index}), index};
+  const std::vector<Value> both = ctx.create_all(Sort{.x = x, .axis = axis, .descending = descending, .count = count});
+  return {both[0], both[1]};
 }
 Imported topk(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
@@ -196,9 +179,10 @@ Imported topk(ImportContext& ctx) {
 Imported sort(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
   const int64_t axis = ctx.normal_axis(ctx.integer_or("dim", -1), ctx.rank(x));
-  return sorted(ctx, x, axis, ctx.rank(x) ? ctx.shape(x)[axis] : 1, ctx.boolean_or("descending", false));
+  return sorted(ctx, x, axis, -1, ctx.boolean_or("descending", false));
 }
 Imported argsort(ImportContext& ctx) { return {sort(ctx)[1]}; }
+Imported msort(ImportContext& ctx) { return {sorted(ctx, ctx.tensor("self"), 0, -1, false)[0]}; }
 
 /// bucketize and searchsorted: how many boundaries stand before each value.
 Imported buckets(ImportContext& ctx, Value values, Value boundaries) {
@@ -214,20 +198,36 @@ Imported buckets(ImportContext& ctx, Value values, Value boundaries) {
 Imported bucketize(ImportContext& ctx) { return buckets(ctx, ctx.tensor("self"), ctx.tensor("boundaries")); }
 Imported searchsorted(ImportContext& ctx) { return buckets(ctx, ctx.tensor("self"), ctx.tensor("sorted_sequence")); }
 
+/// Element `at` of the sorted order along the axis, and where it stands. A NaN, which sorts last, is the median of all.
+Imported order_statistic(ImportContext& ctx, Value x, int64_t axis, int64_t at, bool nan_wins, bool keepdim) {
+  if (!ctx.rank(x)) return {x, ctx.create(Full{Ints{}, Scalar(0), DType::i64})};
+  const std::vector<Value> both = ctx.create_all(Sort{.x = x, .axis = axis});
+  const auto pick = [&](Value v) {
+    const Value one = ctx.create(Slice{.x = v, .axis = axis, .start = at, .end = at + 1, .step = 1});
+    return keepdim ? one : squeeze_at(ctx, one, axis);
+  };
+  Value value = pick(both[0]), place = pick(both[1]);
+  if (nan_wins && is_float(ctx.type(x).dtype)) {
+    const Value greatest = ctx.create(Amax{x, Ints{axis}, keepdim}), nan = ctx.create(Isnan{greatest});
+    value = ctx.create(Where{nan, greatest, value});
+    place = ctx.create(Where{nan, ctx.create(Argmax{x, axis, keepdim}), place});
+  }
+  return {value, place};
+}
 Imported median(ImportContext& ctx) {
   Value x = ctx.tensor("self");
   const bool all = !ctx.has("dim");
   if (all) x = reshape_to(ctx, x, {ctx.shape(x).elements()});
-  if (!ctx.rank(x)) return {x, ctx.create(Full{Ints{}, Scalar(0), DType::i64})};
-  const int64_t axis = all ? 0 : ctx.axis_of("dim", x), n = ctx.shape(x)[axis];
+  const int64_t axis = all ? 0 : ctx.axis_of("dim", x), n = ctx.rank(x) ? ctx.shape(x)[axis] : 1;
   if (!n) ctx.fail("reduce-empty", "an empty tensor has no median");
-  Imported both = sorted(ctx, x, axis, n, false);
-  for (ImportValue& v : both) {
-    const Value middle = ctx.create(Slice{.x = std::get<Value>(v), .axis = axis, .start = (n - 1) / 2, .end = (n - 1) / 2 + 1, .step = 1});
-    v = ctx.boolean_or("keepdim", false) ? middle : squeeze_at(ctx, middle, axis);
-  }
-  if (all) return {both[0]};
-  return both;
+  const Imported both = order_statistic(ctx, x, axis, (n - 1) / 2, true, ctx.boolean_or("keepdim", false));
+  return all ? Imported{both[0]} : both;
+}
+Imported kthvalue(ImportContext& ctx) {
+  const Value x = ctx.tensor("self");
+  const int64_t axis = ctx.normal_axis(ctx.integer_or("dim", -1), ctx.rank(x)), k = ctx.integer("k"), n = ctx.rank(x) ? ctx.shape(x)[axis] : 1;
+  if (k < 1 || k > n) ctx.fail("kth-value", fmt::format("k = {} is out of range for axis {} of {}", k, axis, ctx.type(x).to_string()));
+  return order_statistic(ctx, x, axis, k - 1, false, ctx.boolean_or("keepdim", false));
 }
 
 /// Where the mask holds, the elements of source in their order.
@@ -256,10 +256,14 @@ template <int64_t n> Imported max_unpool(ImportContext& ctx) {
   lines.push_back(to);
   head.insert(head.end(), out.begin(), out.end());
   const Value empty = ctx.create(Full{Ints(lines), Scalar(0), ctx.type(x).dtype});
-  return {reshape_to(ctx, ctx.create(Scatter{empty, static_cast<int64_t>(lines.size()) - 1, reshape_to(ctx, index, flat), reshape_to(ctx, x, flat)}),
-                     head)};
+  return {reshape_to(
+      ctx, scatter_of(ctx, empty, static_cast<int64_t>(lines.size()) - 1, reshape_to(ctx, index, flat), reshape_to(ctx, x, flat), false), head)};
 }
 
+Imported nms(ImportContext& ctx) {
+  ctx.unsupported("data-dependent-size",
+                  "has as many results as boxes survive, which depends on data; end the model before it, at the boxes and scores");
+}
 Imported masked_select(ImportContext& ctx) {
   ctx.unsupported("data-dependent-size", "has a result whose size depends on data; use torch.where or masked_fill");
 }
@@ -288,10 +292,13 @@ std::span<const ImportEntry> import_index() {
       {"aten::bucketize", bucketize},
       {"aten::searchsorted", searchsorted},
       {"aten::median", median},
+      {"aten::kthvalue", kthvalue},
+      {"aten::msort", msort},
       {"aten::masked_scatter", masked_scatter},
       {"aten::max_unpool2d", max_unpool<2>},
       {"aten::max_unpool3d", max_unpool<3>},
       {"aten::scatter_reduce", scatter},
+      {"torchvision::nms", nms},
       {"aten::nonzero", masked_select},
       {"aten::nonzero_numpy", masked_select},
       {"aten::unique_dim", masked_select},

@@ -4,7 +4,10 @@
 #include "import_families.h"
 #include "mica/ops/activation.h"
 #include "mica/ops/compare.h"
+#include "mica/ops/factory.h"
 #include "mica/ops/math.h"
+#include "mica/ops/reduce.h"
+#include "mica/ops/special.h"
 #include "mica/ops/view.h"
 
 namespace mica {
@@ -24,32 +27,54 @@ Pair operands(ImportContext& ctx, std::string_view first = "self", std::string_v
   return {operand(ctx, first, y), y};
 }
 
+/// For operators whose result is floating: a number beside integers is not made one of them (u8 / -3 is no division by 253).
+Pair float_operands(ImportContext& ctx) {
+  const auto one = [&](std::string_view name, std::string_view beside) {
+    if (ctx.is_tensor(name)) return ctx.tensor(name);
+    const Value other = ctx.tensor(beside);
+    return is_float(ctx.type(other).dtype) ? number(ctx, ctx.scalar(name), other) : constant(ctx, DType::f32, Scalar(ctx.real(name)));
+  };
+  return {one("self", "other"), one("other", "self")};
+}
+template <Op T> Imported float_binary(ImportContext& ctx) {
+  const Pair p = float_operands(ctx);
+  return {ctx.create(T{p.x, p.y})};
+}
+
 template <Op T> Imported binary(ImportContext& ctx) {
   const Pair p = operands(ctx);
   return {ctx.create(T{p.x, p.y})};
 }
 
-Value scaled(ImportContext& ctx, Value v, std::string_view alpha) {
+/// alpha * v, computed in `dtype`, that of the whole operator.
+Value scaled(ImportContext& ctx, Value v, std::string_view alpha, DType dtype) {
   if (!ctx.has(alpha) || ctx.real(alpha) == 1) return v;
-  return ctx.create(Mul{v, number(ctx, ctx.scalar(alpha), v)});
+  const Value wide = cast_to(ctx, v, dtype);
+  if (!is_bool(dtype)) return ctx.create(Mul{wide, number(ctx, ctx.scalar(alpha), wide)});
+  return ctx.create(Mul{wide, constant(ctx, dtype, Scalar(ctx.real(alpha) != 0))});
+}
+DType common_dtype(ImportContext& ctx, std::initializer_list<Value> operands) {
+  std::vector<TensorType> types;
+  for (const Value v : operands) types.push_back(ctx.type(v));
+  return promote_types(types);
 }
 
 Imported add(ImportContext& ctx) {
   const Pair p = operands(ctx);
-  return {ctx.create(Add{p.x, scaled(ctx, p.y, "alpha")})};
+  return {ctx.create(Add{p.x, scaled(ctx, p.y, "alpha", common_dtype(ctx, {p.x, p.y}))})};
 }
 Imported sub(ImportContext& ctx) {
   const Pair p = operands(ctx);
-  return {ctx.create(Sub{p.x, scaled(ctx, p.y, "alpha")})};
+  return {ctx.create(Sub{p.x, scaled(ctx, p.y, "alpha", common_dtype(ctx, {p.x, p.y}))})};
 }
 Imported rsub(ImportContext& ctx) {
   const Pair p = operands(ctx);
-  return {ctx.create(Sub{p.y, scaled(ctx, p.x, "alpha")})};
+  return {ctx.create(Sub{p.y, scaled(ctx, p.x, "alpha", common_dtype(ctx, {p.x, p.y}))})};
 }
 
 Imported div(ImportContext& ctx) {
+  if (!ctx.has("rounding_mode")) return float_binary<Div>(ctx);
   const Pair p = operands(ctx);
-  if (!ctx.has("rounding_mode")) return {ctx.create(Div{p.x, p.y})};
   const std::string mode = ctx.text("rounding_mode");
   if (mode == "floor") return {ctx.create(FloorDivide{p.x, p.y})};
   if (mode == "trunc") return {ctx.create(TruncDivide{p.x, p.y})};
@@ -86,7 +111,8 @@ Imported pow(ImportContext& ctx) {
 }
 
 Imported square(ImportContext& ctx) {
-  const Value x = ctx.tensor("self");
+  Value x = ctx.tensor("self");
+  if (is_bool(ctx.type(x).dtype)) x = cast_to(ctx, x, DType::i64);
   return {ctx.create(Mul{x, x})};
 }
 
@@ -102,6 +128,7 @@ Imported clamp_between(ImportContext& ctx, std::string_view low, std::string_vie
     if (ctx.has(high)) x = ctx.create(Minimum{x, operand(ctx, high, x)});
     return {x};
   }
+  if (is_bool(ctx.type(x).dtype)) x = cast_to(ctx, x, DType::i64);
   // A float bound on an integer tensor makes the result floating.
   for (std::string_view bound : {low, high}) {
     if (ctx.has(bound) && is_float(ctx.scalar(bound).dtype) && !is_float(ctx.type(x).dtype)) x = cast_to(ctx, x, DType::f32);
@@ -113,7 +140,14 @@ Imported clamp_between(ImportContext& ctx, std::string_view low, std::string_vie
   return {ctx.create(op)};
 }
 Imported clamp(ImportContext& ctx) { return clamp_between(ctx, "min", "max"); }
-Imported hardtanh(ImportContext& ctx) { return clamp_between(ctx, "min_val", "max_val"); }
+/// Unlike clamp it keeps integers, and makes its bounds such.
+Imported hardtanh(ImportContext& ctx) {
+  const Value x = ctx.tensor("self");
+  double low = ctx.real_or("min_val", -1), high = ctx.real_or("max_val", 1);
+  if (!is_float(ctx.type(x).dtype)) low = std::trunc(low), high = std::trunc(high);
+  if (std::isnan(low) || std::isnan(high)) ctx.unsupported("clamp-nan", "a bound is NaN");
+  return {ctx.create(Clamp{x, low, high})};
+}
 Imported relu6(ImportContext& ctx) { return {ctx.create(Clamp{ctx.tensor("self"), 0, 6})}; }
 
 Imported gelu(ImportContext& ctx) {
@@ -196,13 +230,13 @@ Imported lerp(ImportContext& ctx) {
   const Value weight = operand(ctx, "weight", a), difference = ctx.create(Sub{b, a});
   return {ctx.create(Add{a, ctx.create(Mul{weight, difference})})};
 }
-Imported addcmul(ImportContext& ctx) {
-  const Value product = ctx.create(Mul{ctx.tensor("tensor1"), ctx.tensor("tensor2")});
-  return {ctx.create(Add{ctx.tensor("self"), scaled(ctx, product, "value")})};
-}
-Imported addcdiv(ImportContext& ctx) {
-  const Value quotient = ctx.create(Div{ctx.tensor("tensor1"), ctx.tensor("tensor2")});
-  return {ctx.create(Add{ctx.tensor("self"), scaled(ctx, quotient, "value")})};
+/// self + value * tensor1 (* or /) tensor2, all of it in one dtype.
+template <Op T> Imported add_combined(ImportContext& ctx) {
+  const Value self = ctx.tensor("self"), a = ctx.tensor("tensor1"), b = ctx.tensor("tensor2");
+  const DType t = common_dtype(ctx, {self, a, b});
+  if (!is_float(t) && std::is_same_v<T, Div>) ctx.fail("needs-float", "does not divide integers");
+  const Value combined = ctx.create(T{cast_to(ctx, a, t), cast_to(ctx, b, t)});
+  return {cast_to(ctx, ctx.create(Add{self, scaled(ctx, combined, "value", t)}), t)};
 }
 
 Imported nan_to_num(ImportContext& ctx) {
@@ -219,13 +253,9 @@ Imported nan_to_num(ImportContext& ctx) {
   return {ctx.create(Where{ctx.create(Eq{x, down}), constant(ctx, t, Scalar(ctx.real_or("neginf", -greatest))), y})};
 }
 
-Imported logaddexp(ImportContext& ctx) {
+template <bool base2> Imported logaddexp(ImportContext& ctx) {
   const Pair p = operands(ctx);
-  const Value top = ctx.create(Maximum{p.x, p.y}), distance = ctx.create(Abs{ctx.create(Sub{p.x, p.y})});
-  const Value sum = ctx.create(Add{top, ctx.create(Log1p{ctx.create(Exp{ctx.create(Neg{distance})})})});
-  // Two equal infinities differ by NaN; their result is themselves.
-  return {ctx.create(
-      Where{ctx.create(Eq{p.x, p.y}), ctx.create(Add{top, constant(ctx, working(ctx.type(top).dtype), Scalar(0.69314718055994530942))}), sum})};
+  return {ctx.create(Logaddexp{p.x, p.y, base2})};
 }
 
 Imported log_sigmoid_forward(ImportContext& ctx) {
@@ -247,13 +277,9 @@ Imported round(ImportContext& ctx) {
   const int64_t decimals = ctx.integer_or("decimals", 0);
   if (!decimals) return {ctx.create(Round{x})};
   const Value scale = constant(ctx, working(ctx.type(x).dtype), Scalar(std::pow(10.0, static_cast<double>(decimals))));
-  return {ctx.create(Div{ctx.create(Round{ctx.create(Mul{x, scale})}), scale})};
+  return {cast_to(ctx, ctx.create(Div{ctx.create(Round{ctx.create(Mul{x, scale})}), scale}), ctx.type(x).dtype)};
 }
 
-Imported hypot(ImportContext& ctx) {
-  const Pair p = operands(ctx);
-  return {ctx.create(Sqrt{ctx.create(Add{ctx.create(Mul{p.x, p.x}), ctx.create(Mul{p.y, p.y})})})};
-}
 Imported logit(ImportContext& ctx) {
   Value x = ctx.tensor("self");
   if (ctx.has("eps")) x = ctx.create(Clamp{x, ctx.real("eps"), 1 - ctx.real("eps")});
@@ -266,7 +292,8 @@ Imported float_power(ImportContext& ctx) {
 }
 /// |x - y| <= atol + rtol |y|, or equal.
 Imported isclose(ImportContext& ctx) {
-  const Pair p = operands(ctx);
+  Pair p = operands(ctx);
+  if (is_bool(ctx.type(p.x).dtype)) p = {cast_to(ctx, p.x, DType::i64), cast_to(ctx, p.y, DType::i64)};
   if (ctx.boolean_or("equal_nan", false)) ctx.unsupported("unsupported-argument", "equal_nan=True is not supported");
   const Value same = ctx.create(Eq{p.x, p.y});
   const Value limit = ctx.create(Add{ctx.create(Mul{ctx.create(Abs{p.y}), number(ctx, Scalar(ctx.real_or("rtol", 1e-5)), p.y)}),
@@ -281,6 +308,70 @@ Imported isclose_to_infinity(ImportContext& ctx, double value) {
 }
 Imported isposinf(ImportContext& ctx) { return isclose_to_infinity(ctx, HUGE_VAL); }
 Imported isneginf(ImportContext& ctx) { return isclose_to_infinity(ctx, -HUGE_VAL); }
+
+/// Which elements are among the others.
+Imported isin(ImportContext& ctx) {
+  const auto tensor_or_number = [&](std::string_view name, std::string_view other) {
+    return ctx.is_tensor(name) ? ctx.tensor(name) : number(ctx, ctx.scalar(name), ctx.tensor(other));
+  };
+  const std::string_view one = ctx.has("elements") ? "elements" : "element", many = ctx.has("test_elements") ? "test_elements" : "test_element";
+  const Value x = tensor_or_number(one, many), among = tensor_or_number(many, one);
+  const Value line = reshape_to(ctx, among, {ctx.shape(among).elements()});
+  const Value found = ctx.create(Any{ctx.create(Eq{unsqueeze_at(ctx, x, ctx.rank(x)), line}), Ints{ctx.rank(x)}, false});
+  return {ctx.boolean_or("invert", false) ? ctx.create(LogicalNot{found}) : found};
+}
+Imported same(ImportContext& ctx) { return {ctx.tensor("self")}; }
+Imported isreal(ImportContext& ctx) { return {ctx.create(Full{Ints(ctx.shape(ctx.tensor("self")).sizes()), Scalar(true), DType::b8})}; }
+/// values where x is 0, else 0 or 1 by the sign.
+Imported heaviside(ImportContext& ctx) {
+  const Value x = ctx.tensor("self"), at_zero = ctx.tensor("values");
+  const DType t = ctx.type(x).dtype;
+  const Value zero = constant(ctx, t, Scalar(0)), one = constant(ctx, t, Scalar(1));
+  return {ctx.create(Where{ctx.create(Eq{x, zero}), at_zero, ctx.create(Where{ctx.create(Lt{x, zero}), zero, one})})};
+}
+/// x in the dtype in which functions of it are computed: f32 for f16, bf16 and everything that is not floating.
+struct Widened {
+  Value x;
+  DType result;
+};
+Widened widened(ImportContext& ctx) {
+  const Value x = ctx.tensor("self");
+  const DType t = ctx.type(x).dtype, result = is_float(t) ? t : DType::f32;
+  return {cast_to(ctx, x, working(result)), result};
+}
+template <bool to_degrees> Imported degrees(ImportContext& ctx) {
+  const auto [x, t] = widened(ctx);
+  constexpr double degree = 57.295779513082320876798;
+  return {cast_to(ctx, ctx.create(Mul{x, constant(ctx, ctx.type(x).dtype, Scalar(to_degrees ? degree : 1 / degree))}), t)};
+}
+/// sin(pi x) / (pi x), and 1 at 0.
+Imported sinc(ImportContext& ctx) {
+  const auto [x, t] = widened(ctx);
+  const DType w = ctx.type(x).dtype;
+  const Value angle = ctx.create(Mul{x, constant(ctx, w, Scalar(3.14159265358979323846))});
+  const Value zero = ctx.create(Eq{x, constant(ctx, w, Scalar(0))}), one = constant(ctx, w, Scalar(1));
+  return {cast_to(ctx, ctx.create(Where{zero, one, ctx.create(Div{ctx.create(Sin{angle}), angle})}), t)};
+}
+/// -x log(x); 0 at 0 and -inf below.
+Imported entropy(ImportContext& ctx) {
+  const auto [x, t] = widened(ctx);
+  const DType w = ctx.type(x).dtype;
+  const Value zero = constant(ctx, w, Scalar(0));
+  const Value y = ctx.create(Where{ctx.create(Lt{x, zero}), constant(ctx, w, Scalar(-HUGE_VAL)), ctx.create(Neg{ctx.create(Xlogy{x, x})})});
+  return {cast_to(ctx, y, t)};
+}
+Imported normal_cdf(ImportContext& ctx) {
+  const auto [x, t] = widened(ctx);
+  const DType w = ctx.type(x).dtype;
+  const Value tail = ctx.create(Erfc{ctx.create(Mul{x, constant(ctx, w, Scalar(-0.70710678118654752440))})});
+  return {cast_to(ctx, ctx.create(Mul{tail, constant(ctx, w, Scalar(0.5))}), t)};
+}
+/// x * 2^other
+Imported ldexp(ImportContext& ctx) {
+  const Value x = ctx.tensor("self"), exponent = ctx.tensor("other");
+  const Value power = ctx.create(Pow{number(ctx, Scalar(2.0), exponent), exponent});
+  return {ctx.create(Mul{x, power})};
+}
 
 constexpr ImportEntry entries[] = {
     {"aten::add", add},
@@ -334,7 +425,23 @@ constexpr ImportEntry entries[] = {
     {"aten::greater_equal", binary<Ge>},
     {"aten::isposinf", isposinf},
     {"aten::isneginf", isneginf},
-    {"aten::hypot", hypot},
+    {"aten::hypot", binary<Hypot>},
+    {"aten::copysign", float_binary<Copysign>},
+    {"aten::xlogy", float_binary<Xlogy>},
+    {"aten::special_xlogy", float_binary<Xlogy>},
+    {"aten::heaviside", heaviside},
+    {"aten::deg2rad", degrees<false>},
+    {"aten::rad2deg", degrees<true>},
+    {"aten::isin", isin},
+    {"aten::positive", same},
+    {"aten::real", same},
+    {"aten::conj", same},
+    {"aten::isreal", isreal},
+    {"aten::sinc", sinc},
+    {"aten::special_sinc", sinc},
+    {"aten::special_entr", entropy},
+    {"aten::special_ndtr", normal_cdf},
+    {"aten::ldexp", ldexp},
     {"aten::logit", logit},
     {"aten::special_logit", logit},
     {"aten::float_power", float_power},
@@ -352,10 +459,11 @@ constexpr ImportEntry entries[] = {
     {"aten::where", where},
     {"aten::masked_fill", masked_fill},
     {"aten::lerp", lerp},
-    {"aten::addcmul", addcmul},
-    {"aten::addcdiv", addcdiv},
+    {"aten::addcmul", add_combined<Mul>},
+    {"aten::addcdiv", add_combined<Div>},
     {"aten::nan_to_num", nan_to_num},
-    {"aten::logaddexp", logaddexp},
+    {"aten::logaddexp", logaddexp<false>},
+    {"aten::logaddexp2", logaddexp<true>},
     {"aten::to", to},
     {"aten::_to_copy", to},
     {"aten::type_as", to},

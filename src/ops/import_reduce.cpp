@@ -7,6 +7,7 @@
 #include "mica/ops/math.h"
 #include "mica/ops/pointwise.h"
 #include "mica/ops/reduce.h"
+#include "mica/ops/scan.h"
 
 namespace mica {
 
@@ -28,6 +29,29 @@ template <Op T> Imported reduction(ImportContext& ctx) {
   const auto dtype = ctx.dtype("dtype");
   const Value y = ctx.create(op);
   return {dtype ? cast_to(ctx, y, *dtype) : y};
+}
+
+/// any and all give bool, but u8 for u8.
+template <Op T> Imported truth(ImportContext& ctx) {
+  const Value y = std::get<Value>(reduction<T>(ctx)[0]);
+  return {ctx.type(ctx.tensor("self")).dtype == DType::u8 ? cast_to(ctx, y, DType::u8) : y};
+}
+Imported logsumexp(ImportContext& ctx) {
+  Value x = ctx.tensor("self");
+  if (!is_float(ctx.type(x).dtype)) x = cast_to(ctx, x, DType::f32);
+  return {ctx.create(LogSumExp{x, Ints(ctx.axes_of("dim", x)), ctx.boolean_or("keepdim", false)})};
+}
+/// Sums what is no NaN and divides by how many there are.
+Imported nanmean(ImportContext& ctx) {
+  const Value x = input(ctx);
+  const DType t = ctx.type(x).dtype;
+  if (!is_float(t)) ctx.fail("needs-float", fmt::format("takes a floating-point tensor, not {}", ctx.type(x).to_string()));
+  const Ints axes(ctx.axes_of("dim", x));
+  const bool keepdim = ctx.boolean_or("keepdim", false);
+  const Value nan = ctx.create(Isnan{x}), wide = cast_to(ctx, x, working(t));
+  const Value sum = ctx.create(Sum{ctx.create(Where{nan, constant(ctx, working(t), Scalar(0)), wide}), axes, keepdim});
+  const Value count = ctx.create(Sum{ctx.create(LogicalNot{nan}), axes, keepdim});
+  return {cast_to(ctx, ctx.create(Div{sum, cast_to(ctx, count, working(t))}), t)};
 }
 
 double correction(ImportContext& ctx) {
@@ -176,9 +200,10 @@ std::span<const ImportEntry> import_reduce() {
       {"aten::prod", reduction<Prod>},
       {"aten::amax", reduction<Amax>},
       {"aten::amin", reduction<Amin>},
-      {"aten::any", reduction<Any>},
-      {"aten::all", reduction<All>},
-      {"aten::logsumexp", reduction<LogSumExp>},
+      {"aten::any", truth<Any>},
+      {"aten::all", truth<All>},
+      {"aten::logsumexp", logsumexp},
+      {"aten::nanmean", nanmean},
       {"aten::var", var},
       {"aten::std", std_deviation},
       {"aten::var_mean", var_mean},

@@ -344,7 +344,9 @@ Imported slice_scatter(ImportContext& ctx) {
 /// aten::copy_(self, src) and fill_: a new value of self from another.
 Imported copy(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
-  return {expand_to(ctx, cast_to(ctx, ctx.tensor("src"), ctx.type(x).dtype), Shape(ctx.shape(x)))};
+  const std::string_view source = ctx.has("src") ? "src" : "other";
+  if (ctx.is_number(source)) return {ctx.create(Full{Ints(ctx.shape(x).sizes()), ctx.scalar(source), ctx.type(x).dtype})};
+  return {expand_to(ctx, cast_to(ctx, ctx.tensor(source), ctx.type(x).dtype), Shape(ctx.shape(x)))};
 }
 Imported fill(ImportContext& ctx) {
   const TensorType t = ctx.type(ctx.tensor("self"));

@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "mica/ops/kernel_builder.h"
+
 namespace mica {
 
 namespace {
@@ -134,60 +136,103 @@ Expr Index::define(const Index& op, Define& d) {
   return d.at(op.x, std::move(where));
 }
 
+Result<TensorType> Scatter::infer(const Scatter& op, const Infer& ctx) {
+  const auto a = normal_axis(ctx, op.axis, ctx.type(op.x).rank());
+  if (!a || !require_index(ctx, op.index)) return Failure{};
+  if (!require_within(ctx, op.index, op.x, *a, false) || !require_within(ctx, op.index, op.source, *a, true)) return Failure{};
+  if (!ctx.type(op.x).rank() || !ctx.type(op.index).rank()) return ctx.error("scatter-of-scalar", "takes tensors of rank 1 or more");
+  if (ctx.type(op.source).dtype != ctx.type(op.x).dtype)
+    return ctx.error("dtype-mismatch", "source {} and target {} must have one dtype", ctx.type(op.source).to_string(), ctx.type(op.x).to_string());
+  constexpr std::string_view known[] = {"set", "sum", "prod", "amax", "amin"};
+  if (std::ranges::find(known, op.reduce) == std::end(known)) return ctx.error("scatter-reduce", "reduction `{}` is not known", op.reduce);
+  return infer_same(ctx, op.x);
+}
+
 namespace {
 
-Result<TensorType> infer_scatter(const Infer& ctx, Value x, int64_t axis, Value index, Value source) {
-  const auto a = normal_axis(ctx, axis, ctx.type(x).rank());
-  if (!a || !require_index(ctx, index)) return Failure{};
-  if (!require_within(ctx, index, x, *a, false) || !require_within(ctx, index, source, *a, true)) return Failure{};
-  if (!ctx.type(x).rank() || !ctx.type(index).rank()) return ctx.error("scatter-of-scalar", "takes tensors of rank 1 or more");
-  if (ctx.type(source).dtype != ctx.type(x).dtype)
-    return ctx.error("dtype-mismatch", "source {} and target {} must have one dtype", ctx.type(source).to_string(), ctx.type(x).to_string());
-  return infer_same(ctx, x);
-}
+/// A task takes up to this many lines side by side, so that those of an inner axis share cache lines.
+constexpr int64_t lines_of_task = 64;
 
-/// Reads of index and source at the result's element, with the place along `axis` free; and whether that element is within the index at all.
-struct ScatterRead {
-  Expr place, hit, inside;
-  std::vector<Expr> where;
-};
-ScatterRead scatter_read(Define& d, int64_t axis, Value index) {
-  const Shape &out = d.result_type().shape, &s = d.shape(index);
-  ScatterRead r;
-  r.where = d.indices();
-  r.place = r.where[axis] = d.var(s[axis], "j");
-  for (int64_t i = 0; i < out.rank(); ++i) {
-    if (i == axis || s[i] == out[i]) continue;
-    const Expr e = d.index(i) < Expr(s[i]);
-    r.inside = r.inside ? r.inside && e : e;
+class Scatterer {
+ public:
+  Scatterer(const Scatter& op, KernelBuilder& b)
+      : op_(op), b_(b), shape_(b.shape(op.x)), given_(b.shape(op.index)), dtype_(b.type(op.x).dtype), axis_(from_front(op.axis, shape_.rank())) {
+    // The lines side by side run over the last axis that is not the scattered one.
+    side_ = axis_ == shape_.rank() - 1 ? -1 : shape_.rank() - 1;
+    for (int64_t a = 0; a < shape_.rank(); ++a) {
+      if (a != axis_ && a != side_) outer_ *= shape_[a];
+    }
+    chunks_ = side_ < 0 ? 1 : (shape_[side_] + lines_of_task - 1) / lines_of_task;
   }
-  r.hit = equal(checked(d.at(index, r.where), out[axis], d, axis), d.index(axis));
-  return r;
-}
+
+  void run() {
+    const Expr task = make_var("task", 0, std::max<int64_t>(outer_ * chunks_, 1));
+    std::vector<Expr> where(static_cast<size_t>(shape_.rank()), Expr(0));
+    const Expr outer = floordiv(task, Expr(chunks_));
+    Expr inside = imm(DType::b8, 1);
+    int64_t inner = 1;
+    for (int64_t a = shape_.rank(); a-- > 0;) {
+      if (a == axis_ || a == side_) continue;
+      where[a] = floormod(floordiv(outer, Expr(inner)), Expr(shape_[a]));
+      inner *= std::max<int64_t>(shape_[a], 1);
+      if (given_[a] < shape_[a]) inside = inside && where[a] < Expr(given_[a]);
+    }
+    const Expr first = floormod(task, Expr(chunks_)) * Expr(lines_of_task);
+    Stmts body{each(shape_, where, first, [&](const std::vector<Expr>& at) { return Stmts{b_.store(b_.result(), at, b_.load(op_.x, at))}; })};
+    Stmts writes;
+    if (!op_.include_self && op_.reduce != "set")
+      writes.push_back(
+          each(given_, where, first, [&](const std::vector<Expr>& at) { return Stmts{write(at, reduce_identity(reduction(), dtype_), false)}; }));
+    writes.push_back(
+        each(given_, where, first, [&](const std::vector<Expr>& at) { return Stmts{write(at, b_.load(op_.source, at), op_.reduce != "set")}; }));
+    body.push_back(Stmt::branch(inside, std::move(writes)));
+    b_.run(task, shape_.elements() ? outer_ * chunks_ : 0, std::move(body));
+  }
+
+ private:
+  ReduceOp reduction() const {
+    const bool is = is_bool(dtype_);
+    if (op_.reduce == "sum") return is ? ReduceOp::any : ReduceOp::sum;
+    if (op_.reduce == "prod") return is ? ReduceOp::all : ReduceOp::prod;
+    if (op_.reduce == "amax") return is ? ReduceOp::any : ReduceOp::max;
+    return is ? ReduceOp::all : ReduceOp::min;
+  }
+
+  /// body(at) for every element of the task's lines within `extents`.
+  template <class F> Stmt each(const Shape& extents, std::vector<Expr> where, const Expr& first, F&& body) {
+    return for_range("i", Expr(0), Expr(extents[axis_]), std::max<int64_t>(extents[axis_], 1), [&](const Expr& i) {
+      where[axis_] = i;
+      if (side_ < 0) return body(where);
+      return Stmts{for_range("side", first, min(first + Expr(lines_of_task), Expr(extents[side_])), std::max<int64_t>(extents[side_], 1),
+                             [&](const Expr& side) {
+                               where[side_] = side;
+                               return body(where);
+                             })};
+    });
+  }
+
+  /// Puts a value at the place that the index names, or combines it with what is there.
+  Stmt write(const std::vector<Expr>& at, const Expr& value, bool combine) {
+    const std::string what = fmt::format("index out of range on axis {} of size {}", axis_, shape_[axis_]);
+    return let_place("place", b_.checked(b_.load(op_.index, at), shape_[axis_], what), shape_[axis_], [&](const Expr& place) {
+      std::vector<Expr> target = at;
+      target[axis_] = place;
+      if (!combine) return Stmts{b_.store(b_.result(), target, value)};
+      const DType w = working(dtype_);
+      return Stmts{
+          b_.store(b_.result(), target, convert(dtype_, reduce_combine(reduction(), convert(w, b_.load(b_.result(), target)), convert(w, value))))};
+    });
+  }
+
+  const Scatter& op_;
+  KernelBuilder& b_;
+  Shape shape_, given_;
+  DType dtype_;
+  int64_t axis_, side_ = -1, outer_ = 1, chunks_ = 1;
+};
 
 }  // namespace
 
-Result<TensorType> Scatter::infer(const Scatter& op, const Infer& ctx) { return infer_scatter(ctx, op.x, op.axis, op.index, op.source); }
-Expr Scatter::define(const Scatter& op, Define& d) {
-  const int64_t axis = from_front(op.axis, d.result_type().rank());
-  ScatterRead r = scatter_read(d, axis, op.index);
-  Expr body = select(r.hit, r.place, Expr(-1));
-  if (r.inside) body = select(r.inside, body, Expr(-1));
-  const Expr last = make_reduce(ReduceOp::max, {r.place}, body);
-  r.where[axis] = last;
-  return select(last >= Expr(0), d.at(op.source, r.where), d[op.x]);
-}
-
-Result<TensorType> ScatterAdd::infer(const ScatterAdd& op, const Infer& ctx) { return infer_scatter(ctx, op.x, op.axis, op.index, op.source); }
-Expr ScatterAdd::define(const ScatterAdd& op, Define& d) {
-  const DType t = d.result_type().dtype, w = working(t);
-  const ScatterRead r = scatter_read(d, from_front(op.axis, d.result_type().rank()), op.index);
-  const Expr zero = imm(w, 0);
-  // The test stands inside the one for range, so that an index that is not there is not looked at.
-  Expr body = select(r.hit, convert(w, d.at(op.source, r.where)), zero);
-  if (r.inside) body = select(r.inside, body, zero);
-  const Expr sum = make_reduce(ReduceOp::sum, {r.place}, body);
-  return convert(t, load(d, w, op.x) + sum);
-}
+void Scatter::kernel(const Scatter& op, KernelBuilder& b) { Scatterer(op, b).run(); }
 
 }  // namespace mica

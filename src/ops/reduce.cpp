@@ -74,15 +74,4 @@ Expr define_arg_extremum(Define& d, Value x, int64_t axis, bool keepdim, ReduceO
   return reduce_over(ReduceOp::min, second, select(hit, second.vars[0], Expr(first.count - 1)));
 }
 
-Expr define_scan(Define& d, Value x, int64_t axis, ReduceOp op) {
-  const DType t = d.result_type().dtype, w = working(t);
-  const Shape& s = d.shape(x);
-  if (!s.rank()) return load(d, t, x);
-  const int64_t a = from_front(axis, s.rank());
-  const Expr r = d.var(s[a]);
-  std::vector<Expr> where = d.indices();
-  where[a] = r;
-  return convert(t, make_reduce(op, {r}, select(r <= d.index(a), convert(w, d.at(x, where)), reduce_identity(op, w))));
-}
-
 }  // namespace mica

@@ -120,6 +120,10 @@ bool read_field(Reader& r, Attr& field, const std::string& name, Sample& sample)
     if (list) ints->items = std::move(*list);
     return list.has_value();
   }
+  if (auto text = std::get_if<std::string>(&field)) {
+    *text = r.word();
+    return !text->empty();
+  }
   if (auto flag = std::get_if<bool>(&field)) {
     *flag = r.take("true");
     return *flag || r.take("false");

@@ -27,6 +27,10 @@ constexpr Program programs[] = {
     {"fmod", "torch.fmod({x}, {y})"},
     {"pow", "torch.pow({x}, {y})"},
     {"atan2", "torch.atan2({y}, {x})"},
+    {"copysign", "torch.copysign({x}, {y})"},
+    {"xlogy", "torch.xlogy({x}, {y})"},
+    {"hypot", "torch.hypot({x}, {y})"},
+    {"logaddexp", "torch.logaddexp{two}({x}, {y})"},
     {"minimum", "torch.minimum({x}, {y})"},
     {"maximum", "torch.maximum({x}, {y})"},
     {"clamp", "torch.clamp({x}, {low}, {high})"},
@@ -102,13 +106,16 @@ constexpr Program programs[] = {
     {"index_select", "torch.index_select({x}, {axis}, {index})"},
     {"gather", "torch.gather({x}, {axis}, {index})"},
     {"index", "{x}[{subscript}]"},
-    {"scatter", "torch.scatter({x}, {axis}, {index}, {source})"},
-    {"scatter_add", "torch.scatter_add({x}, {axis}, {index}, {source})"},
+    {"scatter", "{scattered}"},
+    {"sort", "{sorted}"},
+    {"cummax", "torch.cummax({x}, {axis})"},
+    {"cummin", "torch.cummin({x}, {axis})"},
     {"full", "torch.full({shape}, {value}, dtype={dtype})"},
     {"arange", "torch.arange({start}, {start} + {count} * {step}, {step}, dtype={dtype})"},
     {"resample", "({taps_sum}).type_as({x})"},
     {"grid_sample", "torch.grid_sampler({x}, {grid}, {mode}, {outside}, {corners})"},
     {"overlap_add", "{overlapped}"},
+    {"roi_align", "torchvision.roi_align({x}, {rois}, {scale}, {height}, {width}, {samples}, {aligned})"},
     {"relayout", "torch.clone({x})"},
 };
 
@@ -210,6 +217,22 @@ std::string overlapped_text(const Fields& f) {
   return sum;
 }
 
+std::string scattered_text(const Fields& f) {
+  const std::string reduce = std::get<std::string>(*f.find("reduce"));
+  const std::string args = fmt::format("x, {}, index, source", f.integer("axis"));
+  if (reduce == "set") return fmt::format("torch.scatter({})", args);
+  return fmt::format("torch.scatter_reduce({}, \"{}\", include_self={})", args, reduce, std::get<bool>(*f.find("include_self")) ? "True" : "False");
+}
+
+/// Of equal elements topk may take any, so its places are those of a stable sort.
+std::string sorted_text(const Fields& f) {
+  const int64_t count = f.integer("count"), axis = f.integer("axis");
+  const char* descending = std::get<bool>(*f.find("descending")) ? "True" : "False";
+  const std::string sort = fmt::format("torch.sort(x, stable=True, dim={}, descending={})", axis, descending);
+  if (count < 0) return sort;
+  return fmt::format("(torch.slice({0}[0], {1}, 0, {2}), torch.slice({0}[1], {1}, 0, {2}))", sort, axis, count);
+}
+
 /// Placeholders that are not a field.
 std::string derived_text(const Fields& f, std::string_view name) {
   if (name == "n") return fmt::format("{}", f.ints(f.find("kernel") ? "kernel" : "size").size());
@@ -217,6 +240,9 @@ std::string derived_text(const Fields& f, std::string_view name) {
   if (name == "pads") return pads_text(f);
   if (name == "subscript") return subscript_text(f);
   if (name == "taps_sum") return taps_sum_text(f);
+  if (name == "two") return std::get<bool>(*f.find("base2")) ? "2" : "";
+  if (name == "scattered") return scattered_text(f);
+  if (name == "sorted") return sorted_text(f);
   if (name == "overlapped") return overlapped_text(f);
   if (name == "zeros") return list_text(std::vector<int64_t>(f.ints("stride").size()));
   if (name == "divisor_argument") return f.integer("divisor") ? fmt::format(", {}", f.integer("divisor")) : "";

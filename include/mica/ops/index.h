@@ -58,35 +58,31 @@ struct Index {
   static Expr define(const Index& op, Define& d);
 };
 
-/// x with source[j...] written to x[j... with j[axis] replaced by index[j...]]; where several write one element, the last along `axis` stays.
+/// x with source[j...] written to x[j... with j[axis] replaced by index[j...]], in order along `axis`. `reduce` says how it meets what is there:
+/// `set` (the last one stays), `sum`, `prod`, `amax` or `amin`; without `include_self` what x has at the places that are written to does not count.
 struct Scatter {
   static constexpr OpSpec spec = {
-      .signature = "scatter(x, axis, index, source)",
+      .signature = "scatter(x, axis, index, source, reduce, include_self)",
       .samples = {"x=f32[4, 7], axis=1, index=i64[4, 1] in 0..7, source=f32[4, 1]", "x=f32[5, 2], axis=0, index=i64[1, 2] in 0..5, source=f32[1, 2]",
-                  "x=i64[3, 4], axis=1, index=i64[2, 1] in 0..4, source=i64[2, 1]"}};
+                  "x=i64[3, 4], axis=1, index=i64[2, 1] in 0..4, source=i64[2, 1]",
+                  "x=f32[4, 7], axis=1, index=i64[4, 9] in 0..7, source=f32[4, 9], reduce=sum",
+                  "x=f32[5, 2], axis=0, index=i64[3, 2] in 0..5, source=f32[3, 2], reduce=sum",
+                  "x=i64[6], axis=0, index=i64[8] in 0..6, source=i64[8] in 0..9, reduce=sum",
+                  "x=f32[3, 70, 5], axis=1, index=i64[2, 90, 4] in 0..70, source=f32[3, 90, 5], reduce=prod",
+                  "x=f32[6, 3], axis=0, index=i64[9, 3] in 0..6, source=f32[9, 3], reduce=amax, include_self=false",
+                  "x=i32[6], axis=0, index=i64[4] in 0..6, source=i32[4], reduce=amin, include_self=false",
+                  "x=f16[6], axis=0, index=i64[4] in 0..6, source=f16[4], reduce=sum, include_self=false",
+                  "x=f32[3], axis=0, index=i64[0], source=f32[0]"}};
   Value x;
   int64_t axis = 0;
   Value index;
   Value source;
+  std::string reduce = "set";
+  bool include_self = true;
   static Result<TensorType> infer(const Scatter& op, const Infer& ctx);
-  static Expr define(const Scatter& op, Define& d);
+  static void kernel(const Scatter& op, KernelBuilder& b);
 };
 
-/// As scatter, but the source is added to what is there.
-struct ScatterAdd {
-  static constexpr OpSpec spec = {
-      .signature = "scatter_add(x, axis, index, source)",
-      .torch = "aten::scatter_add(self=x, dim=axis, index=index, src=source)",
-      .samples = {"x=f32[4, 7], axis=1, index=i64[4, 9] in 0..7, source=f32[4, 9]", "x=f32[5, 2], axis=0, index=i64[3, 2] in 0..5, source=f32[3, 2]",
-                  "x=i64[6], axis=0, index=i64[8] in 0..6, source=i64[8] in 0..9"}};
-  Value x;
-  int64_t axis = 0;
-  Value index;
-  Value source;
-  static Result<TensorType> infer(const ScatterAdd& op, const Infer& ctx);
-  static Expr define(const ScatterAdd& op, Define& d);
-};
-
-using IndexOps = OpList<Embedding, IndexSelect, Gather, Index, Scatter, ScatterAdd>;
+using IndexOps = OpList<Embedding, IndexSelect, Gather, Index, Scatter>;
 
 }  // namespace mica

@@ -178,7 +178,8 @@ class Define {
   std::vector<Expr> indices_;
 };
 
-class Builder;  // ops/builder.h: makes nodes
+class Builder;        // makes nodes, below
+class KernelBuilder;  // ops/kernel_builder.h: makes loop nests
 
 /// Everything that is known of an op, without its type.
 struct OpInfo {
@@ -189,6 +190,8 @@ struct OpInfo {
   Expr (*define)(const Node&, Define&);
   /// Decomposition form: rebuilds the op from others, returns its results. Null for ops of another form.
   std::vector<Value> (*decompose)(const Node&, Builder&);
+  /// Kernel form: the loop nest that computes all results. Null for ops of another form.
+  void (*kernel)(const Node&, KernelBuilder&);
   /// Default values of the fields, for parsing text that leaves some out.
   std::vector<Attr> (*defaults)();
   std::string_view name() const { return spec->signature.name; }
@@ -235,6 +238,11 @@ template <Op T> constexpr auto decompose_of() -> std::vector<Value> (*)(const No
     return nullptr;
   }
 }
+template <Op T> constexpr auto kernel_of() -> void (*)(const Node&, KernelBuilder&) {
+  if constexpr (requires(const T& op, KernelBuilder& b) { T::kernel(op, b); })
+    return [](const Node& n, KernelBuilder& b) { T::kernel(decode<T>(n), b); };
+  else return nullptr;
+}
 }  // namespace detail
 
 /// The erased description of op T; its address identifies the op.
@@ -244,6 +252,7 @@ inline constexpr OpInfo op_info = {
     .infer = &detail::infer_erased<T>,
     .define = detail::define_of<T>(),
     .decompose = detail::decompose_of<T>(),
+    .kernel = detail::kernel_of<T>(),
     .defaults = [] { return encode(T{}); },
 };
 

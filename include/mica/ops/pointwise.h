@@ -116,7 +116,7 @@ struct Fmod {
   static Expr define(const Fmod& op, Define& d);
 };
 
-/// x to the power y. Integers go by way of f64 (exact up to 2^53).
+/// x to the power y. Integers wrap; to a negative power they are 0, but for 1 and -1.
 struct Pow {
   static constexpr OpSpec spec = {.signature = "pow(x, y)",
                                   .samples = {"x=f32[4, 7] in 0.1..3, y=f32[4, 7]", "x=f32[5], y=f32[] in 2..3", "x=i64[6] in 0..5, y=i64[6] in 0..4",
@@ -126,7 +126,7 @@ struct Pow {
   Value y;
   static Result<TensorType> infer(const Pow& op, const Infer& ctx) { return infer_promoted(ctx, {op.x, op.y}); }
   static Expr define(const Pow& op, Define& d) {
-    const DType result = d.result_type().dtype, w = is_float(result) ? working(result) : DType::f64;
+    const DType result = d.result_type().dtype, w = is_bool(result) ? DType::i64 : working(result);
     return convert(result, pow(load(d, w, op.x), load(d, w, op.y)));
   }
 };

@@ -22,7 +22,6 @@ Expr define_extremum(Define& d, Value x, const Ints& axes, bool keepdim, ReduceO
 Expr define_var(Define& d, Value x, const Ints& axes, double correction, bool keepdim);
 Expr define_logsumexp(Define& d, Value x, const Ints& axes, bool keepdim);
 Expr define_arg_extremum(Define& d, Value x, int64_t axis, bool keepdim, ReduceOp op);
-Expr define_scan(Define& d, Value x, int64_t axis, ReduceOp op);
 /// True when an axis of size 0 is reduced.
 bool reduces_nothing(const Infer& ctx, Value x, const Ints& axes);
 
@@ -208,34 +207,6 @@ struct Argmin {
   static Expr define(const Argmin& op, Define& d) { return define_arg_extremum(d, op.x, op.axis, op.keepdim, ReduceOp::min); }
 };
 
-/// Running sum along `axis`: result[i] = x[0] + ... + x[i]. Integers and bool are summed in i64.
-struct Cumsum {
-  static constexpr OpSpec spec = {.signature = "cumsum(x, axis)",
-                                  .samples = {"x=f32[4, 7], axis=1", "x=f32[2, 3, 5], axis=0", "x=i64[6] in 0..3, axis=0", "x=bool[5], axis=0",
-                                              "x=f16[20], axis=-1", "x=f32[], axis=0"}};
-  Value x;
-  int64_t axis = 0;
-  static Result<TensorType> infer(const Cumsum& op, const Infer& ctx) {
-    if (!normal_axis(ctx, op.axis, ctx.type(op.x).rank())) return Failure{};
-    return TensorType{sum_dtype(ctx.type(op.x).dtype), ctx.shape(op.x), {}};
-  }
-  static Expr define(const Cumsum& op, Define& d) { return define_scan(d, op.x, op.axis, ReduceOp::sum); }
-};
-
-/// Running product along `axis`.
-struct Cumprod {
-  static constexpr OpSpec spec = {.signature = "cumprod(x, axis)",
-                                  .samples = {"x=f32[4, 7], axis=1", "x=f32[2, 3, 5], axis=0", "x=i64[6] in 0..3, axis=0", "x=bool[5], axis=0",
-                                              "x=f16[20], axis=-1", "x=f32[], axis=0"}};
-  Value x;
-  int64_t axis = 0;
-  static Result<TensorType> infer(const Cumprod& op, const Infer& ctx) {
-    if (!normal_axis(ctx, op.axis, ctx.type(op.x).rank())) return Failure{};
-    return TensorType{sum_dtype(ctx.type(op.x).dtype), ctx.shape(op.x), {}};
-  }
-  static Expr define(const Cumprod& op, Define& d) { return define_scan(d, op.x, op.axis, ReduceOp::prod); }
-};
-
-using ReduceOps = OpList<Sum, Mean, Prod, Amax, Amin, Any, All, Var, LogSumExp, Argmax, Argmin, Cumsum, Cumprod>;
+using ReduceOps = OpList<Sum, Mean, Prod, Amax, Amin, Any, All, Var, LogSumExp, Argmax, Argmin>;
 
 }  // namespace mica
