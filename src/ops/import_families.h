@@ -14,6 +14,7 @@ std::span<const ImportEntry> import_factory();
 std::span<const ImportEntry> import_resample();
 std::span<const ImportEntry> import_rnn();
 std::span<const ImportEntry> import_meta();
+std::span<const ImportEntry> import_compose();
 
 using Imported = std::vector<ImportValue>;
 

@@ -74,6 +74,49 @@ Value scatter_of(ImportContext& ctx, Value x, int64_t axis, Value index, Value s
   return ctx.create(Scatter{.x = x, .axis = axis, .index = index, .source = source, .reduce = add ? "sum" : "set"});
 }
 
+/// x[indices] = values: the indexed axes are moved to the front and taken as one, and so are the axes of the index tensors, broadcast, in values.
+Value put_at(ImportContext& ctx, Value x, const Indices& at, Value values, bool add) {
+  const int64_t n = static_cast<int64_t>(at.axes.size()), rank = ctx.rank(x);
+  std::vector<Shape> shapes;
+  for (const Value v : at.tensors) shapes.push_back(ctx.shape(v));
+  const auto both = broadcast_shapes(shapes);
+  if (!both) ctx.fail("broadcast-mismatch", "the index tensors do not broadcast");
+  std::vector<int64_t> order = at.axes, rest, sizes = ctx.shape(x).sizes(), target = both->sizes();
+  for (int64_t a = 0; a < rank; ++a) {
+    if (std::ranges::find(at.axes, a) == at.axes.end()) rest.push_back(a);
+  }
+  order.insert(order.end(), rest.begin(), rest.end());
+  int64_t rows = 1, width = 1;
+  Value linear;
+  for (int64_t k = 0; k < n; ++k) {
+    const int64_t extent = sizes[at.axes[k]];
+    const Value size = constant(ctx, DType::i64, Scalar(extent));
+    Value i = cast_to(ctx, at.tensors[k], DType::i64);
+    i = ctx.create(Where{ctx.create(Lt{i, constant(ctx, DType::i64, Scalar(0))}), ctx.create(Add{i, size}), i});
+    linear = linear ? ctx.create(Add{ctx.create(Mul{linear, size}), i}) : i;
+    rows *= extent;
+  }
+  std::vector<int64_t> front;
+  for (const int64_t a : order) front.push_back(sizes[a]);
+  for (const int64_t a : rest) width *= sizes[a], target.push_back(sizes[a]);
+  // In values the broadcast axes stand where adjacent indexed axes stood, else in front.
+  const bool adjacent = at.axes.back() - at.axes.front() == n - 1;
+  const int64_t place = adjacent ? at.axes.front() : 0, wide = both->rank();
+  std::vector<int64_t> shown(target.begin() + wide, target.end()), moved;
+  shown.insert(shown.begin() + place, target.begin(), target.begin() + wide);
+  for (int64_t i = 0; i < wide; ++i) moved.push_back(place + i);
+  for (int64_t i = 0; i < static_cast<int64_t>(shown.size()); ++i) {
+    if (i < place || i >= place + wide) moved.push_back(i);
+  }
+  const int64_t count = both->elements();
+  values = reshape_to(ctx, permute_to(ctx, expand_to(ctx, values, Shape(shown)), moved), {count, width});
+  linear = expand_to(ctx, reshape_to(ctx, expand_to(ctx, linear, *both), {count, 1}), Shape({count, width}));
+  const Value y = scatter_of(ctx, reshape_to(ctx, permute_to(ctx, x, order), {rows, width}), 0, linear, values, add);
+  std::vector<int64_t> back(order.size());
+  for (size_t i = 0; i < order.size(); ++i) back[order[i]] = static_cast<int64_t>(i);
+  return permute_to(ctx, reshape_to(ctx, y, front), back);
+}
+
 /// x[indices] = values: with one mask of x's shape a choice, else a scatter over the indexed axes taken as one.
 Imported index_put(ImportContext& ctx) {
   Value x = ctx.tensor("self"), values = cast_to(ctx, ctx.tensor("values"), ctx.type(ctx.tensor("self")).dtype);
@@ -89,34 +132,7 @@ Imported index_put(ImportContext& ctx) {
   }
   Indices at = indices_of(ctx, x);
   if (at.tensors.empty()) return {expand_to(ctx, values, Shape(ctx.shape(x)))};
-  for (size_t k = 0; k < at.axes.size(); ++k) {
-    if (at.axes[k] != static_cast<int64_t>(k)) ctx.unsupported("index-put-axes", "writing at indices is supported for the first axes only");
-  }
-  const std::vector<int64_t> sizes = ctx.shape(x).sizes();
-  const int64_t n = static_cast<int64_t>(at.axes.size());
-  std::vector<Shape> shapes;
-  for (Value v : at.tensors) shapes.push_back(ctx.shape(v));
-  const auto both = broadcast_shapes(shapes);
-  if (!both) ctx.fail("broadcast-mismatch", "the index tensors do not broadcast");
-  int64_t rows = 1, rest = 1;
-  Value linear;
-  for (int64_t k = 0; k < n; ++k) {
-    Value i = cast_to(ctx, at.tensors[k], DType::i64);
-    const Value size = constant(ctx, DType::i64, Scalar(sizes[k]));
-    i = ctx.create(Where{ctx.create(Lt{i, constant(ctx, DType::i64, Scalar(0))}), ctx.create(Add{i, size}), i});
-    linear = linear ? ctx.create(Add{ctx.create(Mul{linear, size}), i}) : i;
-    rows *= sizes[k];
-  }
-  std::vector<int64_t> wide = both->sizes();
-  const int64_t count = both->elements();
-  for (size_t i = static_cast<size_t>(n); i < sizes.size(); ++i) {
-    rest *= sizes[i];
-    wide.push_back(sizes[i]);
-  }
-  linear = expand_to(ctx, reshape_to(ctx, expand_to(ctx, linear, *both), {count, 1}), Shape({count, rest}));
-  values = reshape_to(ctx, expand_to(ctx, values, Shape(wide)), {count, rest});
-  const Value y = scatter_of(ctx, reshape_to(ctx, x, {rows, rest}), 0, linear, values, add);
-  return {reshape_to(ctx, y, sizes)};
+  return {put_at(ctx, x, at, values, add)};
 }
 
 /// scatter, and scatter_reduce with its reductions; a mean is a sum divided by how many went into it.
@@ -158,6 +174,21 @@ Imported index_add(ImportContext& ctx) {
   return index_write(ctx, source, true);
 }
 Imported index_copy(ImportContext& ctx) { return index_write(ctx, ctx.tensor("source"), false); }
+Imported index_reduce(ImportContext& ctx) {
+  const Value x = ctx.tensor("self");
+  const int64_t axis = ctx.axis_of("dim", x);
+  std::vector<int64_t> line(static_cast<size_t>(ctx.rank(x)), 1), sizes = ctx.shape(x).sizes();
+  line[axis] = sizes[axis] = ctx.shape(ctx.tensor("index")).elements();
+  const std::string reduce = ctx.text("reduce");
+  if (reduce == "mean") ctx.unsupported("scatter-reduce", "reduction `mean` is not supported");
+  const Value index = expand_to(ctx, reshape_to(ctx, ctx.tensor("index"), line), Shape(sizes));
+  return {ctx.create(Scatter{.x = x,
+                             .axis = axis,
+                             .index = index,
+                             .source = cast_to(ctx, ctx.tensor("source"), ctx.type(x).dtype),
+                             .reduce = reduce,
+                             .include_self = ctx.boolean_or("include_self", true)})};
+}
 Imported index_fill(ImportContext& ctx) { return index_write(ctx, ctx.tensor("value"), false); }
 
 Imported one_hot(ImportContext& ctx) {
@@ -284,6 +315,7 @@ std::span<const ImportEntry> import_index() {
       {"aten::index_add", index_add},
       {"aten::index_copy", index_copy},
       {"aten::index_fill", index_fill},
+      {"aten::index_reduce", index_reduce},
       {"aten::one_hot", one_hot},
       {"aten::topk", topk},
       {"aten::sort", sort},

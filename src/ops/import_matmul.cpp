@@ -251,6 +251,8 @@ std::span<const ImportEntry> import_matmul() {
       {"aten::bmm", matmul},
       {"aten::mv", matmul},
       {"aten::dot", matmul},
+      {"aten::vdot", matmul},
+      {"aten::linalg_matmul", matmul},
       {"aten::__matmul__", matmul},
       {"aten::outer", outer},
       {"aten::ger", outer},

@@ -151,6 +151,10 @@ Imported pairwise_distance(ImportContext& ctx) {
               difference = ctx.create(Add{ctx.create(Sub{a, ctx.tensor("x2")}), number(ctx, Scalar(ctx.real_or("eps", 1e-6)), a)});
   return {vector_norm(ctx, difference, ctx.real_or("p", 2), Ints{ctx.rank(difference) - 1}, ctx.boolean_or("keepdim", false))};
 }
+Imported dist(ImportContext& ctx) {
+  const Value difference = ctx.create(Sub{ctx.tensor("self"), ctx.tensor("other")});
+  return {vector_norm(ctx, difference, ctx.real_or("p", 2), Ints(ctx.axes_of("", difference)), false)};
+}
 /// Distances of all pairs: x1 [..., m, d], x2 [..., n, d] to [..., m, n].
 Imported cdist(ImportContext& ctx) {
   const Value a = ctx.tensor("x1"), b = ctx.tensor("x2");
@@ -221,6 +225,7 @@ std::span<const ImportEntry> import_reduce() {
       {"aten::frobenius_norm", frobenius_norm},
       {"aten::count_nonzero", count_nonzero},
       {"aten::pairwise_distance", pairwise_distance},
+      {"aten::dist", dist},
       {"aten::cdist", cdist},
       {"aten::_cdist_forward", cdist},
       {"aten::cosine_similarity", cosine_similarity},
