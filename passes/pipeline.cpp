@@ -11,6 +11,8 @@ namespace {
 constexpr const Pass* graph_passes[] = {
     // Whatever the frontend made for nobody (unused results, whole constant tables) is not worth a look.
     &eliminate_dead_code,
+    // From here on the nodes of a region see constants as constants.
+    &simplify_control,
     // Composite ops first: all later passes see the ops that do the work. From here on there is nothing to decompose.
     &decompose,
     // Tracing and scripting leave chains of views and neutral arithmetic between layers; without them producers and consumers
@@ -19,6 +21,8 @@ constexpr const Pass* graph_passes[] = {
     &simplify_algebra,
     // From here on what depends on constants alone is a constant: parameters that the model computes count as parameters below.
     &fold_constants,
+    // Conditions and trip counts may be known now. From here on an `if` or a loop depends on the run's data.
+    &simplify_control,
     // While a formula is as the model wrote it. From here on an activation is one op with one operand.
     &recognize_activations,
     // Before batch_norm is folded: behind a concatenation it would have to be split first.
@@ -49,9 +53,9 @@ constexpr const Pass* graph_passes[] = {
 
 /// By name, each once.
 constexpr const Pass* passes_by_name[] = {
-    &canonicalize_matmul,     &canonicalize_pooling,  &choose_layout,    &decompose,      &eliminate_common_subexpressions,
-    &eliminate_dead_code,     &fold_batch_norm,       &fold_constants,   &fold_padding,   &merge_grouped_convolutions,
-    &pad_narrow_convolutions, &recognize_activations, &simplify_algebra, &simplify_views,
+    &canonicalize_matmul,     &canonicalize_pooling,  &choose_layout,    &decompose,        &eliminate_common_subexpressions,
+    &eliminate_dead_code,     &fold_batch_norm,       &fold_constants,   &fold_padding,     &merge_grouped_convolutions,
+    &pad_narrow_convolutions, &recognize_activations, &simplify_algebra, &simplify_control, &simplify_views,
 };
 
 }  // namespace

@@ -1,5 +1,10 @@
 // mica_main: the steps of a program in order. Each thread takes its share of a step's tasks; a barrier stands where a step
-// reads what another thread may have written.
+// reads what another thread may have written. Branches and loops are branches and loops of every thread: all read the same bytes,
+// behind a barrier, and so decide alike. Loop counters are each thread's own.
+//
+// A fault that one thread meets must not let it leave a loop alone: the others would wait for it in a barrier. Before the barrier
+// at the end of a trip the first thread writes whether there is a fault, and behind it all read that. The byte has two places in
+// turn: when the first thread writes one again, everybody has read it, since a barrier lies between.
 #include "emit.h"
 #include "mica/runtime/frame.h"
 #include "mica/support/check.h"
@@ -13,7 +18,8 @@ int64_t extent_in_bytes(const Buffer& b) { return b.elements * size_of(b.element
 
 bool disjoint(const Binding& a, int64_t a_bytes, const Binding& b, int64_t b_bytes) {
   if (a.space != b.space) return true;
-  if (a.space == Binding::Space::io && a.io != b.io) return true;  // the runtime refuses outputs that overlap anything
+  // The runtime refuses outputs that overlap anything; every loop counts by itself.
+  if ((a.space == Binding::Space::io || a.space == Binding::Space::trip) && a.io != b.io) return true;
   return a.offset + a_bytes <= b.offset || b.offset + b_bytes <= a.offset;
 }
 
@@ -22,8 +28,8 @@ bool disjoint(const Binding& a, int64_t a_bytes, const Binding& b, int64_t b_byt
 std::vector<bool> disjoint_params(const Program& program, uint32_t index) {
   const Kernel& kernel = program.kernels.at(index);
   std::vector<bool> result(kernel.params(), true);
-  for (const Step& step : program.steps) {
-    if (step.kernel != index) continue;
+  for_calls(program.steps, [&](const Step& step) {
+    if (step.kernel != index) return;
     MICA_CHECK(step.bindings.size() == result.size(), kernel.name + ": one binding a param");
     for (size_t i = 0; i < result.size(); ++i) {
       for (size_t j = 0; j < result.size(); ++j) {
@@ -32,7 +38,7 @@ std::vector<bool> disjoint_params(const Program& program, uint32_t index) {
         if (!disjoint(step.bindings[i], extent_in_bytes(a), step.bindings[j], extent_in_bytes(b))) result[i] = false;
       }
     }
-  }
+  });
   return result;
 }
 
@@ -56,12 +62,10 @@ class MainEmitter {
     weights_ = field(offsetof(mica_frame, weights));
     io_ = field(offsetof(mica_frame, io));
     barrier_ = field(offsetof(mica_frame, barrier));
-    bool first = true;
-    for (const Step& step : program_.steps) {
-      if (step.barrier && !first) emit_barrier();
-      emit_step(step);
-      first = false;
-    }
+    state_ = field(offsetof(mica_frame, state));
+    const uint32_t loops = depth_of(program_.steps);
+    if (loops) trips_ = b_.CreateAlloca(llvm::ArrayType::get(i64, loops));
+    emit_steps(program_.steps, /*first=*/true);
     b_.CreateRetVoid();
   }
 
@@ -73,9 +77,86 @@ class MainEmitter {
     b_.CreateCall(type, barrier_, {frame_, function_->getArg(1)})->setDoesNotThrow();
   }
 
+  static uint32_t depth_of(const std::vector<Step>& steps) {
+    uint32_t depth = 0;
+    for (const Step& s : steps) {
+      if (s.kind == Step::Kind::loop) depth = std::max(depth, s.depth + 1);
+      depth = std::max({depth, depth_of(s.body), depth_of(s.otherwise)});
+    }
+    return depth;
+  }
+
+  /// `first`: nothing ran before, so there is nothing to wait for.
+  void emit_steps(const std::vector<Step>& steps, bool first = false) {
+    for (const Step& step : steps) {
+      if (step.barrier && !first) emit_barrier();
+      if (step.kind == Step::Kind::call) emit_step(step);
+      else if (step.kind == Step::Kind::branch) emit_branch(step);
+      else emit_loop(step);
+      first = false;
+    }
+  }
+
+  llvm::BasicBlock* new_block(const char* name) { return llvm::BasicBlock::Create(module_.getContext(), name, function_); }
+  llvm::Value* truth(const Binding& binding) { return b_.CreateIsNotNull(b_.CreateLoad(b_.getInt8Ty(), pointer(binding))); }
+
+  void emit_branch(const Step& step) {
+    auto* then = new_block("then");
+    auto* otherwise = new_block("else");
+    auto* join = new_block("join");
+    b_.CreateCondBr(truth(*step.condition), then, otherwise);
+    for (const auto& [block, body] : {std::pair{then, &step.body}, std::pair{otherwise, &step.otherwise}}) {
+      b_.SetInsertPoint(block);
+      emit_steps(*body);
+      b_.CreateBr(join);
+    }
+    b_.SetInsertPoint(join);
+  }
+
+  void emit_loop(const Step& step) {
+    auto* i64 = b_.getInt64Ty();
+    llvm::Value* trips = step.trips ? static_cast<llvm::Value*>(b_.CreateLoad(i64, pointer(*step.trips))) : b_.getInt64(INT64_MAX);
+    llvm::Value* begin = b_.CreateICmpSLT(b_.getInt64(0), trips);
+    if (step.condition) begin = b_.CreateAnd(begin, truth(*step.condition));
+    auto* body = new_block("loop");
+    auto* done = new_block("done");
+    auto* before = b_.GetInsertBlock();
+    b_.CreateCondBr(begin, body, done);
+    b_.SetInsertPoint(body);
+    auto* i = b_.CreatePHI(i64, 2, "i");
+    i->addIncoming(b_.getInt64(0), before);
+    b_.CreateStore(i, b_.CreateConstInBoundsGEP1_64(i64, trips_, step.depth));
+    emit_steps(step.body);
+    llvm::Value* next = b_.CreateAdd(i, b_.getInt64(1));
+    llvm::Value* notice = step.stop ? b_.CreateInBoundsGEP(b_.getInt8Ty(), pointer(*step.stop), {b_.CreateAnd(i, b_.getInt64(1))}) : nullptr;
+    if (notice) emit_notice(notice);
+    emit_barrier();
+    llvm::Value* again = b_.CreateICmpSLT(next, trips);
+    if (step.go_on) again = b_.CreateAnd(again, truth(*step.go_on));
+    if (notice) again = b_.CreateAnd(again, b_.CreateIsNull(b_.CreateLoad(b_.getInt8Ty(), notice)));
+    i->addIncoming(next, b_.GetInsertBlock());
+    b_.CreateCondBr(again, body, done);
+    b_.SetInsertPoint(done);
+  }
+
+  /// The first thread writes whether a fault is there.
+  void emit_notice(llvm::Value* notice) {
+    auto* write = new_block("notice");
+    auto* noticed = new_block("noticed");
+    b_.CreateCondBr(b_.CreateIsNull(function_->getArg(1)), write, noticed);
+    b_.SetInsertPoint(write);
+    auto* code = b_.CreateAlignedLoad(b_.getInt32Ty(), field(offsetof(mica_frame, fault)), llvm::Align(4));
+    code->setAtomic(llvm::AtomicOrdering::Monotonic);
+    b_.CreateStore(b_.CreateZExt(b_.CreateIsNotNull(code), b_.getInt8Ty()), notice);
+    b_.CreateBr(noticed);
+    b_.SetInsertPoint(noticed);
+  }
+
   llvm::Value* pointer(const Binding& binding) {
     llvm::Value* base = arena_;
     if (binding.space == Binding::Space::weights) base = weights_;
+    if (binding.space == Binding::Space::state) base = state_;
+    if (binding.space == Binding::Space::trip) base = b_.CreateConstInBoundsGEP1_64(b_.getInt64Ty(), trips_, binding.io);
     if (binding.space == Binding::Space::io) base = b_.CreateLoad(ptr_, b_.CreateConstInBoundsGEP1_64(ptr_, io_, binding.io));
     return b_.CreateConstInBoundsGEP1_64(b_.getInt8Ty(), base, static_cast<uint64_t>(binding.offset));
   }
@@ -120,7 +201,7 @@ class MainEmitter {
   llvm::IRBuilder<> b_;
   llvm::PointerType* ptr_;
   llvm::Function* function_ = nullptr;
-  llvm::Value *frame_ = nullptr, *arena_ = nullptr, *weights_ = nullptr, *io_ = nullptr, *barrier_ = nullptr;
+  llvm::Value *frame_ = nullptr, *arena_ = nullptr, *weights_ = nullptr, *io_ = nullptr, *barrier_ = nullptr, *state_ = nullptr, *trips_ = nullptr;
 };
 
 }  // namespace

@@ -11,8 +11,6 @@ namespace mica {
 
 namespace {
 
-bool run(Graph& graph, PassContext& context);
-
 bool expands(const Node& n) { return n.info->decompose && !n.info->define; }
 
 /// A decomposition may use ops that are decompositions themselves; bounded, since none contains itself.
@@ -26,13 +24,6 @@ bool expand_once(Graph& graph, PassContext& context) {
   const auto resolve = [&](Value v) { return v.id < forward.size() && forward[v.id] ? forward[v.id] : v; };
   for (Node& n : old) {
     n.map_operands(resolve);
-    for (Attr& a : n.fields)
-      if (auto r = std::get_if<Region>(&a); r && r->graph) {
-        auto copy = std::make_shared<Graph>(clone(*r->graph));
-        if (!run(*copy, context)) continue;
-        r->graph = std::move(copy);
-        changed = true;
-      }
     if (!expands(n)) {
       graph.nodes.push_back(std::move(n));
       continue;
@@ -47,7 +38,7 @@ bool expand_once(Graph& graph, PassContext& context) {
     }
     changed = true;
   }
-  for (Value& v : graph.outputs) v = resolve(v);
+  graph.map_results(resolve);
   graph.renumber();
   return changed;
 }

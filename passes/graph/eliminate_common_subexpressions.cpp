@@ -64,11 +64,7 @@ bool same(const Node& a, const Node& b) {
   return true;
 }
 
-bool mergeable(const Node& n) {
-  for (const Attr& a : n.fields)
-    if (std::holds_alternative<Region>(a)) return false;
-  return n.info->is(Trait::pure);
-}
+bool mergeable(const Node& n) { return is_pure(n) && !has_region(n); }
 
 /// For every constant the first one that is the same.
 void merge_constants(const Graph& graph, std::vector<Value>& forward) {
@@ -90,16 +86,8 @@ void merge_constants(const Graph& graph, std::vector<Value>& forward) {
   }
 }
 
-bool eliminate(Graph& graph, PassContext& context) {
+bool eliminate(Graph& graph, PassContext&) {
   bool changed = false;
-  for (Node& n : graph.nodes)
-    for (Attr& a : n.fields)
-      if (auto r = std::get_if<Region>(&a); r && r->graph) {
-        auto copy = std::make_shared<Graph>(clone(*r->graph));
-        if (!eliminate(*copy, context)) continue;
-        r->graph = std::move(copy);
-        changed = true;
-      }
   std::vector<Value> forward(graph.values.size());
   merge_constants(graph, forward);
   const auto resolve = [&](Value v) { return forward[v.id] ? forward[v.id] : v; };
@@ -123,7 +111,8 @@ bool eliminate(Graph& graph, PassContext& context) {
     }
     if (!gone[i]) seen.emplace(key, i);
   }
-  for (Value& v : graph.outputs) v = resolve(v);
+  graph.map_results(resolve);
+  for (State& s : graph.states) s.initial = resolve(s.initial);
   std::vector<Node> kept;
   for (size_t i = 0; i < graph.nodes.size(); ++i)
     if (!gone[i]) kept.push_back(std::move(graph.nodes[i]));

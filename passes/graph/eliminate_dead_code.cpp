@@ -18,7 +18,8 @@ bool compact(Graph& graph) {
   std::vector<bool> used(graph.values.size());
   const auto use = [&](Value v) { used[v.id] = true; };
   for (const Value v : graph.inputs) use(v);
-  for (const Value v : graph.outputs) use(v);
+  graph.for_results(use);
+  for (const State& s : graph.states) use(s.input), use(s.initial);
   for (const Node& n : graph.nodes) {
     n.for_operands(use);
     for (const Value r : n.results) use(r);
@@ -37,7 +38,8 @@ bool compact(Graph& graph) {
   const bool changed = values.size() != used.size() || constants.size() != graph.constants.size();
   const auto rename = [&](Value v) { return renamed[v.id]; };
   for (Value& v : graph.inputs) v = rename(v);
-  for (Value& v : graph.outputs) v = rename(v);
+  graph.map_results(rename);
+  for (State& s : graph.states) s.input = rename(s.input), s.initial = rename(s.initial);
   for (Node& n : graph.nodes) {
     n.map_operands(rename);
     for (Value& r : n.results) r = rename(r);

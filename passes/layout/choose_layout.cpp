@@ -1,3 +1,5 @@
+#include <utility>
+
 #include "mica/ops/conv.h"
 #include "mica/ops/norm.h"
 #include "mica/ops/pool.h"
@@ -73,43 +75,77 @@ Value copy_row_major(Graph& graph, Value v, uint32_t location) {
   return node.results[0];
 }
 
-bool run(Graph& graph, PassContext&) {
-  const std::vector<bool> last = find_channels_last(graph);
-  std::vector<bool> is_input(graph.values.size(), false);
-  for (Value v : graph.inputs) is_input[v.id] = true;
-  // An input stays as the caller has it; its users read a copy.
-  std::vector<Node> copies;
-  std::vector<Value> forward(graph.values.size());
-  for (uint32_t id = 0; id < last.size(); ++id) {
-    if (!last[id]) continue;
-    const Layout layout{channels_last(graph.values[id].type.rank())};
-    if (!is_input[id]) {
-      graph.values[id].type.layout = layout;
-      continue;
-    }
-    Node node;
-    node.info = &op_info<Relayout>;
-    node.fields = encode(Relayout{.x = Value{id}, .order = std::vector<int64_t>(layout.order.begin(), layout.order.end())});
-    TensorType type = graph.values[id].type;
-    type.layout = layout;
-    node.results = {graph.add_value(type)};
-    forward[id] = node.results[0];
-    copies.push_back(std::move(node));
-  }
-  for (Node& n : graph.nodes) n.map_operands([&](Value v) { return v.id < forward.size() && forward[v.id] ? forward[v.id] : v; });
-  graph.nodes.insert(graph.nodes.begin(), copies.begin(), copies.end());
+/// Appends a copy of v in channels-last order behind the last node.
+Value copy_channels_last(Graph& graph, Value v, uint32_t location) {
+  TensorType type = graph.type(v);
+  type.layout = {channels_last(type.rank())};
+  Node node;
+  node.info = &op_info<Relayout>;
+  node.fields = encode(Relayout{.x = v, .order = std::vector<int64_t>(type.layout.order.begin(), type.layout.order.end())});
+  node.results = {graph.add_value(type)};
+  node.location = location;
+  graph.nodes.push_back(node);
+  return node.results[0];
+}
 
-  // Every output is made, in row-major order, by a node of its own.
-  graph.renumber();
-  std::vector<uint32_t> given(graph.values.size(), 0);
-  bool changed = !copies.empty() || std::find(last.begin(), last.end(), true) != last.end();
-  for (Value& out : graph.outputs) {
-    const bool own = graph.producer(out) && !(out.id < given.size() && given[out.id]++) && graph.type(out).layout.is_identity();
-    if (own) continue;
-    const uint32_t location = graph.producer(out) ? graph.producer(out)->location : 0;
-    out = copy_row_major(graph, out, location);
-    changed = true;
+/// Values that stay as they are made: the caller's, what is kept between runs, what regions yield.
+std::vector<bool> find_row_major(const Graph& graph) {
+  std::vector<bool> fixed(graph.values.size(), false);
+  for (const Value v : graph.inputs) fixed[v.id] = true;
+  for (const State& s : graph.states) fixed[s.input.id] = true;
+  for (const Node& n : graph.nodes)
+    if (has_region(n))
+      for (const Value v : n.results) fixed[v.id] = true;
+  return fixed;
+}
+
+/// Sets layouts. Users of a value that stays row-major read a copy of it; nodes with regions read row-major copies of the others.
+void set_layouts(Graph& graph, const std::vector<bool>& last) {
+  const std::vector<bool> fixed = find_row_major(graph);
+  for (uint32_t id = 0; id < last.size(); ++id)
+    if (last[id] && !fixed[id]) graph.values[id].type.layout = {channels_last(graph.values[id].type.rank())};
+  std::vector<Value> forward(graph.values.size()), plain(graph.values.size());
+  const std::vector<Node> old = std::exchange(graph.nodes, {});
+  const auto copy = [&](Value v, uint32_t location) {
+    if (last[v.id] && fixed[v.id]) forward[v.id] = copy_channels_last(graph, v, location);
+  };
+  for (const Value v : graph.inputs) copy(v, 0);
+  for (const State& s : graph.states) copy(s.input, 0);
+  for (Node n : old) {
+    if (has_region(n)) {
+      n.map_operands([&](Value v) {
+        if (fixed[v.id] || !last[v.id]) return v;
+        if (!plain[v.id]) plain[v.id] = copy_row_major(graph, v, n.location);
+        return plain[v.id];
+      });
+    } else {
+      n.map_operands([&](Value v) { return forward[v.id] ? forward[v.id] : v; });
+    }
+    graph.nodes.push_back(n);
+    for (const Value v : n.results) copy(v, n.location);
   }
+  graph.renumber();
+}
+
+bool run(Graph& graph, PassContext& context) {
+  const std::vector<bool> last = find_channels_last(graph);
+  bool changed = std::find(last.begin(), last.end(), true) != last.end();
+  if (changed) set_layouts(graph, last);
+  // Every output is row-major; what a run leaves behind is made by a node of its own.
+  std::vector<bool> given(graph.values.size(), false);
+  const auto finish = [&](Value out) {
+    const bool own = context.nested || (graph.producer(out) && !(out.id < given.size() && given[out.id]));
+    if (own && graph.type(out).layout.is_identity()) {
+      given[out.id] = true;
+      return out;
+    }
+    const uint32_t location = graph.producer(out) ? graph.producer(out)->location : 0;
+    changed = true;
+    return copy_row_major(graph, out, location);
+  };
+  for (Value& v : graph.outputs) v = finish(v);
+  for (State& s : graph.states)
+    if (s.output != s.input) s.output = finish(s.output);
   graph.renumber();
   return changed;
 }
@@ -120,8 +156,8 @@ bool run(Graph& graph, PassContext&) {
 ///   %y : f32[1, 64, 56, 56] = conv(%x, ...)
 ///     =>
 ///   %y : f32[1, 64, 56, 56]@0231 = conv(%x, ...)        channels last, as the convolution kernels read and write
-/// What is computed element by element from such a value, pooled or concatenated follows. Inputs and outputs of the graph stay
-/// row-major: a relayout stands between. From here on every output is made by a node of its own.
+/// What is computed element by element from such a value, pooled or concatenated follows. Inputs and outputs of the graph and of its
+/// regions, and states, stay row-major: a relayout stands between. From here on every output is made by a node of its own.
 constinit const Pass choose_layout = {.name = "choose_layout", .summary = "Lay image tensors out channels-last", .run = run};
 
 }  // namespace mica

@@ -162,10 +162,7 @@ std::optional<Contraction> describe_conv(const Graph& graph, const Node& node, c
 /// Zeros for padding cannot stand behind the caller's buffers or a constant: a view of one is copied first, and a convolution that
 /// reads one as it is takes the generic road.
 std::optional<Contraction> describe_conv(const Graph& graph, const Node& node, const Conv& op) {
-  const auto is_fixed = [&](Value v) {
-    const auto among = [&](const std::vector<Value>& list) { return std::find(list.begin(), list.end(), v) != list.end(); };
-    return graph.is_constant(v) || among(graph.inputs) || among(graph.outputs);
-  };
+  const auto is_fixed = [&](Value v) { return !has_own_place(graph, v); };
   const Access access = resolve_access(graph, op.x, 1);
   auto c = describe_conv(graph, node, op, access);
   if (!c || !c->padded || !is_fixed(access.base)) return c;

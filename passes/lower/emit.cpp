@@ -33,23 +33,43 @@ uint32_t PendingProgram::add_weight(std::vector<std::byte> bytes, std::string na
   return static_cast<uint32_t>(weights.size() - 1);
 }
 
-Alias PendingProgram::storage_of(Value v) const {
-  const auto found = aliases.find(v.id);
-  return found == aliases.end() ? Alias{v, 0} : found->second;
+void PendingProgram::enter(const Graph& g) {
+  graph = &g;
+  base = static_cast<uint32_t>(types.size());
+  for (uint32_t id = 0; id < g.values.size(); ++id) {
+    types.push_back(g.values[id].type);
+    if (g.is_constant(Value{id})) constants.emplace(base + id, g.constant(Value{id}));
+  }
+}
+
+Alias PendingProgram::storage(Value v) const {
+  Alias where{v, 0};
+  for (auto found = aliases.find(v.id); found != aliases.end(); found = aliases.find(where.root.id))
+    where = {found->second.root, where.offset + found->second.offset};
+  return where;
+}
+
+Value PendingProgram::add_temporary(TensorType type) {
+  types.push_back(std::move(type));
+  return Value{static_cast<uint32_t>(types.size() - 1)};
+}
+
+Operand PendingProgram::operand(Value v) {
+  const Value root = storage_of(v).root;
+  if (const auto constant = constants.find(root.id); constant != constants.end()) return {Operand::Kind::weight, {}, add_constant(constant->second)};
+  return {Operand::Kind::value, global(v), 0};
 }
 
 bool PendingProgram::can_have_tail(Value v) const {
   const Value root = storage_of(v).root;
-  const auto is_root = [&](Value o) { return o == root; };
-  return !graph->is_constant(root) && std::none_of(graph->inputs.begin(), graph->inputs.end(), is_root) &&
-         std::none_of(graph->outputs.begin(), graph->outputs.end(), is_root);
+  return root.id >= base && root.id - base < graph->values.size() && has_own_place(*graph, Value{root.id - base});
 }
 
 int64_t PendingProgram::zero_tail(Value v, int64_t elements) {
   const Alias a = storage_of(v);
   Tail& tail = tails[a.root.id];
   tail.elements = std::max(tail.elements, elements);
-  return graph->type(a.root).shape.elements() - a.offset;
+  return types[a.root.id].shape.elements() - a.offset;
 }
 
 int32_t PendingProgram::add_fault_site(const std::string& text) {
@@ -69,7 +89,7 @@ Emitter::Emitter(PendingProgram& program, const Region& region) : program_(progr
   }
   if (region.anchor && region.anchor != region.root) name = std::string(region.anchor->info->name()) + "_" + name;
   step_.kernel.name = name + std::string(region.root->info->name());
-  const Location& where = program.graph->location(region.anchor ? *region.anchor : *region.root);
+  const Location& where = region.location(*program.graph);
   step_.label = step_.kernel.name + (where.module_path.empty() ? "" : " (" + where.module_path + ")");
 }
 
@@ -79,22 +99,22 @@ uint32_t Emitter::buffer_of(Value v, bool written) {
     return found->second;
   }
   const TensorType& type = graph().type(v);
-  if (graph().is_constant(v)) {
-    const uint32_t b = weight_buffer(program_.add_constant(graph().constant(v)), type.dtype, type.shape.elements());
+  const Alias where = program_.storage_of(v);
+  if (const auto constant = program_.constants.find(where.root.id); constant != program_.constants.end()) {
+    const uint32_t b = weight_buffer(program_.add_constant(constant->second), type.dtype, type.shape.elements());
     value_buffers_[v.id] = b;
     return b;
   }
   Buffer b;
   b.name = fmt::format("v{}", v.id);
   b.element = {type.dtype, 1};
-  const Alias where = program_.storage_of(v);
   b.elements = type.shape.elements();
   if (const auto tail = program_.tails.find(where.root.id); tail != program_.tails.end()) {
-    b.elements = graph().type(where.root).shape.elements() - where.offset + tail->second.elements;
+    b.elements = program_.types[where.root.id].shape.elements() - where.offset + tail->second.elements;
   }
   b.written = written;
   params_.push_back(std::move(b));
-  step_.operands.push_back({Operand::Kind::value, v, 0});
+  step_.operands.push_back({Operand::Kind::value, program_.global(v), 0});
   return value_buffers_[v.id] = static_cast<uint32_t>(params_.size() - 1);
 }
 
@@ -175,7 +195,7 @@ Expr Emitter::load_moved(const Expr& load, int64_t axis) {
 Expr Emitter::flatten(const Expr& e) {
   const Expr flat = rewrite(e, [&](const Expr& n) -> Expr {
     if (n->op == ExprOp::checked_index) {
-      const Location& where = graph().location(*(region_.anchor ? region_.anchor : region_.root));
+      const Location& where = region_.location(graph());
       const std::string text = n->name + (where.known() ? ", at " + where.to_string() : "");
       return checked_index(n->args[0], n->limit, n->name, static_cast<uint32_t>(program_.add_fault_site(text)));
     }
@@ -218,6 +238,41 @@ void Emitter::finish(Expr task, int64_t tasks, std::vector<Stmt> body, bool barr
   for (const Buffer& b : params_) k.bytes += static_cast<double>(b.elements * size_of(b.element.dtype));
   step_.barrier = barrier;
   program_.steps.push_back(std::move(step_));
+}
+
+void PendingProgram::add_copy(Value from, Value to, std::string label) {
+  const TensorType& type = types[to.id];
+  MICA_CHECK(type.dtype == types[from.id].dtype && type.shape == types[from.id].shape && type.layout == types[from.id].layout, label);
+  const int64_t n = type.shape.elements();
+  if (n == 0 || storage(from).root == storage(to).root) return;
+  PendingStep step;
+  step.copies = true;
+  step.label = std::move(label);
+  const auto constant = constants.find(storage(from).root.id);
+  if (constant != constants.end()) step.operands.push_back({Operand::Kind::weight, {}, add_constant(constant->second)});
+  else step.operands.push_back({Operand::Kind::value, from, 0});
+  step.operands.push_back({Operand::Kind::value, to, 0});
+  Kernel& k = step.kernel;
+  k.name = "copy";
+  k.buffers = {{"from", {type.dtype, 1}, n}, {"to", {type.dtype, 1}, n}};
+  k.buffers[1].written = true;
+  k.bytes = static_cast<double>(2 * type.bytes());
+  constexpr int64_t block = 4096;  // elements a task
+  const int32_t lanes = lanes_for(*target, type.dtype);
+  k.task = make_var("task", 0, ceil_div(n, block));
+  k.tasks = ceil_div(n, block);
+  const auto loop = [&](const Expr& low, const Expr& high, int32_t width) {
+    const Expr i = make_var("i", 0, n);
+    const Expr index = width == 1 ? i : make_ramp(i, Expr(1), width);
+    std::vector<Stmt> body;
+    body.push_back(Stmt::store(1, index, make_load(0, {type.dtype, width}, {index})));
+    k.body.push_back(Stmt::loop(i, low, high, Expr(width), std::move(body)));
+  };
+  const Expr first = k.task * Expr(block);
+  const int64_t vectors = n / lanes * lanes;
+  if (vectors) loop(first, min(first + Expr(block), Expr(vectors)), lanes);
+  if (vectors < n) loop(max(first, Expr(vectors)), min(first + Expr(block), Expr(n)), 1);
+  steps.push_back(std::move(step));
 }
 
 int32_t lanes_for(const Target& target, DType dtype) { return target.lanes(std::max<int64_t>(4, size_of(dtype))); }

@@ -6,20 +6,32 @@
 
 namespace mica::lower {
 
-/// A kernel parameter before memory is planned.
+constexpr int64_t alignment = 64;  ///< bytes, of every value in the arena and in the state
+constexpr int64_t align_up(int64_t n) { return (n + alignment - 1) / alignment * alignment; }
+
+/// A kernel parameter, or what control flow reads, before memory is planned. Values of all graphs of a program, the regions' among
+/// them, are numbered through (PendingProgram::global).
 struct Operand {
-  enum class Kind : uint8_t { value, weight, scratch };
+  enum class Kind : uint8_t { value, weight };
   Kind kind = Kind::value;
-  Value value;
-  uint32_t weight = 0;  ///< index into PendingProgram::weights
-  int64_t bytes = 0;    ///< scratch: memory of this step alone
+  Value value;              ///< numbered through
+  uint32_t weight = 0;      ///< index into PendingProgram::weights
+  bool same_place = false;  ///< an element is read only to compute the one that is written at its place
 };
 
 struct PendingStep {
+  Step::Kind kind = Step::Kind::call;
   Kernel kernel;
   std::vector<Operand> operands;  ///< one per param
   bool barrier = true;
+  bool copies = false;   ///< operand 0 becomes operand 1, whole; no step is needed where both can have one place
+  bool partial = false;  ///< elements that the kernel does not write keep their values
   std::string label;
+  // Control flow, as in Step.
+  std::vector<PendingStep> body, otherwise;
+  std::optional<Operand> condition, trips, go_on, stop;
+  bool ends_by_itself = false;  ///< a loop of a known number of trips: faults need not stop it
+  uint32_t depth = 0;
 };
 
 /// Zeros behind a value's own elements, so that a padded tap can point there instead of outside. Written in every run before
@@ -30,24 +42,43 @@ struct Tail {
 
 /// A value that is a part of another's memory.
 struct Alias {
-  Value root;
+  Value root;          ///< numbered through
   int64_t offset = 0;  ///< elements
 };
 
 /// A program whose values have no addresses yet.
 struct PendingProgram {
-  const Graph* graph = nullptr;
+  const Graph* graph = nullptr;  ///< the one that is being lowered: the program's, or a region
+  uint32_t base = 0;             ///< number of its first value
+  uint32_t depth = 0;            ///< loops around it
   const Target* target = nullptr;
   LowerOptions options;
-  std::vector<PendingStep> steps;
+  std::vector<PendingStep> steps;  ///< of that graph
   std::vector<Weight> weights;     ///< offsets are set at the end
-  std::map<uint32_t, Tail> tails;  ///< by id of the value that owns the memory; zero fill
-  std::map<uint32_t, Alias> aliases;
   std::vector<std::string> fault_sites;
+  // By a value's number.
+  std::vector<TensorType> types;
+  std::map<uint32_t, Tail> tails;  ///< of the value that owns the memory; zero fill
+  std::map<uint32_t, Alias> aliases;
+  std::map<uint32_t, Binding> places;  ///< of values that lie elsewhere than in the arena: io, state, trip
+  std::map<uint32_t, ConstantData> constants;
+  std::map<uint32_t, ConstantData> initial_states;
+  size_t inputs = 0;  ///< io buffers that are only read
 
+  /// Begins the lowering of a graph: its values get numbers, its constants are known.
+  void enter(const Graph& g);
+  /// The number of a value of the graph at hand.
+  Value global(Value v) const { return Value{base + v.id}; }
   /// The value whose memory v's elements lie in, and where in it.
-  Alias storage_of(Value v) const;
-  /// True when zeros can stand behind v: it lives in the arena.
+  Alias storage_of(Value v) const { return storage(global(v)); }
+  Alias storage(Value numbered) const;
+  /// A value that no graph knows: memory of a step's own, or one between steps.
+  Value add_temporary(TensorType type);
+  /// A value of the graph at hand as an operand.
+  Operand operand(Value v);
+  /// Appends a step that copies `from` to `to`, both numbered, of one type.
+  void add_copy(Value from, Value to, std::string label);
+  /// True when zeros can stand behind v: it has a place of its own in the arena.
   bool can_have_tail(Value v) const;
   /// Asks for at least `elements` zeros behind v's memory; their index relative to v's first element.
   int64_t zero_tail(Value v, int64_t elements);
@@ -78,6 +109,9 @@ class Emitter {
   /// Loads of graph values become loads of buffers; fault sites get their numbers; loads that only a select makes legal get its
   /// condition as mask where their index could leave the buffer.
   Expr flatten(const Expr& e);
+  /// Operands whose elements are read at the place that is written only, by buffer.
+  void mark_same_place(uint32_t buffer) { step_.operands.at(buffer).same_place = true; }
+  void mark_partial() { step_.partial = true; }
   /// Ends the kernel: `tasks` runs of `body` over `task`.
   void finish(Expr task, int64_t tasks, std::vector<Stmt> body, bool barrier = true);
 
@@ -111,6 +145,17 @@ void lower_generic(PendingProgram& program, const Region& region);
 void lower_cat(PendingProgram& program, const Region& region);
 /// The loop nest of an op in kernel form; it makes all results of the node at once.
 void lower_kernel_form(PendingProgram& program, const Node& node);
+/// A copy of the whole, which is left out where the old value is dead, and a kernel that writes the row.
+void lower_update_at(PendingProgram& program, const Region& region);
+/// A kernel of one task that records a fault.
+void lower_check(PendingProgram& program, const Region& region);
+/// `if` and `loop`: steps around the steps of their regions (lower_control.cpp).
+void lower_control(PendingProgram& program, const Node& node, Diagnostics& diagnostics);
+/// The steps of a whole graph, appended (lower_to_program.cpp).
+void lower_graph(PendingProgram& program, Diagnostics& diagnostics);
+/// Gives values that are copied to each other one place where neither is needed while the other is written (coalesce_copies.cpp).
+/// From here on the copies that are left are needed.
+void coalesce_copies(PendingProgram& program);
 /// Convolution, linear and matmul by packed panels (BRGEMM) or, for depthwise, vector rows. False when the region does not fit.
 bool lower_contraction(PendingProgram& program, const Region& region);
 /// Decides where barriers are needed, places every value in the arena by its lifetime, binds parameters, fills tails.

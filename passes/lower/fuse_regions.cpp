@@ -4,11 +4,19 @@
 #include <algorithm>
 #include <map>
 
+#include "mica/ops/index.h"
 #include "mica/ops/relayout.h"
 #include "mica/ops/view.h"
 #include "region.h"
 
 namespace mica::lower {
+
+bool has_own_place(const Graph& graph, Value v) {
+  const Node* node = graph.producer(v);
+  bool result = false;
+  graph.for_results([&](Value r) { result |= r == v; });
+  return node && !has_region(*node) && !result;
+}
 
 std::vector<Expr> index_vars(const Shape& shape) {
   std::vector<Expr> vars;
@@ -103,6 +111,9 @@ std::map<uint32_t, double> count_reads(const Expr& e) {
   return counts[e.get()];
 }
 
+/// Ops that have a kernel for each part of their result, which can compute what it stores.
+bool writes_parts(const Node& n) { return match<Cat>(n) || match<UpdateAt>(n); }
+
 constexpr size_t most_inlined = 96;  ///< values computed within one region
 constexpr double most_times = 64;    ///< spellings of one value in a region's expression: x * sigmoid(x) of such a product doubles
 
@@ -110,13 +121,17 @@ class Fuser {
  public:
   Fuser(const Graph& graph, bool schedules) : graph_(graph), schedules_(schedules), uses_(graph.count_uses()), required_(graph.values.size(), 0) {
     for (const Node& n : graph.nodes) facts_.push_back(facts(n));
-    for (Value v : graph.outputs) required_[v.id] = 1;
+    graph.for_results([&](Value v) { required_[v.id] = 1; });
   }
 
   std::vector<Region> run() {
     std::vector<Region> regions;
     for (size_t i = graph_.nodes.size(); i-- > 0;) {
       const Node& node = graph_.nodes[i];
+      if (has_region(node) || node.results.empty()) {
+        if (needed(node)) regions.push_back(build_effect(node));
+        continue;
+      }
       for (size_t r = node.results.size(); r-- > 0;) {
         if (required_[node.results[r].id]) regions.push_back(build(node, node.results[r]));
       }
@@ -132,10 +147,30 @@ class Fuser {
   std::vector<uint8_t> required_;
   std::vector<NodeFacts> facts_;
 
+  bool needed(const Node& n) const {
+    return !is_pure(n) || std::any_of(n.results.begin(), n.results.end(), [&](Value r) { return required_[r.id]; });
+  }
+
+  /// A node with regions reads its operands from memory; one that only has an effect computes them as it goes.
+  Region build_effect(const Node& root) {
+    Region region;
+    region.root = &root;
+    if (has_region(root)) {
+      root.for_operands([&](Value v) { require(v); });
+      return region;
+    }
+    Candidates candidates;
+    Candidate how;
+    how.prologue = true;
+    offer_operands(candidates, root, how);
+    decide_all(region, candidates);
+    return region;
+  }
+
   NodeFacts facts(const Node& n) const {
     NodeFacts f;
     f.scheduled = schedules_ && has_schedule(graph_, n);
-    if (!n.info->define || n.results.size() != 1 || match<Cat>(n)) return f;
+    if (!n.info->define || n.results.size() != 1 || writes_parts(n)) return f;
     Define d(graph_, n, 0);
     const Expr e = n.info->define(n, d);
     f.expression = true;
@@ -173,7 +208,13 @@ class Fuser {
     } else {
       offer_operands(candidates, root, Candidate{});
     }
-    // From the last node to the first, so that all users of a value are decided before it is.
+    decide_all(region, candidates);
+    find_alias(region);
+    return region;
+  }
+
+  /// From the last node to the first, so that all users of a value are decided before it is.
+  void decide_all(Region& region, Candidates& candidates) {
     while (!candidates.empty()) {
       const auto last = std::prev(candidates.end());
       const uint32_t index = last->first;
@@ -181,8 +222,6 @@ class Fuser {
       candidates.erase(last);
       decide(region, candidates, graph_.nodes[index], c);
     }
-    find_alias(region);
-    return region;
   }
 
   void offer(Candidates& candidates, const Node& user, Value v, const Candidate& how) {
@@ -245,8 +284,12 @@ class Fuser {
       for (const Access& a : scheduled_operands(graph_, anchor)) require(a.base);
       return;
     }
-    const bool copies_operands = match<Cat>(anchor).has_value();  // each operand by a kernel of its own, which can compute it on the way
-    how.budget = copies_operands ? 1e9 : facts_of(&anchor).expression ? prologue_budget(anchor) : -1;
+    how.budget = writes_parts(anchor) ? 1e9 : facts_of(&anchor).expression ? prologue_budget(anchor) : -1;
+    if (const auto update = match<UpdateAt>(anchor)) {  // the whole that is updated is in memory, and stays there
+      require(update->x);
+      offer(candidates, anchor, update->row, how);
+      return offer(candidates, anchor, update->index, how);
+    }
     offer_operands(candidates, anchor, how);
   }
 
@@ -272,9 +315,7 @@ class Fuser {
   /// A region that only moves elements to where they already are is no kernel: its output is its input's bytes.
   void find_alias(Region& region) const {
     if (region.anchor) return;
-    for (Value out : graph_.outputs) {
-      if (out == region.output) return;  // outputs live in the caller's buffers
-    }
+    if (!has_own_place(graph_, region.output)) return;
     const TensorType& type = graph_.type(region.output);
     if (type.shape.elements() == 0) return;
     const Inliner inliner(graph_, region.inlined);
@@ -282,9 +323,7 @@ class Fuser {
     const Expr e = inliner.expand(region.output, vars);
     if (e->op != ExprOp::load) return;
     const Value base{e->id};
-    // Only values of the arena: others have fixed places, and no zeros can stand behind them (contraction.h).
-    const auto among = [&](const std::vector<Value>& list) { return std::find(list.begin(), list.end(), base) != list.end(); };
-    if (graph_.is_constant(base) || among(graph_.inputs) || among(graph_.outputs)) return;
+    if (!has_own_place(graph_, base)) return;  // no zeros can stand behind others (contraction.h)
     if (graph_.type(base).dtype != type.dtype) return;
     const Expr difference = simplify(flat_index(graph_.type(base), e->args) - flat_index(type, vars));
     const auto offset = constant_int(difference);

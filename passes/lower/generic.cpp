@@ -5,6 +5,8 @@
 #include <cmath>
 
 #include "emit.h"
+#include "mica/ops/control.h"
+#include "mica/ops/index.h"
 #include "mica/ops/view.h"
 #include "mica/support/defect.h"
 
@@ -654,6 +656,20 @@ void order_vars(const TensorType& type, const std::vector<Expr>& vars, Nest& nes
   nest.index = simplify(substitute(nest.index, ones));
 }
 
+/// Operands that are read at the place that is written and nowhere else: the result may take their memory.
+void mark_same_places(Emitter& emit, const Nest& nest) {
+  std::map<uint32_t, bool> same;
+  visit(nest.value, [&](const Expr& n) {
+    if (n->op != ExprOp::load) return;
+    const bool here = constant_int(simplify(n->args[0] - nest.index)) == 0 && n->type.dtype == nest.dtype;
+    const auto [entry, fresh] = same.try_emplace(n->id, here);
+    if (!fresh) entry->second = entry->second && here;
+  });
+  if (has_reduction(nest.value)) return;
+  for (const auto& [buffer, here] : same)
+    if (here) emit.mark_same_place(buffer);
+}
+
 }  // namespace
 
 void lower_generic(PendingProgram& program, const Region& region) {
@@ -685,7 +701,44 @@ void lower_generic(PendingProgram& program, const Region& region) {
   nest.value = emit.flatten(value);
   nest.index = flat_index(type, *where);
   order_vars(domain, vars, nest);
+  mark_same_places(emit, nest);
   GenericLowering(emit, std::move(nest)).run();
+}
+
+void lower_update_at(PendingProgram& program, const Region& region) {
+  const Graph& graph = *program.graph;
+  const UpdateAt op = *match<UpdateAt>(region.anchor);
+  const TensorType &type = graph.type(region.output), &row = graph.type(op.row);
+  if (type.shape.elements() == 0) return;
+  program.add_copy(program.global(op.x), program.global(region.output), "update_at: the other rows");
+  Emitter emit(program, region);
+  emit.output(region.output);
+  emit.mark_partial();
+  const Inliner inliner(graph, region.inlined);
+  Nest nest;
+  nest.dtype = type.dtype;
+  const std::vector<Expr> vars = index_vars(row.shape);
+  std::vector<Expr> where = vars;
+  where.insert(where.begin() + from_front(op.axis, type.rank()),
+               emit.flatten(inliner.expand_loads(UpdateAt::place(op, Define(graph, *region.anchor)))));
+  nest.value = emit.flatten(inliner.at(op.row, vars));
+  nest.index = flat_index(type, where);
+  order_vars(row, vars, nest);
+  GenericLowering(emit, std::move(nest)).run();
+}
+
+void lower_check(PendingProgram& program, const Region& region) {
+  const Graph& graph = *program.graph;
+  const Check check = *match<Check>(region.root);
+  Emitter emit(program, region);
+  const Expr condition = emit.flatten(Inliner(graph, region.inlined).at(check.condition, {}));
+  const Location& where = graph.location(*region.root);
+  const int32_t site = program.add_fault_site(check.message + (where.known() ? ", at " + where.to_string() : ""));
+  Stmt s = Stmt::check(vectorize(condition, make_var("one", 0, 1), Expr(0), 1, {}), site, Expr(0));
+  s.fault_code = 3;
+  std::vector<Stmt> body;
+  body.push_back(std::move(s));
+  emit.finish(make_var("task", 0, 1), 1, std::move(body));
 }
 
 void lower_cat(PendingProgram& program, const Region& region) {

@@ -35,9 +35,8 @@ void lower_kernel_form(PendingProgram& program, const Node& node) {
   for (size_t i = 0; i < builder.params().size(); ++i) {
     const KernelParam& p = builder.params()[i];
     Operand o;
-    if (p.kind == KernelParam::Kind::scratch) o = {Operand::Kind::scratch, {}, 0, p.elements * size_of(p.dtype)};
-    else if (graph.is_constant(p.value)) o = {Operand::Kind::weight, {}, program.add_constant(graph.constant(p.value))};
-    else o = {Operand::Kind::value, p.value};
+    if (p.kind == KernelParam::Kind::scratch) o.value = program.add_temporary({p.dtype, {p.elements}, {}});
+    else o = program.operand(p.value);
     step.operands.push_back(o);
   }
   const Location& where = graph.location(node);

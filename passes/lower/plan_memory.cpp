@@ -1,8 +1,13 @@
 // Places every value of a program. Steps are grouped by the barriers between them; a value lives from the group that writes it to
 // the last that reads it, and two values share bytes only when no group sees both. Largest first, each at the lowest offset that is
 // free for its whole life (Pisarchyk and Lee, "Efficient memory management for deep neural net inference", arXiv 2001.03288).
+//
+// Groups are numbered through the text of a program, the branches of an `if` one behind the other. That order is one in time as
+// well because a barrier stands before control flow, behind it, and at the end of a loop's trip. What is used in a loop and also
+// outside lives through the whole loop.
 #include <algorithm>
 #include <unordered_map>
+#include <utility>
 
 #include "emit.h"
 #include "mica/support/defect.h"
@@ -11,53 +16,121 @@ namespace mica::lower {
 
 namespace {
 
-constexpr int64_t alignment = 64;
-int64_t align_up(int64_t n) { return (n + alignment - 1) / alignment * alignment; }
-
 struct Life {
-  Value value;
   int64_t bytes = 0;
   size_t first = 0, last = 0;  // groups
   int64_t offset = -1;
 };
 
+bool can_fault(const Kernel& k) {
+  bool found = false;
+  const auto look = [&](const Expr& e) {
+    if (e && !found) visit(e, [&](const Expr& n) { found |= n->op == ExprOp::checked_index; });
+  };
+  const std::function<void(const std::vector<Stmt>&)> walk = [&](const std::vector<Stmt>& list) {
+    for (const Stmt& s : list) {
+      found |= s.kind == Stmt::Kind::check;
+      for (const Expr* e : {&s.low, &s.high, &s.index, &s.value, &s.mask, &s.condition}) look(*e);
+      walk(s.body);
+      walk(s.otherwise);
+    }
+  };
+  walk(k.body);
+  return found;
+}
+
 /// A step needs a barrier when it touches what a step since the last barrier wrote, or writes what one of those reads.
-void place_barriers(PendingProgram& p) {
-  std::set<uint32_t> written, read;
-  for (PendingStep& step : p.steps) {
-    bool conflict = false;
-    for (size_t i = 0; i + defect(Defect::lost_barrier) < step.operands.size(); ++i) {
-      if (step.operands[i].kind != Operand::Kind::value) continue;
-      const uint32_t root = p.storage_of(step.operands[i].value).root.id;
-      const bool writes = step.kernel.buffers[i].written;
-      // Steps that write the same value (a concatenation's parts) write different elements of it.
-      conflict |= writes ? read.count(root) != 0 : written.count(root) != 0;
-    }
-    step.barrier = conflict;
-    if (conflict) {
-      written.clear();
-      read.clear();
-    }
-    for (size_t i = 0; i < step.operands.size(); ++i) {
-      if (step.operands[i].kind != Operand::Kind::value) continue;
-      (step.kernel.buffers[i].written ? written : read).insert(p.storage_of(step.operands[i].value).root.id);
+class Barriers {
+ public:
+  explicit Barriers(PendingProgram& p) : p_(p) {}
+
+  /// `read` are the values that control flow reads on the way in.
+  void place(std::vector<PendingStep>& steps, std::vector<std::optional<Operand>> read) {
+    start(read);
+    bool behind_control = false;
+    for (PendingStep& step : steps) {
+      if (step.kind == Step::Kind::call) call(step, behind_control);
+      else step.barrier = true;
+      behind_control = step.kind != Step::Kind::call;
+      if (step.kind == Step::Kind::branch) {
+        place(step.body, {step.condition});
+        place(step.otherwise, {step.condition});
+      } else if (step.kind == Step::Kind::loop) {
+        // A trip begins when others may still read whether there is one.
+        place(step.body, {step.condition, step.trips, step.go_on});
+      }
     }
   }
-}
+
+ private:
+  void start(const std::vector<std::optional<Operand>>& read) {
+    written_.clear();
+    read_.clear();
+    checks_ = false;
+    for (const auto& o : read)
+      if (o && o->kind == Operand::Kind::value) read_.insert(p_.storage(o->value).root.id);
+  }
+
+  bool conflicts(const PendingStep& step) const {
+    for (size_t i = 0; i + defect(Defect::lost_barrier) < step.operands.size(); ++i) {
+      const Operand& o = step.operands[i];
+      if (o.kind != Operand::Kind::value) continue;
+      const uint32_t root = p_.storage(o.value).root.id;
+      const auto writer = written_.find(root);
+      if (!step.kernel.buffers[i].written) {
+        if (writer != written_.end()) return true;
+        continue;
+      }
+      if (read_.count(root)) return true;
+      // Steps that write one value (a concatenation's parts) write different elements of it, unless one of them writes over the other.
+      if (writer != written_.end() && (writer->second != o.value || step.partial || step.copies)) return true;
+    }
+    // The check that the model makes first is the one that is reported.
+    return checks_ && can_fault(step.kernel);
+  }
+
+  void call(PendingStep& step, bool behind_control) {
+    step.barrier = behind_control || conflicts(step);
+    if (step.barrier) start({});
+    for (size_t i = 0; i < step.operands.size(); ++i) {
+      const Operand& o = step.operands[i];
+      if (o.kind != Operand::Kind::value) continue;
+      const uint32_t root = p_.storage(o.value).root.id;
+      if (step.kernel.buffers[i].written) written_.emplace(root, o.value);
+      else read_.insert(root);
+    }
+    checks_ |=
+        step.operands.empty() || std::none_of(step.kernel.buffers.begin(), step.kernel.buffers.end(), [](const Buffer& b) { return b.written; });
+  }
+
+  PendingProgram& p_;
+  std::map<uint32_t, Value> written_;  // root, and the value that was written there
+  std::set<uint32_t> read_;
+  bool checks_ = false;  // a step that only checks has run
+};
 
 /// A step that writes the zeros behind a value, before the first step that writes the value.
 void fill_tails(PendingProgram& p) {
   for (const auto& [id, tail] : p.tails) {
     const Value v{id};
-    const TensorType& type = p.graph->type(v);
+    const TensorType& type = p.types[id];
     const auto writes = [&](const PendingStep& s) {
       for (size_t i = 0; i < s.operands.size(); ++i) {
         if (s.operands[i].kind == Operand::Kind::value && s.operands[i].value == v && s.kernel.buffers[i].written) return true;
       }
       return false;
     };
-    const auto at = std::find_if(p.steps.begin(), p.steps.end(), writes);
-    MICA_CHECK(at != p.steps.end());
+    std::vector<PendingStep>* block = nullptr;
+    std::vector<PendingStep>::iterator at;
+    const std::function<void(std::vector<PendingStep>&)> find = [&](std::vector<PendingStep>& steps) {
+      for (auto s = steps.begin(); s != steps.end() && !block; ++s) {
+        if (writes(*s)) block = &steps, at = s;
+        find(s->body);
+        find(s->otherwise);
+      }
+    };
+    find(p.steps);
+    MICA_CHECK(block);
     PendingStep step;
     step.kernel.name = "zero_tail";
     step.label = "zeros for padding";
@@ -73,32 +146,87 @@ void fill_tails(PendingProgram& p) {
     std::vector<Stmt> body;
     body.push_back(Stmt::store(0, simplify(i + Expr(type.shape.elements())), imm(type.dtype, 0)));
     step.kernel.body.push_back(Stmt::loop(i, Expr(0), Expr(tail.elements), Expr(1), std::move(body)));
-    p.steps.insert(at, std::move(step));
+    block->insert(at, std::move(step));
   }
 }
 
-std::vector<Life> lifetimes(const PendingProgram& p, const std::set<uint32_t>& io, std::unordered_map<uint32_t, size_t>& index) {
-  std::vector<Life> lives;
-  size_t group = 0;
-  for (const PendingStep& step : p.steps) {
-    group += step.barrier;
-    for (const Operand& o : step.operands) {
-      if (o.kind == Operand::Kind::scratch) lives.push_back({{}, align_up(std::max<int64_t>(o.bytes, 1)), group, group, -1});
-      if (o.kind != Operand::Kind::value) continue;
-      const Value root = p.storage_of(o.value).root;
-      if (io.count(root.id)) continue;
-      const auto [entry, fresh] = index.try_emplace(root.id, lives.size());
-      if (fresh) {
-        const auto tail = p.tails.find(root.id);
-        const TensorType& type = p.graph->type(root);
-        const int64_t elements = type.shape.elements() + (tail == p.tails.end() ? 0 : tail->second.elements);
-        lives.push_back({root, align_up(std::max<int64_t>(elements * size_of(type.dtype), 1)), group, group, -1});
+/// When each place of the arena is in use.
+class Lifetimes {
+ public:
+  explicit Lifetimes(PendingProgram& p) : p_(p) {}
+
+  std::vector<Life> run() {
+    walk(p_.steps);
+    // Loops within loops come first: the longer life is the one of the outer.
+    for (const auto& [first, last] : loops_)
+      for (size_t l = 0; l < lives_.size(); ++l) {
+        Life& life = lives_[l];
+        const auto inside = [&, f = first, e = last](size_t group) { return f <= group && group <= e; };
+        const bool any = std::any_of(seen_[l].begin(), seen_[l].end(), inside);
+        if (!any || std::all_of(seen_[l].begin(), seen_[l].end(), inside)) continue;
+        life.first = std::min(life.first, first);
+        life.last = std::max(life.last, last);
       }
-      lives[entry->second].last = group;
+    return std::move(lives_);
+  }
+  /// Which life is a value's; by the number of the value that owns the memory.
+  const std::unordered_map<uint32_t, size_t>& index() const { return index_; }
+
+ private:
+  void walk(std::vector<PendingStep>& steps) {
+    for (PendingStep& step : steps) {
+      group_ += step.barrier;
+      for (const Operand& o : step.operands) touch(o, group_);
+      for (const auto& o : {step.condition, step.trips})
+        if (o) touch(*o, group_);
+      if (step.kind == Step::Kind::branch) {
+        walk(step.body);
+        ++group_;
+        if (step.condition) touch(*step.condition, group_);  // others may still read it when the first steps of this branch run
+        walk(step.otherwise);
+      } else if (step.kind == Step::Kind::loop) {
+        loop(step);
+      }
     }
   }
-  return lives;
-}
+
+  void loop(PendingStep& step) {
+    const size_t first = group_;
+    walk(step.body);
+    const size_t last = ++group_;
+    loops_.emplace_back(first, last);
+    if (step.go_on) touch(*step.go_on, first), touch(*step.go_on, last);
+    if (step.ends_by_itself) return;
+    step.stop = Operand{Operand::Kind::value, p_.add_temporary({DType::u8, {2}, {}}), 0};
+    touch(*step.stop, first);
+    touch(*step.stop, last);
+  }
+
+  void touch(const Operand& o, size_t group) {
+    if (o.kind != Operand::Kind::value) return;
+    const uint32_t root = p_.storage(o.value).root.id;
+    if (p_.places.count(root)) return;
+    const auto [entry, fresh] = index_.try_emplace(root, lives_.size());
+    if (fresh) {
+      const auto tail = p_.tails.find(root);
+      const TensorType& type = p_.types[root];
+      const int64_t elements = type.shape.elements() + (tail == p_.tails.end() ? 0 : tail->second.elements);
+      lives_.push_back({align_up(std::max<int64_t>(elements * size_of(type.dtype), 1)), group, group, -1});
+      seen_.emplace_back();
+    }
+    Life& life = lives_[entry->second];
+    life.first = std::min(life.first, group);
+    life.last = std::max(life.last, group);
+    seen_[entry->second].push_back(group);
+  }
+
+  PendingProgram& p_;
+  size_t group_ = 0;
+  std::vector<Life> lives_;
+  std::vector<std::vector<size_t>> seen_;  // groups that use it, by life
+  std::vector<std::pair<size_t, size_t>> loops_;
+  std::unordered_map<uint32_t, size_t> index_;
+};
 
 /// Offsets for all; returns the arena's size.
 int64_t place(std::vector<Life>& lives) {
@@ -160,67 +288,100 @@ void renumber(Kernel& k) {
   walk(k.body);
 }
 
-}  // namespace
+/// Steps with addresses, and each kernel once.
+class Binder {
+ public:
+  Binder(PendingProgram& p, Program& program, const std::vector<Life>& lives, const std::unordered_map<uint32_t, size_t>& index)
+      : p_(p), program_(program), lives_(lives), index_(index) {}
 
-Program plan_memory(PendingProgram& p) {
-  const Graph& graph = *p.graph;
-  fill_tails(p);
-  place_barriers(p);
-  std::set<uint32_t> io;
-  std::unordered_map<uint32_t, uint32_t> io_index;
-  for (size_t i = 0; i < graph.inputs.size(); ++i) io_index[graph.inputs[i].id] = static_cast<uint32_t>(i);
-  for (size_t i = 0; i < graph.outputs.size(); ++i) io_index[graph.outputs[i].id] = static_cast<uint32_t>(graph.inputs.size() + i);
-  for (const auto& [id, slot] : io_index) io.insert(id);
-  std::unordered_map<uint32_t, size_t> index;
-  std::vector<Life> lives = lifetimes(p, io, index);
-
-  Program program;
-  program.arena_bytes = place(lives);
-  program.arena_lower_bound = lower_bound(lives);
-  program.fault_sites = p.fault_sites;
-  for (Weight& w : p.weights) {
-    w.offset = program.weights_bytes;
-    program.weights_bytes += align_up(w.bytes);
+  std::vector<Step> bind(std::vector<PendingStep>& steps) {
+    std::vector<Step> out;
+    for (PendingStep& step : steps) out.push_back(bind(step));
+    return out;
   }
-  program.weights = p.weights;
-  std::unordered_map<std::string, uint32_t> known;
-  auto scratch = lives.begin();  // in the order of the steps, among the lives of values
-  for (PendingStep& step : p.steps) {
+
+ private:
+  Step bind(PendingStep& step) {
     Step out;
+    out.kind = step.kind;
     out.barrier = step.barrier;
     out.label = step.label;
+    out.depth = step.depth;
+    for (const auto& [from, to] :
+         {std::pair{&step.condition, &out.condition}, {&step.trips, &out.trips}, {&step.go_on, &out.go_on}, {&step.stop, &out.stop}})
+      if (*from) *to = binding(**from);
+    out.body = bind(step.body);
+    out.otherwise = bind(step.otherwise);
+    if (step.kind == Step::Kind::call) call(step, out);
+    return out;
+  }
+
+  Binding binding(const Operand& o) const {
+    if (o.kind == Operand::Kind::weight) return {Binding::Space::weights, program_.weights[o.weight].offset, 0};
+    const Alias where = p_.storage(o.value);
+    const int64_t bytes = where.offset * size_of(p_.types[o.value.id].dtype);
+    Binding b;
+    if (const auto place = p_.places.find(where.root.id); place != p_.places.end()) b = place->second;
+    else b = {Binding::Space::arena, lives_[index_.at(where.root.id)].offset, 0};
+    b.offset += bytes;
+    return b;
+  }
+
+  void call(PendingStep& step, Step& out) {
     for (size_t i = 0; i < step.operands.size(); ++i) {
-      const Operand& o = step.operands[i];
-      Binding b;
-      if (o.kind == Operand::Kind::weight) {
-        b = {Binding::Space::weights, program.weights[o.weight].offset, 0};
-      } else if (o.kind == Operand::Kind::scratch) {
-        scratch = std::find_if(scratch, lives.end(), [](const Life& l) { return !l.value; });
-        b = {Binding::Space::arena, (scratch++)->offset, 0};
-      } else {
-        const Alias where = p.storage_of(o.value);
-        const int64_t element = size_of(graph.type(o.value).dtype);
-        if (const auto slot = io_index.find(where.root.id); slot != io_index.end()) {
-          b = {Binding::Space::io, where.offset * element, slot->second};
-          step.kernel.buffers[i].alignment = element;
-        } else {
-          b = {Binding::Space::arena, lives[index.at(where.root.id)].offset + where.offset * element, 0};
-        }
-      }
-      out.bindings.push_back(b);
+      out.bindings.push_back(binding(step.operands[i]));
+      const Binding::Space space = out.bindings.back().space;
+      if (space == Binding::Space::io || space == Binding::Space::trip)
+        step.kernel.buffers[i].alignment = size_of(step.kernel.buffers[i].element.dtype);
     }
     renumber(step.kernel);
     for (size_t i = 0; i < step.kernel.buffers.size(); ++i) step.kernel.buffers[i].name = fmt::format("b{}", i);
     const std::string name = std::move(step.kernel.name);
     step.kernel.name.clear();
-    const auto [entry, fresh] = known.try_emplace(to_string(step.kernel), program.kernels.size());
+    const auto [entry, fresh] = known_.try_emplace(to_string(step.kernel), program_.kernels.size());
     if (fresh) {
-      step.kernel.name = fmt::format("{}_{}", name, program.kernels.size());
-      program.kernels.push_back(std::move(step.kernel));
+      step.kernel.name = fmt::format("{}_{}", name, program_.kernels.size());
+      program_.kernels.push_back(std::move(step.kernel));
     }
     out.kernel = entry->second;
-    program.steps.push_back(std::move(out));
   }
+
+  PendingProgram& p_;
+  Program& program_;
+  const std::vector<Life>& lives_;
+  const std::unordered_map<uint32_t, size_t>& index_;
+  std::unordered_map<std::string, uint32_t> known_;
+};
+
+/// The weight with the bytes that all states have at first.
+std::optional<uint32_t> add_initial_states(PendingProgram& p, int64_t state_bytes) {
+  if (!state_bytes) return std::nullopt;
+  std::vector<std::byte> bytes(static_cast<size_t>(state_bytes));
+  for (const auto& [id, data] : p.initial_states) std::copy(data.bytes.begin(), data.bytes.end(), bytes.begin() + p.places.at(id).offset);
+  return p.add_weight(std::move(bytes), "state");
+}
+
+}  // namespace
+
+Program plan_memory(PendingProgram& p) {
+  fill_tails(p);
+  Barriers(p).place(p.steps, {});
+  Lifetimes lifetimes(p);
+  std::vector<Life> lives = lifetimes.run();
+
+  Program program;
+  program.arena_bytes = place(lives);
+  program.arena_lower_bound = lower_bound(lives);
+  program.fault_sites = p.fault_sites;
+  for (const auto& [id, data] : p.initial_states) program.state_bytes += align_up(std::max<int64_t>(p.types[id].bytes(), 1));
+  const std::optional<uint32_t> initial = add_initial_states(p, program.state_bytes);
+  for (Weight& w : p.weights) {
+    w.offset = program.weights_bytes;
+    program.weights_bytes += align_up(w.bytes);
+  }
+  program.weights = p.weights;
+  if (initial) program.state_init_at = program.weights[*initial].offset;
+  program.steps = Binder(p, program, lives, lifetimes.index()).bind(p.steps);
   return program;
 }
 

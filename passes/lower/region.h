@@ -24,7 +24,13 @@ struct Region {
   std::set<uint32_t> inlined;     ///< ids of values computed within the region (the root's result not among them)
   std::optional<Value> alias_of;  ///< the output is a part of this value's memory, no kernel is needed
   int64_t alias_offset = 0;       ///< elements
+
+  const Location& location(const Graph& graph) const { return graph.location(anchor ? *anchor : *root); }
 };
+
+/// True when v is made by an ordinary node and read within the graph only: its memory is the planner's to give, shape and tail.
+/// Inputs, outputs, constants and the results of regions have their places from elsewhere.
+bool has_own_place(const Graph& graph, Value v);
 
 /// Expressions of a graph's values, with some of them expanded into what makes them.
 class Inliner {
@@ -34,6 +40,8 @@ class Inliner {
   Expr at(Value v, const std::vector<Expr>& where) const;
   /// What the node that makes v computes at `where`, whether v is inlined or not.
   Expr expand(Value v, const std::vector<Expr>& where) const;
+  /// `e` with the loads of inlined values expanded.
+  Expr expand_loads(const Expr& e) const;
 
  private:
   /// An expansion made before: a value read twice at one place is one expression.
@@ -42,7 +50,6 @@ class Inliner {
     std::vector<Expr> where;
     Expr expr;
   };
-  Expr expand_loads(const Expr& e) const;
   Expr expand_once(Value v, const std::vector<Expr>& where) const;
   const Graph& graph_;
   const std::set<uint32_t>& inlined_;

@@ -19,6 +19,7 @@
 #include "mica/driver/draw_inputs.h"
 #include "mica/driver/file.h"
 #include "mica/ir/text.h"
+#include "mica/ir/verify.h"
 #include "mica/kernel/verify.h"
 #include "mica/pass/lower.h"
 #include "mica/pass/pipeline.h"
@@ -89,7 +90,7 @@ void describe_signature(const Graph& graph, CompileReport& report) {
 
 void describe_program(const Program& program, CompileReport& report) {
   report.kernels = program.kernels.size();
-  report.steps = program.steps.size();
+  for_calls(program.steps, [&](const Step&) { ++report.steps; });
   report.weights_bytes = program.weights_bytes;
   report.arena_bytes = program.arena_bytes;
   report.arena_lower_bound = program.arena_lower_bound;
@@ -123,7 +124,9 @@ std::string manifest_json(const Options& options, const Graph& graph, const Prog
       std::any_of(program.kernels.begin(), program.kernels.end(), [](const Kernel& k) { return k.name.find("winograd") != std::string::npos; });
   j["winograd"] = winograd;
   if (detail::chosen_defect != Defect::none) j["debug_defect"] = all_defects()[static_cast<size_t>(detail::chosen_defect) - 1].name;
-  j["steps"] = program.steps.size();
+  size_t steps = 0;
+  for_calls(program.steps, [&](const Step&) { ++steps; });
+  j["steps"] = steps;
   j["workspace_lower_bound"] = program.arena_lower_bound;
   j["kernels"] = nlohmann::ordered_json::array();
   for (const Kernel& k : program.kernels) j["kernels"].push_back({{"name", k.name}, {"tasks", k.tasks}, {"flops", k.flops}, {"bytes", k.bytes}});
@@ -145,6 +148,8 @@ artifact::Image make_image(const Options& options, const Graph& graph, const Pro
   d.symbols = static_cast<int64_t>(graph.symbols.size());
   d.arena_bytes = program.arena_bytes;
   d.weights_bytes = program.weights_bytes;
+  d.state_bytes = program.state_bytes;
+  d.state_init_at = program.state_init_at;
   d.triple = target.triple;
   d.features = target.features;
   d.fault_sites = program.fault_sites;
@@ -201,7 +206,7 @@ Result<LoadedModel> load_model(const std::filesystem::path& file, const LoadOpti
   if (!check_readable(file, "model", diagnostics)) return Failure{};
   if (file.extension() == ".mica") {
     auto graph = read_graph(file, diagnostics);
-    if (!graph) return Failure{};
+    if (!graph || !verify(*graph, diagnostics)) return Failure{};
     return LoadedModel{std::move(*graph), {}};
   }
 #if MICA_TORCH

@@ -31,6 +31,13 @@ Value Graph::add_constant(TensorType type, ConstantData data) {
   return v;
 }
 
+Value Graph::add_state(Value initial, std::string name) {
+  MICA_CHECK(is_constant(initial), name);
+  const Value v = add_value(type(initial), name);
+  states.push_back({v, v, initial, std::move(name)});
+  return v;
+}
+
 void Graph::renumber() {
   for (GraphValue& v : values) v.producer = ~0u;
   for (size_t i = 0; i < nodes.size(); ++i)
@@ -40,7 +47,7 @@ void Graph::renumber() {
 std::vector<uint32_t> Graph::count_uses() const {
   std::vector<uint32_t> uses(values.size());
   for (const Node& n : nodes) n.for_operands([&](Value v) { ++uses[v.id]; });
-  for (const Value v : outputs) ++uses[v.id];
+  for_results([&](Value v) { ++uses[v.id]; });
   return uses;
 }
 

@@ -8,6 +8,7 @@
 
 #include "evaluate.h"
 #include "mica/kernel/interpret.h"
+#include "mica/ops/control.h"
 #include "mica/ops/kernel_builder.h"
 #include "mica/support/narrow_float.h"
 
@@ -87,6 +88,10 @@ class Interpreter {
   Result<std::vector<HostTensor>> run_expressions(const Node& n);
   Result<std::vector<HostTensor>> run_decomposition(const Node& n);
   Result<std::vector<HostTensor>> run_kernel(const Node& n);
+  Result<std::vector<HostTensor>> run_if(const If& op);
+  Result<std::vector<HostTensor>> run_loop(const Loop& op);
+  Result<std::vector<HostTensor>> run_region(const Graph& region, const std::vector<Tensor>& inputs);
+  std::vector<Tensor> get_all(const Values& values);
   Failure failed(const Node& n, std::string_view name, const std::string& message);
 
   const Graph& graph_;
@@ -186,7 +191,49 @@ Result<std::vector<HostTensor>> Interpreter::run_kernel(const Node& n) {
   return out;
 }
 
+std::vector<Tensor> Interpreter::get_all(const Values& values) {
+  std::vector<Tensor> out;
+  for (const Value v : values.items) out.push_back(get(v));
+  return out;
+}
+
+Result<std::vector<HostTensor>> Interpreter::run_region(const Graph& region, const std::vector<Tensor>& inputs) {
+  Interpreter inner(region, diagnostics_);
+  for (size_t i = 0; i < inputs.size(); ++i) inner.set(region.inputs[i], inputs[i]);
+  return inner.run(region.outputs);
+}
+
+Result<std::vector<HostTensor>> Interpreter::run_if(const If& op) {
+  return run_region(get(op.condition)->integer[0] ? *op.then.graph : *op.otherwise.graph, get_all(op.captures));
+}
+
+Result<std::vector<HostTensor>> Interpreter::run_loop(const Loop& op) {
+  const int64_t trips = op.trips ? get(*op.trips)->integer[0] : INT64_MAX;
+  bool go_on = !op.condition || get(*op.condition)->integer[0];
+  std::vector<Tensor> carried = get_all(op.carried);
+  const std::vector<Tensor> captures = get_all(op.captures);
+  for (int64_t i = 0; i < trips && go_on; ++i) {
+    HostTensor trip{DType::i64, {}, {}, {i}};
+    std::vector<Tensor> inputs = {std::make_shared<const HostTensor>(std::move(trip))};
+    inputs.insert(inputs.end(), carried.begin(), carried.end());
+    inputs.insert(inputs.end(), captures.begin(), captures.end());
+    auto outputs = run_region(*op.body.graph, inputs);
+    if (!outputs) return Failure{};
+    go_on = (*outputs)[0].integer[0];
+    for (size_t k = 0; k < carried.size(); ++k) carried[k] = std::make_shared<const HostTensor>(std::move((*outputs)[k + 1]));
+  }
+  std::vector<HostTensor> out;
+  for (const Tensor& t : carried) out.push_back(*t);
+  return out;
+}
+
 Result<std::vector<HostTensor>> Interpreter::run_node(const Node& n) {
+  if (const auto branch = match<If>(n)) return run_if(*branch);
+  if (const auto loop = match<Loop>(n)) return run_loop(*loop);
+  if (const auto check = match<Check>(n)) {
+    if (!get(check->condition)->integer[0]) return failed(n, "check-failed", check->message);
+    return std::vector<HostTensor>{};
+  }
   if (n.info->define) return run_expressions(n);
   if (n.info->decompose) return run_decomposition(n);
   if (n.info->kernel) return run_kernel(n);
@@ -248,7 +295,8 @@ std::vector<std::byte> from_host(const HostTensor& tensor, const TensorType& typ
   return out;
 }
 
-Result<std::vector<HostTensor>> interpret(const Graph& graph, const std::vector<HostTensor>& inputs, Diagnostics& diagnostics) {
+Result<std::vector<HostTensor>> interpret(const Graph& graph, const std::vector<HostTensor>& inputs, Diagnostics& diagnostics,
+                                          std::vector<HostTensor>* states) {
   MICA_CHECK(inputs.size() == graph.inputs.size(), "interpret: one tensor for each input");
   Interpreter run(graph, diagnostics);
   for (size_t i = 0; i < inputs.size(); ++i) {
@@ -256,7 +304,18 @@ Result<std::vector<HostTensor>> interpret(const Graph& graph, const std::vector<
     MICA_CHECK(inputs[i].shape == type.shape && is_float(inputs[i].dtype) == is_float(type.dtype), "interpret: an input of another type");
     run.set(graph.inputs[i], std::make_shared<const HostTensor>(inputs[i]));
   }
-  return run.run(graph.outputs);
+  for (size_t i = 0; i < graph.states.size(); ++i) {
+    const State& s = graph.states[i];
+    run.set(s.input, std::make_shared<const HostTensor>(states ? states->at(i) : to_host(graph.type(s.initial), graph.constant(s.initial).bytes)));
+  }
+  std::vector<Value> wanted;
+  graph.for_results([&](Value v) { wanted.push_back(v); });
+  auto results = run.run(wanted);
+  if (!results) return Failure{};
+  const auto end = results->begin() + static_cast<int64_t>(graph.outputs.size());
+  if (states) states->assign(std::make_move_iterator(end), std::make_move_iterator(results->end()));
+  results->erase(end, results->end());
+  return results;
 }
 
 Result<std::vector<HostTensor>> interpret_node(const Graph& graph, const Node& node, const std::vector<const HostTensor*>& operands,

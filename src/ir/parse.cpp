@@ -118,7 +118,10 @@ class Reader {
 
 class Parser {
  public:
-  Parser(Reader& in, const WeightsFile* weights, int depth) : in_(in), weights_(weights), depth_(depth) {}
+  /// A nested graph knows the symbolic sizes of the one around it.
+  Parser(Reader& in, const WeightsFile* weights, int depth, std::vector<std::string> symbols = {}) : in_(in), weights_(weights), depth_(depth) {
+    graph_.symbols = std::move(symbols);
+  }
   Result<Graph> run();
 
  private:
@@ -136,6 +139,8 @@ class Parser {
   bool arguments(Node& n);
   bool attr(Attr& out);
   bool node_location(Node& n, size_t where, size_t stop);
+  bool state(const std::string& name, size_t where);
+  bool update();
   bool finish_return();
 
   Reader& in_;
@@ -337,6 +342,34 @@ bool Parser::constant(const std::string& text, size_t where) {
   return bind(text, where, graph_.add_constant(t, std::move(data)));
 }
 
+/// %NAME = state "name" %INITIAL : TYPE
+bool Parser::state(const std::string& text, size_t where) {
+  std::string known = all_digits(text) ? "" : text;
+  if (depth_) return in_.fail_at(where, "a region has no state: hand it in, and its new value out");
+  if (in_.peek() == '"' && !in_.string(known)) return false;
+  const size_t at = in_.at();
+  Value initial;
+  TensorType t;
+  if (!value(initial)) return false;
+  if (!graph_.is_constant(initial)) return in_.fail_at(at, "a state begins as a constant");
+  if (in_.accept(":")) {
+    if (!type(t)) return false;
+    if (t.dtype != graph_.type(initial).dtype || t.shape != graph_.type(initial).shape)
+      return in_.fail_at(at, "the state is {}, but begins as {}", t.to_string(), graph_.type(initial).to_string());
+  }
+  return bind(text, where, graph_.add_state(initial, known));
+}
+
+/// update %STATE, %VALUE
+bool Parser::update() {
+  const size_t where = in_.at();
+  Value input, output;
+  if (!value(input) || !in_.expect(",") || !value(output)) return false;
+  for (State& s : graph_.states)
+    if (s.input == input) return s.output = output, true;
+  return in_.fail_at(where, "`update` names no state");
+}
+
 bool Parser::attr(Attr& out) {
   return std::visit(
       [&](auto& x) -> bool {
@@ -381,7 +414,7 @@ bool Parser::attr(Attr& out) {
         } else if constexpr (std::is_same_v<T, Region>) {
           if (in_.ahead() == "none") return in_.word(), x = {}, true;
           if (depth_ >= greatest_nesting) return in_.fail("regions are nested more than {} deep", greatest_nesting);
-          auto inner = Parser(in_, weights_, depth_ + 1).run();
+          auto inner = Parser(in_, weights_, depth_ + 1, graph_.symbols).run();
           if (inner) x.graph = std::make_shared<Graph>(std::move(*inner));
           return static_cast<bool>(inner);
         } else return in_.string(x);
@@ -480,6 +513,7 @@ bool Parser::statement(bool& done) {
   if (in_.peek() != '%') {
     const size_t where = in_.at();
     const auto word = in_.word();
+    if (word == "update") return update();
     if (word == "return") return done = true, finish_return();
     if (word == "symbol") return in_.string(graph_.symbols.emplace_back());
     if (word == "inputs") return in_.string(graph_.input_structure.text);
@@ -499,6 +533,7 @@ bool Parser::statement(bool& done) {
     if (names.size() != 1) return in_.fail_at(where, "a constant is one value");
     return constant(names[0].first, names[0].second);
   }
+  if (word == "state") return names.size() == 1 ? state(names[0].first, names[0].second) : in_.fail_at(where, "a state is one value");
   return op(names, word, where);
 }
 

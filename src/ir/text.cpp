@@ -126,13 +126,15 @@ void Printer::name(Value v) {
 void Printer::name_values() {
   names_.resize(graph_.values.size());
   for (const Value v : graph_.inputs) name(v);
+  for (const State& s : graph_.states) name(s.input);
   const auto use = [&](Value v) {
     if (v.id >= names_.size() || !graph_.is_constant(v) || !names_[v.id].empty()) return;
     name(v);
     constants_.push_back(v);
   };
   for (const Node& n : graph_.nodes) n.for_operands(use);
-  for (const Value v : graph_.outputs) use(v);
+  graph_.for_results(use);
+  for (const State& s : graph_.states) use(s.initial);
   for (const Node& n : graph_.nodes)
     for (const Value v : n.results) name(v);
 }
@@ -204,7 +206,8 @@ std::string Printer::run() {
     text += ": " + v.type.to_string();
   }
   text += ") {\n";
-  for (const std::string& s : graph_.symbols) text += fmt::format("{}symbol {}\n", inner, literal(s));
+  if (indent_.empty())
+    for (const std::string& s : graph_.symbols) text += fmt::format("{}symbol {}\n", inner, literal(s));
   if (!graph_.input_structure.text.empty()) text += fmt::format("{}inputs {}\n", inner, literal(graph_.input_structure.text));
   if (!graph_.output_structure.text.empty()) text += fmt::format("{}outputs {}\n", inner, literal(graph_.output_structure.text));
   for (const Value v : constants_) {
@@ -213,7 +216,15 @@ std::string Printer::run() {
     if (!data.name.empty() && of(v).substr(1) != data.name) text += " " + literal(data.name);
     text += fmt::format(" {} : {}\n", constant_text(graph_.type(v), data.bytes, options_), graph_.type(v).to_string());
   }
+  for (const State& s : graph_.states) {
+    const std::string& shown = of(s.input);
+    text += fmt::format("{}{} = state", inner, shown);
+    if (!s.name.empty() && shown.substr(1) != s.name) text += " " + literal(s.name);
+    text += fmt::format(" {} : {}\n", of(s.initial), graph_.type(s.input).to_string());
+  }
   for (const Node& n : graph_.nodes) text += inner + node(n) + "\n";
+  for (const State& s : graph_.states)
+    if (s.output != s.input) text += fmt::format("{}update {}, {}\n", inner, of(s.input), of(s.output));
   text += inner + "return";
   for (size_t i = 0; i < graph_.outputs.size(); ++i) {
     text += (i ? ", " : " ") + of(graph_.outputs[i]);

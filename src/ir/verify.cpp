@@ -4,7 +4,8 @@
 //  - every node has one field for each parameter of its op, of that parameter's kind, and all its operands;
 //  - the types of its results are those that the op infers from its operands; layouts are set by the layout pass and are only
 //    checked to be permutations;
-//  - outputs exist, and have one name each (which may be empty); nested graphs hold by themselves: they see no outer value.
+//  - outputs exist, and have one name each (which may be empty); nested graphs hold by themselves: they see no outer value;
+//  - states are of the outermost graph alone, begin as constants, and keep their type.
 #include "mica/ir/verify.h"
 
 namespace mica {
@@ -13,7 +14,8 @@ namespace {
 
 class Verifier {
  public:
-  Verifier(const Graph& graph, Diagnostics& diagnostics) : graph_(graph), diagnostics_(diagnostics), made_(graph.values.size()) {}
+  Verifier(const Graph& graph, Diagnostics& diagnostics, bool nested)
+      : graph_(graph), diagnostics_(diagnostics), nested_(nested), made_(graph.values.size()) {}
   void run();
 
  private:
@@ -22,6 +24,7 @@ class Verifier {
   bool operand(Value v, const Node& n);
   void types(const Node& n);
   void constant(const GraphValue& v);
+  void state(const State& s);
   template <class... A> void error(const Node* n, std::string_view name, fmt::format_string<A...> format, A&&... args) {
     Diagnostic& d = diagnostics_.error(name, "{}{}", n ? std::string(n->info->name()) + ": " : "", fmt::format(format, std::forward<A>(args)...));
     if (n && n->location < graph_.locations.size()) d.at(graph_.location(*n));
@@ -33,6 +36,7 @@ class Verifier {
 
   const Graph& graph_;
   Diagnostics& diagnostics_;
+  const bool nested_;
   std::vector<bool> made_;
 };
 
@@ -100,7 +104,7 @@ void Verifier::node(const Node& n) {
       sound = false;
     } else if (auto r = std::get_if<Region>(&n.fields[i]); r && r->graph) {
       const size_t before = diagnostics_.error_count();
-      Verifier(*r->graph, diagnostics_).run();
+      Verifier(*r->graph, diagnostics_, true).run();
       sound &= diagnostics_.error_count() == before;
     }
   }
@@ -109,14 +113,27 @@ void Verifier::node(const Node& n) {
   for (const Value v : n.results) make(v, &n);
 }
 
+void Verifier::state(const State& s) {
+  if (nested_) return error(nullptr, "verify-state", "the state {} is in a nested graph", s.name);
+  for (const Value v : {s.output, s.initial})
+    if (v.id >= made_.size() || !made_[v.id]) return error(nullptr, "verify-state", "{} of the state {} is never made", shown(v), s.name);
+  if (!graph_.is_constant(s.initial)) error(nullptr, "verify-state", "the state {} does not begin as a constant", s.name);
+  for (const Value v : {s.output, s.initial})
+    if (graph_.type(v).dtype != graph_.type(s.input).dtype || graph_.type(v).shape != graph_.type(s.input).shape)
+      error(nullptr, "verify-state", "the state {} is {}, but {} is {}", s.name, graph_.type(s.input).to_string(), shown(v),
+            graph_.type(v).to_string());
+}
+
 void Verifier::run() {
   for (const Value v : graph_.inputs) make(v, nullptr);
+  for (const State& s : graph_.states) make(s.input, nullptr);
   for (size_t id = 0; id < graph_.values.size(); ++id)
     if (graph_.values[id].constant >= 0) {
       make(Value{static_cast<uint32_t>(id)}, nullptr);
       constant(graph_.values[id]);
     }
   for (const Node& n : graph_.nodes) node(n);
+  for (const State& s : graph_.states) state(s);
   for (const Value v : graph_.outputs)
     if (v.id >= made_.size() || !made_[v.id]) error(nullptr, "verify-output", "the output {} is never made", v ? shown(v) : "(none)");
   if (graph_.output_names.size() > graph_.outputs.size())
@@ -127,7 +144,7 @@ void Verifier::run() {
 
 bool verify(const Graph& graph, Diagnostics& diagnostics) {
   const size_t before = diagnostics.error_count();
-  Verifier(graph, diagnostics).run();
+  Verifier(graph, diagnostics, false).run();
   return diagnostics.error_count() == before;
 }
 

@@ -6,6 +6,7 @@
 #include <bit>
 #include <cmath>
 #include <cstring>
+#include <deque>
 #include <limits>
 #include <unordered_map>
 
@@ -444,20 +445,85 @@ Result<void> interpret(const Kernel& kernel, const std::vector<std::byte*>& para
   return {};
 }
 
-Result<void> interpret(const Program& program, const std::vector<std::byte*>& io, KernelFault& fault, Diagnostics& diagnostics) {
-  std::vector<std::byte> arena(static_cast<size_t>(program.arena_bytes)), weights(static_cast<size_t>(program.weights_bytes));
-  for (const Weight& w : program.weights) {
-    if (w.data) std::memcpy(weights.data() + w.offset, w.data, static_cast<size_t>(w.bytes));
-  }
-  for (const Step& s : program.steps) {
-    std::vector<std::byte*> params;
-    for (const Binding& b : s.bindings) {
-      std::byte* base = b.space == Binding::Space::arena ? arena.data() : b.space == Binding::Space::weights ? weights.data() : io.at(b.io);
-      params.push_back(base + b.offset);
+namespace {
+
+/// The steps of a program, one kernel after the other.
+class ProgramInterpreter {
+ public:
+  ProgramInterpreter(const Program& program, const std::vector<std::byte*>& io, std::vector<std::byte>& state, KernelFault& fault,
+                     Diagnostics& diagnostics)
+      : program_(program),
+        io_(io),
+        state_(state),
+        fault_(fault),
+        diagnostics_(diagnostics),
+        arena_(static_cast<size_t>(program.arena_bytes)),
+        weights_(static_cast<size_t>(program.weights_bytes)) {
+    for (const Weight& w : program.weights) {
+      if (w.data) std::memcpy(weights_.data() + w.offset, w.data, static_cast<size_t>(w.bytes));
     }
-    const Kernel& k = program.kernels.at(s.kernel);
-    if (!interpret(k, params, 0, k.tasks, fault, diagnostics)) return Failure{};
+    if (state_.empty() && program.state_bytes)
+      state_.assign(weights_.begin() + program.state_init_at, weights_.begin() + program.state_init_at + program.state_bytes);
   }
+
+  bool run(const std::vector<Step>& steps) {
+    for (const Step& s : steps) {
+      const bool good = s.kind == Step::Kind::call     ? call(s)
+                        : s.kind == Step::Kind::branch ? run(truth(*s.condition) ? s.body : s.otherwise)
+                                                       : loop(s);
+      if (!good) return false;
+    }
+    return true;
+  }
+
+ private:
+  std::byte* pointer(const Binding& b) {
+    switch (b.space) {
+      case Binding::Space::arena: return arena_.data() + b.offset;
+      case Binding::Space::weights: return weights_.data() + b.offset;
+      case Binding::Space::state: return state_.data() + b.offset;
+      case Binding::Space::trip: return reinterpret_cast<std::byte*>(&trips_.at(b.io)) + b.offset;
+      case Binding::Space::io: break;
+    }
+    return io_.at(b.io) + b.offset;
+  }
+  bool truth(const Binding& b) { return *pointer(b) != std::byte{0}; }
+
+  bool call(const Step& s) {
+    std::vector<std::byte*> params;
+    for (const Binding& b : s.bindings) params.push_back(pointer(b));
+    const Kernel& k = program_.kernels.at(s.kernel);
+    return static_cast<bool>(interpret(k, params, 0, k.tasks, fault_, diagnostics_));
+  }
+
+  bool loop(const Step& s) {
+    int64_t trips = std::numeric_limits<int64_t>::max();
+    if (s.trips) std::memcpy(&trips, pointer(*s.trips), sizeof trips);
+    bool go_on = !s.condition || truth(*s.condition);
+    if (trips_.size() <= s.depth) trips_.resize(s.depth + 1);
+    for (int64_t i = 0; go_on && i < trips; ++i) {
+      trips_[s.depth] = i;
+      if (!run(s.body)) return false;
+      go_on = (!s.go_on || truth(*s.go_on)) && !(s.stop && fault_.code);
+    }
+    return true;
+  }
+
+  const Program& program_;
+  const std::vector<std::byte*>& io_;
+  std::vector<std::byte>& state_;
+  KernelFault& fault_;
+  Diagnostics& diagnostics_;
+  std::vector<std::byte> arena_, weights_;
+  std::deque<int64_t> trips_;  // a deque: kernels are handed addresses of its elements
+};
+
+}  // namespace
+
+Result<void> interpret(const Program& program, const std::vector<std::byte*>& io, KernelFault& fault, Diagnostics& diagnostics,
+                       std::vector<std::byte>* state) {
+  std::vector<std::byte> own;
+  if (!ProgramInterpreter(program, io, state ? *state : own, fault, diagnostics).run(program.steps)) return Failure{};
   return {};
 }
 

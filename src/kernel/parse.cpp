@@ -17,6 +17,8 @@ struct SyntaxError {
   std::string message;
 };
 
+constexpr int greatest_nesting = 64;
+
 class Parser {
  public:
   Parser(std::string_view text, Diagnostics& diagnostics) : text_(text), diagnostics_(diagnostics) {}
@@ -69,6 +71,11 @@ class Parser {
     p.arena_bytes = integer();
     expect("weights");
     p.weights_bytes = integer();
+    if (accept("state")) {
+      p.state_bytes = integer();
+      expect("at");
+      p.state_init_at = integer();
+    }
     while (accept("weight")) {
       Weight w;
       expect("+");
@@ -83,7 +90,7 @@ class Parser {
       p.fault_sites.push_back(quoted());
     }
     while (peek("kernel ")) p.kernels.push_back(kernel());
-    while (!at_end()) p.steps.push_back(step(p));
+    while (!at_end()) p.steps.push_back(step(p, 0));
     return p;
   }
 
@@ -402,33 +409,79 @@ class Parser {
     fail(fmt::format("'{}' is neither a variable nor a function", name));
   }
 
-  Step step(const Program& p) {
+  Binding binding() {
+    Binding b;
+    constexpr std::pair<std::string_view, Binding::Space> spaces[] = {{"arena", Binding::Space::arena},
+                                                                      {"weights", Binding::Space::weights},
+                                                                      {"state", Binding::Space::state},
+                                                                      {"trip", Binding::Space::trip},
+                                                                      {"io", Binding::Space::io}};
+    for (const auto& [word, space] : spaces) {
+      if (!peek(word)) continue;
+      at_ += word.size();
+      b.space = space;
+      if (space == Binding::Space::io || space == Binding::Space::trip) b.io = static_cast<uint32_t>(integer());
+      if (accept("+")) b.offset = integer();
+      return b;
+    }
+    fail("expected arena, weights, io, state or trip");
+  }
+
+  void label(Step& s) {
+    if (!accept("//")) return;
+    const size_t end = std::min(text_.find('\n', at_), text_.size());
+    s.label = std::string(text_.substr(std::min(at_ + 1, end), end - std::min(at_ + 1, end)));
+    at_ = end;
+  }
+
+  std::vector<Step> steps(const Program& p, uint32_t depth) {
+    if (nesting_ == greatest_nesting) fail(fmt::format("steps are nested more than {} deep", greatest_nesting));
+    ++nesting_;
+    std::vector<Step> out;
+    while (!accept("}")) out.push_back(step(p, depth));
+    --nesting_;
+    return out;
+  }
+
+  Step control(const Program& p, Step s, uint32_t depth) {
+    if (s.kind == Step::Kind::branch) {
+      s.condition = binding();
+    } else {
+      if (!peek("trip")) fail("expected trip and the number of loops around this one");
+      at_ += 4;
+      s.depth = static_cast<uint32_t>(integer());
+      if (s.depth != depth) fail(fmt::format("{} loops stand around this one", depth));
+      ++depth;
+      if (accept("to")) s.trips = binding();
+      if (accept("if")) s.condition = binding();
+      if (accept("while")) s.go_on = binding();
+      if (accept("stop")) s.stop = binding();
+    }
+    expect("{");
+    label(s);
+    s.body = steps(p, depth);
+    if (s.kind == Step::Kind::branch && accept("else")) {
+      expect("{");
+      s.otherwise = steps(p, depth);
+    }
+    return s;
+  }
+
+  Step step(const Program& p, uint32_t depth) {
     Step s;
     s.barrier = accept("barrier;");
+    if (accept("if ")) s.kind = Step::Kind::branch;
+    else if (accept("loop ")) s.kind = Step::Kind::loop;
+    if (s.kind != Step::Kind::call) return control(p, std::move(s), depth);
     const std::string name = until('(');
     for (s.kernel = 0; s.kernel < p.kernels.size() && p.kernels[s.kernel].name != name;) ++s.kernel;
     if (s.kernel == p.kernels.size()) fail(fmt::format("there is no kernel '{}'", name));
     expect("(");
     while (!accept(")")) {
-      Binding b;
-      if (accept("arena")) {
-      } else if (accept("weights")) {
-        b.space = Binding::Space::weights;
-      } else {
-        b.space = Binding::Space::io;
-        if (!peek("io")) fail("expected arena, weights or io");
-        at_ += 2;
-        b.io = static_cast<uint32_t>(integer());
-      }
-      if (accept("+")) b.offset = integer();
-      s.bindings.push_back(b);
+      s.bindings.push_back(binding());
       accept(",");
     }
-    if (accept("//")) {
-      const size_t end = std::min(text_.find('\n', at_), text_.size());
-      s.label = std::string(text_.substr(std::min(at_ + 1, end), end - std::min(at_ + 1, end)));
-      at_ = end;
-    }
+    label(s);
     return s;
   }
 
@@ -436,6 +489,7 @@ class Parser {
   size_t at_ = 0;
   Diagnostics& diagnostics_;
   const Kernel* kernel_ = nullptr;
+  int nesting_ = 0;
   std::unordered_map<std::string, Expr> vars_;
 };
 

@@ -86,9 +86,34 @@ std::string binding_text(const Binding& b) {
   switch (b.space) {
     case Binding::Space::arena: return fmt::format("arena+{}", b.offset);
     case Binding::Space::weights: return fmt::format("weights+{}", b.offset);
+    case Binding::Space::state: return fmt::format("state+{}", b.offset);
+    case Binding::Space::trip: return fmt::format("trip{}", b.io);
     case Binding::Space::io: return b.offset ? fmt::format("io{}+{}", b.io, b.offset) : fmt::format("io{}", b.io);
   }
   return {};
+}
+
+void print_steps(const Program& p, const std::vector<Step>& steps, const std::string& pad, std::string& text) {
+  const auto part = [](std::string_view word, const std::optional<Binding>& b) { return b ? fmt::format(" {} {}", word, binding_text(*b)) : ""; };
+  for (const Step& s : steps) {
+    text += pad + (s.barrier ? "barrier; " : "");
+    if (s.kind == Step::Kind::call) {
+      std::string list;
+      for (const Binding& b : s.bindings) list += (list.empty() ? "" : ", ") + binding_text(b);
+      text += fmt::format("{}({})  // {}\n", p.kernels[s.kernel].name, list, s.label);
+      continue;
+    }
+    if (s.kind == Step::Kind::branch) text += fmt::format("if {}", s.condition ? binding_text(*s.condition) : "?");
+    else
+      text += fmt::format("loop trip{}{}{}{}{}", s.depth, part("to", s.trips), part("if", s.condition), part("while", s.go_on), part("stop", s.stop));
+    text += fmt::format(" {{  // {}\n", s.label);
+    print_steps(p, s.body, pad + "  ", text);
+    if (!s.otherwise.empty()) {
+      text += pad + "} else {\n";
+      print_steps(p, s.otherwise, pad + "  ", text);
+    }
+    text += pad + "}\n";
+  }
 }
 
 }  // namespace
@@ -96,16 +121,13 @@ std::string binding_text(const Binding& b) {
 std::string to_string(const Kernel& k) { return Printer(k).run(); }
 
 std::string to_string(const Program& p) {
-  std::string text = fmt::format("program arena {} weights {}\n", p.arena_bytes, p.weights_bytes);
+  std::string text = fmt::format("program arena {} weights {}", p.arena_bytes, p.weights_bytes);
+  text += p.state_bytes ? fmt::format(" state {} at {}\n", p.state_bytes, p.state_init_at) : "\n";
   for (const Weight& w : p.weights) text += fmt::format("weight +{} {} bytes \"{}\"\n", w.offset, w.bytes, w.name);
   for (size_t i = 0; i < p.fault_sites.size(); ++i) text += fmt::format("fault {} \"{}\"\n", i, p.fault_sites[i]);
   for (const Kernel& k : p.kernels) text += "\n" + to_string(k);
   text += "\n";
-  for (const Step& s : p.steps) {
-    std::string list;
-    for (const Binding& b : s.bindings) list += (list.empty() ? "" : ", ") + binding_text(b);
-    text += fmt::format("{}{}({})  // {}\n", s.barrier ? "barrier; " : "", p.kernels[s.kernel].name, list, s.label);
-  }
+  print_steps(p, p.steps, "", text);
   return text;
 }
 

@@ -184,6 +184,72 @@ Result<void> verify_kernel(const Kernel& kernel, Diagnostics& diagnostics) {
   return {};
 }
 
+namespace {
+
+/// Bindings of steps against the program's memory.
+class ProgramVerifier {
+ public:
+  ProgramVerifier(const Program& program, Diagnostics& diagnostics) : program_(program), diagnostics_(diagnostics) {}
+
+  void steps(const std::vector<Step>& list, uint32_t depth) {
+    for (const Step& s : list) {
+      if (s.kind == Step::Kind::call) call(s, depth);
+      else control(s, depth);
+    }
+  }
+
+ private:
+  template <class... A> void fail(const Step& s, fmt::format_string<A...> format, A&&... args) {
+    diagnostics_.error("bad-kernel", "step '{}': {}", s.label, fmt::format(format, std::forward<A>(args)...));
+  }
+
+  void call(const Step& s, uint32_t depth) {
+    if (s.kernel >= program_.kernels.size()) return fail(s, "calls kernel {} of {}", s.kernel, program_.kernels.size());
+    const Kernel& k = program_.kernels[s.kernel];
+    if (s.bindings.size() != k.params()) return fail(s, "binds {} of the {} params of {}", s.bindings.size(), k.params(), k.name);
+    for (size_t i = 0; i < s.bindings.size(); ++i) {
+      const Buffer& buffer = k.buffers[i];
+      binding(s, s.bindings[i], buffer.elements * size_of(buffer.element.dtype), fmt::format("{} of {}", buffer.name, k.name), depth);
+      const bool read_only = s.bindings[i].space == Binding::Space::weights || s.bindings[i].space == Binding::Space::trip;
+      if (read_only && buffer.written) fail(s, "{} writes to {}", k.name, s.bindings[i].space == Binding::Space::trip ? "a counter" : "weights");
+    }
+  }
+
+  void control(const Step& s, uint32_t depth) {
+    const bool loop = s.kind == Step::Kind::loop;
+    if (!s.bindings.empty()) fail(s, "control flow binds no params");
+    if (!loop && !s.condition) fail(s, "a branch has no condition");
+    if (loop && s.depth != depth) fail(s, "{} loops stand around the loop, not {}", depth, s.depth);
+    if (s.condition) binding(s, *s.condition, 1, "the condition", depth);
+    if (s.trips) binding(s, *s.trips, 8, "the number of trips", depth);
+    if (s.go_on) binding(s, *s.go_on, 1, "the condition to go on", depth + 1);
+    if (s.stop) binding(s, *s.stop, 2, "the notice of faults", depth);
+    if (s.stop && s.stop->space != Binding::Space::arena) fail(s, "the notice of faults is not in the arena");
+    steps(s.body, depth + loop);
+    steps(s.otherwise, depth);
+  }
+
+  void binding(const Step& s, const Binding& b, int64_t bytes, const std::string& what, uint32_t depth) {
+    int64_t limit = 0;
+    std::string_view space;
+    switch (b.space) {
+      case Binding::Space::io: return;
+      case Binding::Space::arena: limit = program_.arena_bytes, space = "the arena"; break;
+      case Binding::Space::weights: limit = program_.weights_bytes, space = "the weights"; break;
+      case Binding::Space::state: limit = program_.state_bytes, space = "the state"; break;
+      case Binding::Space::trip:
+        limit = 8, space = "a counter";
+        if (b.io >= depth) fail(s, "{} is the counter of a loop that does not stand around it", what);
+    }
+    if (b.offset < 0 || b.offset + bytes > limit) fail(s, "{} ends at byte {} of {}'s {}", what, b.offset + bytes, space, limit);
+  }
+
+  const Program& program_;
+  Diagnostics& diagnostics_;
+};
+
+}  // namespace
+
 Result<void> verify_program(const Program& program, Diagnostics& diagnostics) {
   const size_t errors = diagnostics.error_count();
   std::unordered_set<std::string> names;
@@ -191,28 +257,9 @@ Result<void> verify_program(const Program& program, Diagnostics& diagnostics) {
     (void)verify_kernel(k, diagnostics);
     if (!names.insert(k.name).second) diagnostics.error("bad-kernel", "two kernels are named {}", k.name);
   }
-  for (const Step& s : program.steps) {
-    if (s.kernel >= program.kernels.size()) {
-      diagnostics.error("bad-kernel", "step '{}' calls kernel {} of {}", s.label, s.kernel, program.kernels.size());
-      continue;
-    }
-    const Kernel& k = program.kernels[s.kernel];
-    if (s.bindings.size() != k.params()) {
-      diagnostics.error("bad-kernel", "step '{}' binds {} of the {} params of {}", s.label, s.bindings.size(), k.params(), k.name);
-      continue;
-    }
-    for (size_t i = 0; i < s.bindings.size(); ++i) {
-      const Binding& b = s.bindings[i];
-      if (b.space == Binding::Space::io) continue;
-      const int64_t end = b.offset + k.buffers[i].elements * size_of(k.buffers[i].element.dtype);
-      const bool weights = b.space == Binding::Space::weights;
-      const int64_t limit = weights ? program.weights_bytes : program.arena_bytes;
-      if (b.offset < 0 || end > limit)
-        diagnostics.error("bad-kernel", "step '{}': {} of {} ends at byte {} of {}'s {}", s.label, k.buffers[i].name, k.name, end,
-                          weights ? "the weights" : "the arena", limit);
-      if (weights && k.buffers[i].written) diagnostics.error("bad-kernel", "step '{}': {} writes to weights", s.label, k.name);
-    }
-  }
+  if (program.state_bytes && (program.state_init_at < 0 || program.state_init_at + program.state_bytes > program.weights_bytes))
+    diagnostics.error("bad-kernel", "the state's first bytes are not in the weights");
+  ProgramVerifier(program, diagnostics).steps(program.steps, 0);
   if (diagnostics.error_count() != errors) return Failure{};
   return {};
 }

@@ -2,6 +2,7 @@
 #include "mica/ops/activation.h"
 #include "mica/ops/attention.h"
 #include "mica/ops/compare.h"
+#include "mica/ops/control.h"
 #include "mica/ops/conv.h"
 #include "mica/ops/detection.h"
 #include "mica/ops/factory.h"
@@ -48,6 +49,7 @@ std::span<const OpInfo* const> all_ops() {
     take(RelayoutOps{});
     take(IndexOps{});
     take(FactoryOps{});
+    take(ControlOps{});
     take(ResampleOps{});
     take(DetectionOps{});
     return ops;

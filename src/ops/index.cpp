@@ -235,4 +235,53 @@ class Scatterer {
 
 void Scatter::kernel(const Scatter& op, KernelBuilder& b) { Scatterer(op, b).run(); }
 
+namespace {
+
+/// The shape of x without `axis`; fails (reported) when axis or index are not what select_at and update_at take.
+Result<Shape> infer_row(const Infer& ctx, Value x, Value index, int64_t axis) {
+  const auto a = normal_axis(ctx, axis, ctx.type(x).rank());
+  if (!a || !require_index(ctx, index)) return Failure{};
+  if (!ctx.type(x).rank() || ctx.type(index).rank())
+    return ctx.error("index-rank", "takes a tensor of rank 1 or more and an index of rank 0, not {} and {}", ctx.type(x).to_string(),
+                     ctx.type(index).to_string());
+  std::vector<Dim> dims = ctx.shape(x).dims();
+  dims.erase(dims.begin() + *a);
+  return Shape(std::move(dims));
+}
+
+}  // namespace
+
+Result<TensorType> SelectAt::infer(const SelectAt& op, const Infer& ctx) {
+  auto row = infer_row(ctx, op.x, op.index, op.axis);
+  if (!row) return Failure{};
+  return TensorType{ctx.type(op.x).dtype, std::move(*row), {}};
+}
+Expr SelectAt::define(const SelectAt& op, Define& d) {
+  const Shape& s = d.shape(op.x);
+  const int64_t axis = from_front(op.axis, s.rank());
+  std::vector<Expr> where = d.indices();
+  where.insert(where.begin() + axis, checked(d.at(op.index, {}), s[axis], d, axis, true));
+  return d.at(op.x, std::move(where));
+}
+
+Result<TensorType> UpdateAt::infer(const UpdateAt& op, const Infer& ctx) {
+  const auto row = infer_row(ctx, op.x, op.index, op.axis);
+  if (!row) return Failure{};
+  const TensorType wanted{ctx.type(op.x).dtype, *row, {}}, &given = ctx.type(op.row);
+  if (given.dtype != wanted.dtype || given.shape != wanted.shape)
+    return ctx.error("row-type", "the row must be {}, not {}", wanted.to_string(), given.to_string());
+  return infer_same(ctx, op.x);
+}
+Expr UpdateAt::place(const UpdateAt& op, const Define& d) {
+  const int64_t axis = from_front(op.axis, d.type(op.x).rank());
+  return checked(d.at(op.index, {}), d.shape(op.x)[axis], d, axis, true);
+}
+Expr UpdateAt::define(const UpdateAt& op, Define& d) {
+  const int64_t axis = from_front(op.axis, d.type(op.x).rank());
+  std::vector<Expr> where = d.indices();
+  const Expr hit = equal(place(op, d), where[axis]);
+  where.erase(where.begin() + axis);
+  return select(hit, d.at(op.row, std::move(where)), d[op.x]);
+}
+
 }  // namespace mica

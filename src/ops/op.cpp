@@ -1,5 +1,6 @@
 #include "mica/ops/op.h"
 
+#include <algorithm>
 #include <cstring>
 #include <unordered_map>
 
@@ -48,6 +49,20 @@ Expr Define::reduce(ReduceOp op, const std::vector<int64_t>& axes, Expr e) const
 }
 
 Expr Define::var(int64_t extent, std::string_view name) const { return make_var(std::string(name), 0, extent); }
+
+bool is_pure(const Node& node) {
+  if (!node.info->is(Trait::pure)) return false;
+  for (const Attr& a : node.fields)
+    if (const auto* r = std::get_if<Region>(&a); r && r->graph && !std::ranges::all_of(r->graph->nodes, is_pure)) return false;
+  return true;
+}
+
+bool has_region(const Node& node) {
+  return std::ranges::any_of(node.fields, [](const Attr& a) {
+    const auto* r = std::get_if<Region>(&a);
+    return r && r->graph;
+  });
+}
 
 const OpInfo* find_op(std::string_view name) {
   for (const OpInfo* info : all_ops())

@@ -67,34 +67,8 @@ void Rewriter::replace(std::vector<Value> with) {
   replaced_ = true;
 }
 
-namespace {
-
-/// Runs f on the nested graphs of a node; regions may be shared with copies of the graph, so a changed one is a new one.
-template <class F> bool change_regions(Node& node, F&& f) {
-  bool changed = false;
-  for (Attr& a : node.fields)
-    if (auto r = std::get_if<Region>(&a); r && r->graph) {
-      auto copy = std::make_shared<Graph>(clone(*r->graph));
-      if (f(*copy)) {
-        r->graph = std::move(copy);
-        changed = true;
-      }
-    }
-  return changed;
-}
-
-bool has_region(const Node& node) {
-  for (const Attr& a : node.fields)
-    if (auto r = std::get_if<Region>(&a); r && r->graph) return true;
-  return false;
-}
-
-}  // namespace
-
 bool run_rewrite(Graph& graph, PassContext& context, bool (*rule)(Rewriter&)) {
   bool changed = false;
-  for (Node& n : graph.nodes)
-    if (has_region(n)) changed |= change_regions(n, [&](Graph& g) { return run_rewrite(g, context, rule); });
   for (int sweep = 0; sweep < greatest_sweeps; ++sweep) {
     Rewriter rw(graph, context);
     bool swept = false;
@@ -106,12 +80,12 @@ bool run_rewrite(Graph& graph, PassContext& context, bool (*rule)(Rewriter&)) {
       if (rw.replaced_) {
         node.for_operands([&](Value v) { --rw.uses_[rw.resolve(v).id]; });
         swept = true;
-        if (node.info->is(Trait::pure)) continue;
+        if (is_pure(node)) continue;
       }
       for (const Value r : node.results) rw.maker_[r.id] = static_cast<uint32_t>(rw.out_.size());
       rw.out_.push_back(std::move(node));
     }
-    for (Value& v : graph.outputs) v = rw.resolve(v);
+    graph.map_results([&](Value v) { return rw.resolve(v); });
     graph.nodes.assign(std::make_move_iterator(rw.out_.begin()), std::make_move_iterator(rw.out_.end()));
     graph.renumber();
     changed |= remove_dead_nodes(graph) || swept;
@@ -122,14 +96,12 @@ bool run_rewrite(Graph& graph, PassContext& context, bool (*rule)(Rewriter&)) {
 
 bool remove_dead_nodes(Graph& graph) {
   bool changed = false;
-  for (Node& n : graph.nodes)
-    if (has_region(n)) changed |= change_regions(n, [](Graph& g) { return remove_dead_nodes(g); });
   std::vector<bool> live(graph.values.size());
-  for (const Value v : graph.outputs) live[v.id] = true;
+  graph.for_results([&](Value v) { live[v.id] = true; });
   std::vector<Node> kept;
   for (size_t i = graph.nodes.size(); i-- > 0;) {
     Node& n = graph.nodes[i];
-    bool needed = !n.info->is(Trait::pure);
+    bool needed = !is_pure(n);
     for (const Value r : n.results) needed |= live[r.id];
     if (!needed) {
       changed = true;

@@ -17,6 +17,23 @@ void report_unknown(std::string_view name, Diagnostics& diagnostics) {
   diagnostics.error("unknown-pass", "there is no pass `{}`", name).help("the passes are " + list);
 }
 
+/// The pass on what is nested in the graph, innermost first, then on the graph. Regions may be shared with copies of the graph, so
+/// one that changes is a new one.
+bool run_everywhere(const Pass& pass, Graph& graph, PassContext& context) {
+  bool changed = false;
+  PassContext inner = context;
+  inner.nested = true;
+  for (Node& n : graph.nodes)
+    for (Attr& a : n.fields)
+      if (auto r = std::get_if<Region>(&a); r && r->graph) {
+        auto copy = std::make_shared<Graph>(clone(*r->graph));
+        if (!run_everywhere(pass, *copy, inner)) continue;
+        r->graph = std::move(copy);
+        changed = true;
+      }
+  return pass.run(graph, context) || changed;
+}
+
 }  // namespace
 
 const Pass* find_pass(std::string_view name) {
@@ -30,7 +47,7 @@ Result<bool> run_pass(const Pass& pass, Graph& graph, PassContext& context, cons
   const size_t errors = context.diagnostics->error_count();
   const Graph before = options.observe ? clone(graph) : Graph{};
   const auto start = std::chrono::steady_clock::now();
-  const bool changed = pass.run(graph, context);
+  const bool changed = run_everywhere(pass, graph, context);
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
   if (options.timing) options.timing(pass.name, took.count());
   if (context.diagnostics->error_count() != errors) return Failure{};

@@ -131,12 +131,22 @@ struct GraphValue {
   uint32_t producer = ~0u;  ///< index into Graph::nodes; ~0 for inputs and constants (kept by Graph::renumber)
 };
 
+/// A value that is kept from one run to the next: `input` is what the last run left, `output` (which may be `input`: unchanged)
+/// what this run leaves. Only the outermost graph has any.
+struct State {
+  Value input;
+  Value output;
+  Value initial;     ///< a constant: what the first run finds
+  std::string name;  ///< "layer1.running_sum"; for messages and dumps
+};
+
 struct Graph {
   std::vector<Node> nodes;  ///< topological order
   std::vector<GraphValue> values;
   std::vector<ConstantData> constants;
   std::vector<Value> inputs, outputs;
   std::vector<std::string> output_names;  ///< one per output
+  std::vector<State> states;
   Structure input_structure, output_structure;
   std::vector<Location> locations = std::vector<Location>(1);
   std::vector<std::string> symbols;  ///< names of symbolic dimensions
@@ -144,6 +154,8 @@ struct Graph {
   Value add_value(TensorType type, std::string name = {});
   Value add_input(TensorType type, std::string name);
   Value add_constant(TensorType type, ConstantData data);
+  /// The value that the state has when a run begins; its output is this value until State::output is set.
+  Value add_state(Value initial, std::string name);
   const TensorType& type(Value v) const { return values[v.id].type; }
   bool is_constant(Value v) const { return values[v.id].constant >= 0; }
   const ConstantData& constant(Value v) const { return constants[values[v.id].constant]; }
@@ -152,7 +164,17 @@ struct Graph {
   const Location& location(const Node& n) const { return locations[n.location]; }
   /// Recomputes GraphValue::producer from the order of nodes.
   void renumber();
-  /// Number of uses of every value, outputs of the graph counted.
+  /// Calls f(Value) on every value that a run gives back: the outputs, then what the states become.
+  template <class F> void for_results(F&& f) const {
+    for (const Value v : outputs) f(v);
+    for (const State& s : states) f(s.output);
+  }
+  /// Replaces them: f(Value) -> Value.
+  template <class F> void map_results(F&& f) {
+    for (Value& v : outputs) v = f(v);
+    for (State& s : states) s.output = f(s.output);
+  }
+  /// Number of uses of every value, results of the graph counted.
   std::vector<uint32_t> count_uses() const;
 };
 

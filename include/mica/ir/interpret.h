@@ -13,8 +13,10 @@ struct HostTensor {
 HostTensor to_host(const TensorType& type, std::span<const std::byte> bytes);
 std::vector<std::byte> from_host(const HostTensor& tensor, const TensorType& type);
 /// Runs a graph point by point from the ops' `define`: floats in fp64 throughout, integers exact in their own dtype.
-/// Fails (reported) on an index out of range or an op without meaning.
-Result<std::vector<HostTensor>> interpret(const Graph& graph, const std::vector<HostTensor>& inputs, Diagnostics& diagnostics);
+/// Fails (reported) on an index out of range, a check that does not hold, or an op without meaning.
+/// `states`, one for each of the graph's, are read and replaced; null: the run begins with their initial values.
+Result<std::vector<HostTensor>> interpret(const Graph& graph, const std::vector<HostTensor>& inputs, Diagnostics& diagnostics,
+                                          std::vector<HostTensor>* states = nullptr);
 /// The results of one node, whose operands are given; what constant folding uses.
 Result<std::vector<HostTensor>> interpret_node(const Graph& graph, const Node& node, const std::vector<const HostTensor*>& operands,
                                                Diagnostics& diagnostics);

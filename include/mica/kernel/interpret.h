@@ -19,7 +19,9 @@ struct KernelFault {
 Result<void> interpret(const Kernel& kernel, const std::vector<std::byte*>& params, int64_t first, int64_t last, KernelFault& fault,
                        Diagnostics& diagnostics);
 
-/// Runs a whole program: its own arena and weights, `io` as the caller's buffers, inputs first.
-Result<void> interpret(const Program& program, const std::vector<std::byte*>& io, KernelFault& fault, Diagnostics& diagnostics);
+/// Runs a whole program: its own arena and weights, `io` as the caller's buffers, inputs first. `state` holds what runs leave behind:
+/// one that is empty is filled with what the state is at first; null: the run begins with that and its state is lost.
+Result<void> interpret(const Program& program, const std::vector<std::byte*>& io, KernelFault& fault, Diagnostics& diagnostics,
+                       std::vector<std::byte>* state = nullptr);
 
 }  // namespace mica

@@ -1,6 +1,7 @@
 #pragma once
 // Kernel IR: what codegen prints. Buffers, and a loop nest over explicit scalar and vector expressions (ir/expr.h). No graph, no op.
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -65,19 +66,44 @@ struct Kernel {
 
 /// Where a kernel parameter lives when the program runs.
 struct Binding {
-  enum class Space : uint8_t { arena, weights, io };
+  enum class Space : uint8_t {
+    arena,
+    weights,
+    io,
+    state,  ///< kept from run to run
+    trip    ///< how often the loop around it has run before, an i64; each thread has its own
+  };
   Space space = Space::arena;
   int64_t offset = 0;  ///< bytes from the space's base; io: from the user's buffer
-  uint32_t io = 0;     ///< io: inputs first, then outputs
+  uint32_t io = 0;     ///< io: inputs first, then outputs; trip: how many loops stand around that loop
 };
 
-/// One call of a kernel. Steps run in order; `barrier` says that earlier steps must have finished on all threads first.
+/// A call of a kernel, or control flow around other steps. Steps run in order; `barrier` says that earlier steps must have finished
+/// on all threads first. All threads decide alike: they read the same bytes, which nobody writes meanwhile.
 struct Step {
-  uint32_t kernel = 0;
-  std::vector<Binding> bindings;  ///< one per param
+  enum class Kind : uint8_t { call, branch, loop };
+  Kind kind = Kind::call;
+  uint32_t kernel = 0;            ///< call
+  std::vector<Binding> bindings;  ///< call: one per param
   bool barrier = true;
-  std::string label;  ///< what it computes, for profiles: op names and the module path
+  std::string label;                 ///< what it computes, for profiles: op names and the module path
+  std::vector<Step> body;            ///< branch: when the condition holds; loop: what is repeated
+  std::vector<Step> otherwise;       ///< branch
+  std::optional<Binding> condition;  ///< branch: a bool; loop: a bool read before the first trip, absent: true
+  std::optional<Binding> trips;      ///< loop: at most so many, an i64 read before the first trip; absent: no bound
+  std::optional<Binding> go_on;      ///< loop: a bool read after each trip, behind a barrier; absent: true
+  std::optional<Binding> stop;       ///< loop: two bytes of the arena by which all threads learn of a fault, and leave
+  uint32_t depth = 0;                ///< loop: how many loops stand around it
 };
+
+/// Calls f(const Step&) on every call of a kernel, in the order of the text.
+template <class Steps, class F> void for_calls(Steps& steps, F&& f) {
+  for (auto& s : steps) {
+    if (s.kind == Step::Kind::call) f(s);
+    for_calls(s.body, f);
+    for_calls(s.otherwise, f);
+  }
+}
 
 /// A run-time weight: bytes that a kernel reads, at `offset` of the weights space (64-byte aligned).
 struct Weight {
@@ -95,7 +121,9 @@ struct Program {
   std::vector<Weight> weights;
   int64_t weights_bytes = 0;
   int64_t arena_bytes = 0;
-  int64_t arena_lower_bound = 0;         ///< largest sum of bytes alive at once
+  int64_t arena_lower_bound = 0;  ///< largest sum of bytes alive at once
+  int64_t state_bytes = 0;
+  int64_t state_init_at = -1;            ///< offset in the weights of what the state is at first; -1: there is none
   std::vector<std::string> fault_sites;  ///< text per check site
 };
 

@@ -10,7 +10,7 @@ namespace mica {
 /// branch, stays inside its buffer. Reports all violations ("bad-kernel").
 Result<void> verify_kernel(const Kernel& kernel, Diagnostics& diagnostics);
 
-/// verify_kernel for every kernel; bindings match params and stay inside arena and weights; names are unique.
+/// verify_kernel for every kernel; bindings match params and stay inside arena, weights and state; names are unique.
 Result<void> verify_program(const Program& program, Diagnostics& diagnostics);
 
 }  // namespace mica

@@ -83,6 +83,35 @@ struct Scatter {
   static void kernel(const Scatter& op, KernelBuilder& b);
 };
 
-using IndexOps = OpList<Embedding, IndexSelect, Gather, Index, Scatter>;
+/// x at `index`, an integer of rank 0, along `axis`, which goes; a negative index counts from the end.
+struct SelectAt {
+  static constexpr OpSpec spec = {.signature = "select_at(x, index, axis)",
+                                  .samples = {"x=f32[4, 7], index=i64[] in 0..4", "x=f32[4, 7], index=i64[] in -7..7, axis=1",
+                                              "x=i64[6], index=i32[] in -6..0", "x=f16[2, 3, 5], index=i64[] in 0..3, axis=-2"}};
+  Value x;
+  Value index;
+  int64_t axis = 0;
+  static Result<TensorType> infer(const SelectAt& op, const Infer& ctx);
+  static Expr define(const SelectAt& op, Define& d);
+};
+
+/// x with `row` written at `index`, an integer of rank 0, along `axis`; the row has x's shape without that axis. A negative index
+/// counts from the end.
+struct UpdateAt {
+  static constexpr OpSpec spec = {
+      .signature = "update_at(x, row, index, axis)",
+      .samples = {"x=f32[4, 7], row=f32[7], index=i64[] in 0..4", "x=f32[4, 7], row=f32[4], index=i64[] in -7..7, axis=1",
+                  "x=i64[6], row=i64[], index=i32[] in -6..0", "x=f16[2, 3, 5], row=f16[2, 5], index=i64[] in 0..3, axis=-2"}};
+  Value x;
+  Value row;
+  Value index;
+  int64_t axis = 0;
+  static Result<TensorType> infer(const UpdateAt& op, const Infer& ctx);
+  /// Where the row goes: the index, checked.
+  static Expr place(const UpdateAt& op, const Define& d);
+  static Expr define(const UpdateAt& op, Define& d);
+};
+
+using IndexOps = OpList<Embedding, IndexSelect, Gather, Index, Scatter, SelectAt, UpdateAt>;
 
 }  // namespace mica

@@ -198,6 +198,11 @@ struct OpInfo {
   bool is(Trait t) const { return has(spec->traits, t); }
 };
 
+/// No effect besides its results, those of nodes in its regions counted.
+bool is_pure(const Node& node);
+/// Whether the node has nested graphs.
+bool has_region(const Node& node);
+
 template <class T>
 concept Op = std::is_aggregate_v<T> && requires { T::spec.signature; };
 

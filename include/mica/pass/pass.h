@@ -13,6 +13,7 @@ struct Target;
 struct PassContext {
   const Target* target = nullptr;  ///< null where a pass must not ask
   Diagnostics* diagnostics = nullptr;
+  bool nested = false;  ///< the graph is a region of another
 };
 
 /// Rewrites one node of a graph in place. New nodes stand before `at`; the results of `at` can be replaced.
@@ -53,19 +54,19 @@ class Rewriter {
   Value resolve(Value v) const;
 };
 
-/// Removes pure nodes (and what then becomes dead) whose results nobody reads; true if there were any. Nested regions included.
+/// Removes pure nodes (and what then becomes dead) whose results nobody reads; true if there were any. Not those of regions.
 bool remove_dead_nodes(Graph& graph);
 /// A copy of the graph whose nested regions are copies too (plain copies share them).
 Graph clone(const Graph& graph);
 
 /// Runs `rule` on every node in order until nothing changes (bounded); true if anything did. Dead nodes are removed at the end.
-/// Nested regions are rewritten first.
 bool run_rewrite(Graph& graph, PassContext& context, bool (*rule)(Rewriter&));
 
 struct Pass {
   std::string_view name;
   std::string_view summary;
-  /// True when it changed the graph. Errors go to context.diagnostics.
+  /// True when it changed the graph. Errors go to context.diagnostics. Nested regions are none of its business: run_pass calls it
+  /// for each of them first.
   bool (*run)(Graph&, PassContext&);
 };
 

@@ -15,6 +15,7 @@ extern const Pass fold_padding;
 extern const Pass merge_grouped_convolutions;
 extern const Pass recognize_activations;
 extern const Pass simplify_algebra;
+extern const Pass simplify_control;
 extern const Pass simplify_views;
 
 }  // namespace mica

@@ -53,7 +53,7 @@ TEST(emit, equal_fault_sites_are_one) {
 TEST(emit, zeros_stand_behind_values_of_the_arena_only) {
   const Graph graph = test::parse("graph(%x: f32[4, 4]) { %w = constant random<1> : f32[4, 4] %a = linear(%x, %w) %b = linear(%a, %w) return %b }");
   PendingProgram p;
-  p.graph = &graph;
+  p.enter(graph);
   EXPECT_FALSE(p.can_have_tail(graph.inputs[0]));
   EXPECT_FALSE(p.can_have_tail(graph.outputs[0]));
   const Value a = graph.nodes[0].results[0];

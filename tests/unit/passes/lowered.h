@@ -29,7 +29,7 @@ inline Program lower(std::string_view text, const LowerPlan& plan = {}) { return
 /// The labels of the steps: what each region computes.
 inline std::vector<std::string> labels(const Program& p) {
   std::vector<std::string> list;
-  for (const Step& s : p.steps) list.push_back(s.label);
+  for_calls(p.steps, [&](const Step& s) { list.push_back(s.label); });
   return list;
 }
 using Labels = std::vector<std::string>;
@@ -44,6 +44,14 @@ struct Touched {
 };
 inline std::vector<Touched> touched(const Program& p, const Step& step) {
   std::vector<Touched> list;
+  const auto control = [&](const std::optional<Binding>& b, int64_t bytes, bool written = false) {
+    if (b) list.push_back({b->space, b->io, b->offset, b->offset + bytes, written});
+  };
+  control(step.condition, 1);
+  control(step.trips, 8);
+  control(step.go_on, 1);
+  control(step.stop, 2, true);
+  if (step.kind != Step::Kind::call) return list;
   const Kernel& k = p.kernels[step.kernel];
   for (uint32_t i = 0; i < k.params(); ++i) {
     const Binding& b = step.bindings[i];
@@ -52,18 +60,46 @@ inline std::vector<Touched> touched(const Program& p, const Step& step) {
   return list;
 }
 
+/// The steps in one order in which they can run: of every branch one side, every loop twice.
+inline void unroll(const std::vector<Step>& steps, bool then, std::vector<Step>& out) {
+  const auto control = [&](const Step& s, bool barrier) -> Step& {
+    Step& decision = out.emplace_back();
+    decision.kind = s.kind;
+    decision.barrier = barrier;
+    decision.label = s.label;
+    return decision;
+  };
+  for (const Step& s : steps) {
+    if (s.kind == Step::Kind::call) {
+      out.push_back(s);
+      continue;
+    }
+    Step& decision = control(s, s.barrier);
+    decision.condition = s.condition;
+    decision.trips = s.trips;
+    if (s.kind == Step::Kind::branch) unroll(then ? s.body : s.otherwise, then, out);
+    for (int trip = 0; s.kind == Step::Kind::loop && trip < 2; ++trip) {
+      unroll(s.body, then, out);
+      if (s.stop) control(s, false).stop = s.stop;
+      control(s, true).go_on = s.go_on;
+    }
+  }
+}
+
 /// Steps without a barrier between them run at once: none reads what another writes, and two that write the same bytes write the
 /// same value. Whatever is read from the arena was written by an earlier step.
-inline void expect_ordered(const Program& p) {
+inline void expect_ordered(const Program& p, bool then) {
+  std::vector<Step> steps;
+  unroll(p.steps, then, steps);
   std::vector<std::pair<size_t, Touched>> group;
   std::vector<Touched> written;
-  for (size_t s = 0; s < p.steps.size(); ++s) {
-    if (p.steps[s].barrier) group.clear();
-    for (const Touched& t : touched(p, p.steps[s])) {
+  for (size_t s = 0; s < steps.size(); ++s) {
+    if (steps[s].barrier) group.clear();
+    for (const Touched& t : touched(p, steps[s])) {
       for (const auto& [other, o] : group) {
         if (other == s || !t.overlaps(o) || (!t.written && !o.written)) continue;
-        EXPECT_TRUE(t.written && o.written && t.low == o.low)
-            << p.steps[other].label << " and " << p.steps[s].label << " run at once on the same bytes";
+        EXPECT_TRUE(t.written && o.written && t.low == o.low) << steps[other].label << " and " << steps[s].label << " run at once on the same bytes\n"
+                                                              << to_string(p);
       }
       group.emplace_back(s, t);
       if (t.written) {
@@ -79,25 +115,38 @@ inline void expect_ordered(const Program& p) {
             more = true;
           }
         }
-        EXPECT_GE(at, t.high) << p.steps[s].label << " reads bytes that nobody wrote";
+        EXPECT_GE(at, t.high) << steps[s].label << " reads bytes that nobody wrote";
       }
     }
   }
 }
+inline void expect_ordered(const Program& p) {
+  expect_ordered(p, true);
+  expect_ordered(p, false);
+}
 
 /// The same program with the steps between two barriers in reverse: what it computes may not depend on their order.
-inline Program reversed(Program p) {
-  for (size_t low = 0; low < p.steps.size();) {
+inline void reverse_groups(std::vector<Step>& steps) {
+  for (size_t low = 0; low < steps.size();) {
     size_t high = low + 1;
-    while (high < p.steps.size() && !p.steps[high].barrier) ++high;
-    std::reverse(p.steps.begin() + static_cast<int64_t>(low), p.steps.begin() + static_cast<int64_t>(high));
-    for (size_t i = low; i < high; ++i) p.steps[i].barrier = i == low;
+    const bool barrier = steps[low].barrier;
+    while (high < steps.size() && !steps[high].barrier) ++high;
+    std::reverse(steps.begin() + static_cast<int64_t>(low), steps.begin() + static_cast<int64_t>(high));
+    for (size_t i = low; i < high; ++i) steps[i].barrier = i == low && barrier;
     low = high;
   }
+  for (Step& s : steps) {
+    reverse_groups(s.body);
+    reverse_groups(s.otherwise);
+  }
+}
+inline Program reversed(Program p) {
+  reverse_groups(p.steps);
   return p;
 }
 
-inline std::vector<std::vector<std::byte>> run_program(const Program& p, const Graph& graph, const std::vector<HostTensor>& inputs) {
+inline std::vector<std::vector<std::byte>> run_program(const Program& p, const Graph& graph, const std::vector<HostTensor>& inputs,
+                                                       std::vector<std::byte>* state = nullptr) {
   std::vector<std::vector<std::byte>> io;
   for (size_t i = 0; i < inputs.size(); ++i) io.push_back(from_host(inputs[i], graph.type(graph.inputs[i])));
   for (const Value v : graph.outputs) io.emplace_back(static_cast<size_t>(graph.type(v).bytes()), std::byte{0x7f});
@@ -105,14 +154,13 @@ inline std::vector<std::vector<std::byte>> run_program(const Program& p, const G
   for (auto& bytes : io) pointers.push_back(bytes.data());
   KernelFault fault;
   Diagnostics d;
-  EXPECT_TRUE(interpret(p, pointers, fault, d)) << d.to_string();
+  EXPECT_TRUE(interpret(p, pointers, fault, d, state)) << d.to_string();
   io.erase(io.begin(), io.begin() + static_cast<int64_t>(inputs.size()));
   return io;
 }
 
 /// The graph as kernels for every plan: verified, ordered by barriers, and equal to the graph's meaning within `tolerance`.
-inline void expect_lowered(const Graph& graph, double tolerance = 2e-5) {
-  const auto inputs = random_inputs(graph);
+inline void expect_lowered(const Graph& graph, const std::vector<HostTensor>& inputs, double tolerance = 2e-5) {
   const auto expected = run(graph, inputs);
   for (const LowerPlan& plan : all_plans) {
     SCOPED_TRACE(fmt::format("{}, schedules {}", plan.cpu, plan.schedules));
@@ -129,6 +177,7 @@ inline void expect_lowered(const Graph& graph, double tolerance = 2e-5) {
     if (testing::Test::HasFailure()) return;
   }
 }
+inline void expect_lowered(const Graph& graph, double tolerance = 2e-5) { expect_lowered(graph, random_inputs(graph), tolerance); }
 inline void expect_lowered(std::string_view text, double tolerance = 2e-5) { expect_lowered(parse(text), tolerance); }
 
 /// After the graph passes, as compile() does: layouts chosen, operands copied where they must be.

@@ -52,6 +52,37 @@ TEST(eliminate_common_subexpressions, keeps_the_sign_of_zero_and_other_attribute
   EXPECT_EQ(count(t, "softmax("), 2);
 }
 
+TEST(simplify_control, decides_what_is_known) {
+  const std::string t = after("simplify_control", R"(graph(%x: f32[3], %c: bool[]) {
+    %no = constant dense<false> : bool[] %one = constant dense<1> : i64[] %w = constant dense<1.0, 2.0, 3.0> : f32[3]
+    %a = if(%no, [%x, %w], then=graph(%x: f32[3], %w: f32[3]) { %r = exp(%x) return %r },
+            otherwise=graph(%x: f32[3], %w: f32[3]) { %r = mul(%x, %w) return %r })
+    %b = loop(%one, carried=[%a], captures=[%w], body=graph(%i: i64[], %a: f32[3], %w: f32[3]) { %c = constant dense<true> : bool[] %r = add(%a, %w) return %c, %r })
+    %d = loop(condition=%no, carried=[%b], body=graph(%i: i64[], %a: f32[3]) { %t = constant dense<true> : bool[] %r = neg(%a) return %t, %r })
+    return %d })");
+  EXPECT_FALSE(holds(t, "loop("));
+  EXPECT_FALSE(holds(t, "if("));
+  EXPECT_FALSE(holds(t, "exp("));
+  EXPECT_FALSE(holds(t, "neg("));
+}
+
+TEST(simplify_control, hands_regions_only_what_they_use) {
+  // Two values that change places every trip; one that only serves itself; one that stays; a constant, through two regions.
+  const std::string t = after("simplify_control", R"(graph(%n: i64[], %c: bool[], %x: f32[3], %y: f32[3]) {
+    %w = constant dense<1.0, 2.0, 3.0> : f32[3]
+    %p, %q, %alone, %same = loop(%n, carried=[%x, %y, %x, %y], captures=[%w, %c],
+        body=graph(%i: i64[], %p: f32[3], %q: f32[3], %o: f32[3], %s: f32[3], %w: f32[3], %c: bool[]) {
+      %t = constant dense<true> : bool[]
+      %r, %u = if(%c, [%q, %w, %s], then=graph(%q: f32[3], %w: f32[3], %s: f32[3]) { %r = mul(%q, %w) return %r, %s },
+                  otherwise=graph(%q: f32[3], %w: f32[3], %s: f32[3]) { %r = add(%q, %s) return %r, %s })
+      %o2 = exp(%o)
+      return %t, %r, %p, %o2, %u
+    })
+    return %p, %q, %same })");
+  EXPECT_FALSE(holds(t, "exp("));
+  EXPECT_TRUE(holds(t, "if(%c, [%q, %s]")) << t;
+}
+
 TEST(fold_constants, computes_what_is_constant) {
   const std::string t =
       after("fold_constants", "graph(%x: f32[2]) { %w = constant dense<1.0, 2.0> : f32[2] %a = mul(%w, %w) %b = exp(%a) %c = add(%x, %b) return %c }",
