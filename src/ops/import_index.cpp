@@ -254,6 +254,25 @@ Imported median(ImportContext& ctx) {
   const Imported both = order_statistic(ctx, x, axis, (n - 1) / 2, true, ctx.boolean_or("keepdim", false));
   return all ? Imported{both[0]} : both;
 }
+/// The median of what is no NaN: NaNs sort last, so it stands at half of the others' number.
+Imported nanmedian(ImportContext& ctx) {
+  Value x = ctx.tensor("self");
+  const bool all = !ctx.has("dim"), keepdim = ctx.boolean_or("keepdim", false);
+  if (all) x = reshape_to(ctx, x, {ctx.shape(x).elements()});
+  if (!ctx.rank(x) || !is_float(ctx.type(x).dtype)) return median(ctx);
+  const int64_t axis = all ? 0 : ctx.axis_of("dim", x);
+  if (!ctx.shape(x)[axis]) ctx.fail("reduce-empty", "an empty tensor has no median");
+  const std::vector<Value> both = ctx.create_all(Sort{.x = x, .axis = axis});
+  const Value count = ctx.create(Sum{ctx.create(LogicalNot{ctx.create(Isnan{x})}), Ints{axis}, true});
+  const auto whole = [&](int64_t n) { return constant(ctx, DType::i64, Scalar(n)); };
+  const Value last = ctx.create(Maximum{ctx.create(Sub{count, whole(1)}), whole(0)}), middle = ctx.create(FloorDivide{last, whole(2)});
+  Imported out;
+  for (const Value v : both) {
+    const Value one = ctx.create(Gather{v, axis, middle});
+    out.emplace_back(keepdim ? one : squeeze_at(ctx, one, axis));
+  }
+  return all ? Imported{out[0]} : out;
+}
 Imported kthvalue(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
   const int64_t axis = ctx.normal_axis(ctx.integer_or("dim", -1), ctx.rank(x)), k = ctx.integer("k"), n = ctx.rank(x) ? ctx.shape(x)[axis] : 1;
@@ -324,6 +343,7 @@ std::span<const ImportEntry> import_index() {
       {"aten::bucketize", bucketize},
       {"aten::searchsorted", searchsorted},
       {"aten::median", median},
+      {"aten::nanmedian", nanmedian},
       {"aten::kthvalue", kthvalue},
       {"aten::msort", msort},
       {"aten::masked_scatter", masked_scatter},

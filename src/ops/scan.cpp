@@ -1,6 +1,7 @@
 #include "mica/ops/scan.h"
 
 #include "mica/ops/kernel_builder.h"
+#include "mica/ops/special.h"
 
 namespace mica {
 
@@ -9,19 +10,24 @@ namespace {
 /// Floats are accumulated in f64, as LibTorch does; a long chain in f32 would lose digits.
 DType accumulator(DType t) { return is_float(t) ? DType::f64 : t; }
 
-void scan(KernelBuilder& b, Value x, int64_t axis, ReduceOp op) {
+/// `combine(total, next)` from `start` on.
+template <class F> void scan(KernelBuilder& b, Value x, int64_t axis, const Expr& start, F combine) {
   const Value y = b.result();
   const DType t = b.type(y).dtype, w = accumulator(t);
   const Lines lines(b.shape(x), axis);
   const Expr line = make_var("line", 0, std::max<int64_t>(lines.count, 1));
   const uint32_t total = b.local("total", w);
-  Stmts body{KernelBuilder::store(total, Expr(0), reduce_identity(op, w))};
+  Stmts body{KernelBuilder::store(total, Expr(0), start)};
   body.push_back(for_range("i", Expr(0), Expr(lines.length), std::max<int64_t>(lines.length, 1), [&](const Expr& i) {
     const Expr next = convert(w, convert(t, b.load(x, lines.at(line, i))));
-    return Stmts{KernelBuilder::store(total, Expr(0), reduce_combine(op, b.load(total), next)),
-                 b.store(y, lines.at(line, i), convert(t, b.load(total)))};
+    return Stmts{KernelBuilder::store(total, Expr(0), combine(b.load(total), next)), b.store(y, lines.at(line, i), convert(t, b.load(total)))};
   }));
   b.run(line, lines.length ? lines.count : 0, std::move(body));
+}
+
+void scan(KernelBuilder& b, Value x, int64_t axis, ReduceOp op) {
+  const DType w = accumulator(b.type(b.result()).dtype);
+  scan(b, x, axis, reduce_identity(op, w), [op](const Expr& total, const Expr& next) { return reduce_combine(op, total, next); });
 }
 
 void running_extremum(KernelBuilder& b, Value x, int64_t axis, bool greatest) {
@@ -58,6 +64,11 @@ Result<TensorType> Cumsum::infer(const Cumsum& op, const Infer& ctx) { return in
 void Cumsum::kernel(const Cumsum& op, KernelBuilder& b) { scan(b, op.x, op.axis, ReduceOp::sum); }
 Result<TensorType> Cumprod::infer(const Cumprod& op, const Infer& ctx) { return infer_sum(ctx, op.x, op.axis); }
 void Cumprod::kernel(const Cumprod& op, KernelBuilder& b) { scan(b, op.x, op.axis, ReduceOp::prod); }
+Result<TensorType> Logcumsumexp::infer(const Logcumsumexp& op, const Infer& ctx) {
+  if (!require_float(ctx, op.x) || !normal_axis(ctx, op.axis, ctx.type(op.x).rank())) return Failure{};
+  return infer_same(ctx, op.x);
+}
+void Logcumsumexp::kernel(const Logcumsumexp& op, KernelBuilder& b) { scan(b, op.x, op.axis, imm(DType::f64, -__builtin_inf()), logaddexp); }
 Result<std::vector<TensorType>> Cummax::infer(const Cummax& op, const Infer& ctx) { return infer_extremum(ctx, op.x, op.axis); }
 void Cummax::kernel(const Cummax& op, KernelBuilder& b) { running_extremum(b, op.x, op.axis, true); }
 Result<std::vector<TensorType>> Cummin::infer(const Cummin& op, const Infer& ctx) { return infer_extremum(ctx, op.x, op.axis); }

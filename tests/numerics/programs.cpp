@@ -108,6 +108,7 @@ constexpr Program programs[] = {
     {"index", "{x}[{subscript}]"},
     {"scatter", "{scattered}"},
     {"sort", "{sorted}"},
+    {"logcumsumexp", "torch.logcumsumexp({x}, {axis})"},
     {"cummax", "torch.cummax({x}, {axis})"},
     {"cummin", "torch.cummin({x}, {axis})"},
     {"full", "torch.full({shape}, {value}, dtype={dtype})"},

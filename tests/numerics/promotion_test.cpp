@@ -5,6 +5,8 @@
 #include <cmath>
 
 #include "judge.h"
+#include "mica/driver/compile.h"
+#include "mica/driver/so_model.h"
 #include "mica/frontend/eager.h"
 #include "mica/ir/verify.h"
 
@@ -375,6 +377,65 @@ class Promotion : public testing::Test {
     return Outcome::same;
   }
 
+  /// What LibTorch gives for one expression, if it takes it.
+  Result<std::vector<RawTensor>> eager(const std::string& expression, const std::vector<std::pair<std::string, RawTensor>>& inputs) {
+    Diagnostics ignored;
+    LoadOptions options;
+    std::vector<RawTensor> raw;
+    std::string source = "def forward(self";
+    for (const auto& [name, t] : inputs) {
+      source += ", " + name;
+      options.inputs.push_back({name, t.type.shape, t.type.dtype, std::nullopt, name});
+      raw.push_back(t);
+    }
+    source += fmt::format("):\n  return {}\n", expression);
+    if (!write_script(file_, {.source = source, .parameters = {}, .children = {}}, {}, ignored)) return Failure{};
+    auto model = EagerModel::load(file_, EagerMode::eager, 1, options, ignored);
+    if (!model) return Failure{};
+    return model->run(raw, ignored);
+  }
+
+  /// All expressions as the outputs of one library, against LibTorch's; those that it refuses are left out.
+  void expect_compiled(const std::vector<std::string>& expressions, const std::vector<std::pair<std::string, RawTensor>>& inputs) {
+    Diagnostics d;
+    std::vector<RawTensor> expected, raw;
+    std::vector<std::string> of;  // the expression of each output
+    std::string source = "def forward(self", results;
+    Options options;
+    for (const auto& [name, t] : inputs) {
+      source += ", " + name;
+      options.load.inputs.push_back({name, t.type.shape, t.type.dtype, std::nullopt, name});
+      raw.push_back(t);
+    }
+    source += "):\n";
+    size_t count = 0;
+    for (const std::string& expression : expressions) {
+      const auto outputs = eager(expression, inputs);
+      if (!outputs) continue;
+      source += fmt::format("  v{} = {}\n", count, expression);
+      results += fmt::format("{}v{}", count ? ", " : "", count);
+      ++count;
+      for (const RawTensor& t : *outputs) {
+        expected.push_back(t);
+        of.push_back(expression);
+      }
+    }
+    if (!count) return;
+    source += fmt::format("  return ({},)\n", results);
+    ASSERT_TRUE(write_script(file_, {.source = source, .parameters = {}, .children = {}}, {}, d)) << d.to_string();
+    options.model = file_;
+    options.output = std::filesystem::path(file_).replace_extension(".so");
+    options.jobs = 1;
+    ASSERT_TRUE(compile(options, d)) << d.to_string();
+    auto model = SoModel::load(options.output, {.threads = 1, .copy_weights = false}, d);
+    std::filesystem::remove(options.output);
+    ASSERT_TRUE(model) << d.to_string();
+    const auto got = model->run(raw, d);
+    ASSERT_TRUE(got) << d.to_string();
+    ASSERT_EQ(got->size(), expected.size());
+    for (size_t i = 0; i < got->size(); ++i) EXPECT_EQ(difference((*got)[i], expected[i]), "") << of[i];
+  }
+
   void expect(const std::string& expression, const std::vector<std::pair<std::string, RawTensor>>& inputs) {
     std::string reason, types;
     for (const auto& [name, t] : inputs) types += fmt::format("{}={} ", name, t.type.to_string());
@@ -389,6 +450,18 @@ class Promotion : public testing::Test {
   std::filesystem::path file_ = std::filesystem::temp_directory_path() / fmt::format("mica_promotion_{}.pt", ::getpid());
   int same_ = 0, neither_ = 0;
 };
+
+/// The expression with other words for x and y.
+std::string with_operands(std::string_view text, std::string_view x, std::string_view y) {
+  std::string out;
+  bool word = false;  // within a name
+  for (const char c : text) {
+    const bool operand = (c == 'x' || c == 'y') && !word;
+    out += operand ? (c == 'x' ? x : y) : std::string_view(&c, 1);
+    word = std::isalnum(static_cast<unsigned char>(c)) || c == '_' || c == '.';
+  }
+  return out;
+}
 
 class Binary : public Promotion, public testing::WithParamInterface<Operator> {};
 void PrintTo(const Operator& o, std::ostream* out) { *out << o.text; }
@@ -405,17 +478,28 @@ TEST_P(Binary, tensors) {
   EXPECT_GT(same_, 0);
 }
 
+/// Pairs of one dtype, and those in which one operand has to be converted.
+TEST_P(Binary, compiled) {
+  std::vector<std::pair<std::string, RawTensor>> inputs;
+  std::vector<std::string> expressions;
+  for (const DType t : all_dtypes) {
+    inputs.emplace_back(fmt::format("x_{}", name_of(t)), tensor_of(t, Shape({12}), false));
+    inputs.emplace_back(fmt::format("y_{}", name_of(t)), tensor_of(t, Shape({12}), GetParam().divides));
+  }
+  for (const DType a : all_dtypes)
+    for (const DType b : all_dtypes) {
+      if (a != b && a != DType::f32 && b != DType::i64 && b != DType::u8) continue;
+      expressions.push_back(with_operands(GetParam().text, fmt::format("x_{}", name_of(a)), fmt::format("y_{}", name_of(b))));
+    }
+  expect_compiled(expressions, inputs);
+}
+
 TEST_P(Binary, numbers) {
   for (const DType t : all_dtypes)
     for (const std::string_view number : {"2", "-3", "1.5", "True"})
       for (const bool first : {false, true})
         for (const bool scalar : {false, true}) {
-          std::string text;
-          for (const char c : GetParam().text) {
-            const bool word = !text.empty() && (std::isalnum(static_cast<unsigned char>(text.back())) || text.back() == '_' || text.back() == '.');
-            const bool here = (c == 'x' || c == 'y') && !word;
-            text += here && (c == 'x') == first ? std::string(number) : std::string(1, c);
-          }
+          const std::string text = with_operands(GetParam().text, first ? number : "x", first ? "y" : number);
           expect(text, {{first ? "y" : "x", tensor_of(t, scalar ? Shape(std::vector<int64_t>{}) : Shape({12}), first && GetParam().divides)}});
         }
 }
@@ -430,6 +514,10 @@ TEST_P(Unary, expressions) {
     expect(std::string(text), {{"x", tensor_of(GetParam(), Shape(std::vector<int64_t>{}), false)}});
   }
   EXPECT_GT(same_, 100);
+}
+
+TEST_P(Unary, compiled) {
+  expect_compiled({std::begin(unary_expressions), std::end(unary_expressions)}, {{"x", tensor_of(GetParam(), Shape({12}), false)}});
 }
 
 INSTANTIATE_TEST_SUITE_P(dtypes, Unary, testing::ValuesIn(all_dtypes), [](const auto& info) { return std::string(name_of(info.param)); });

@@ -26,6 +26,18 @@ struct Cumprod {
   static void kernel(const Cumprod& op, KernelBuilder& b);
 };
 
+/// Running log of the sum of exp(x) along `axis`.
+struct Logcumsumexp {
+  static constexpr OpSpec spec = {
+      .signature = "logcumsumexp(x, axis)",
+      .torch = "aten::logcumsumexp(self=x, dim=axis)",
+      .samples = {"x=f32[4, 7], axis=1", "x=f64[2, 9], axis=-1", "x=f16[5, 2], axis=0", "x=f32[], axis=0", "x=f32[9] in 500..600, axis=0"}};
+  Value x;
+  int64_t axis = 0;
+  static Result<TensorType> infer(const Logcumsumexp& op, const Infer& ctx);
+  static void kernel(const Logcumsumexp& op, KernelBuilder& b);
+};
+
 /// Greatest element so far along `axis`, and where it stands: of equal ones the last; a NaN stays.
 struct Cummax {
   static constexpr OpSpec spec = {
@@ -50,6 +62,6 @@ struct Cummin {
   static void kernel(const Cummin& op, KernelBuilder& b);
 };
 
-using ScanOps = OpList<Cumsum, Cumprod, Cummax, Cummin>;
+using ScanOps = OpList<Cumsum, Cumprod, Logcumsumexp, Cummax, Cummin>;
 
 }  // namespace mica
