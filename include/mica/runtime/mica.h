@@ -47,7 +47,7 @@ typedef enum mica_status {
   /* the values in the inputs */
   MICA_ERR_INDEX = 40,  /* an index is out of range */
   MICA_ERR_DIVIDE = 41, /* integer division by zero */
-  MICA_ERR_VALUE = 42,  /* another value that the model cannot take */
+  MICA_ERR_VALUE = 42,  /* a check of the model itself failed; last_error() has its message */
   /* Mica itself */
   MICA_ERR_INTERNAL = 50
 } mica_status;

@@ -53,7 +53,8 @@ TEST(eliminate_common_subexpressions, keeps_the_sign_of_zero_and_other_attribute
 }
 
 TEST(simplify_control, decides_what_is_known) {
-  const std::string t = after("simplify_control", R"(graph(%x: f32[3], %c: bool[]) {
+  const std::string t = after("simplify_control", R"(
+    graph(%x: f32[3], %c: bool[]) {
     %no = constant dense<false> : bool[] %one = constant dense<1> : i64[] %w = constant dense<1.0, 2.0, 3.0> : f32[3]
     %a = if(%no, [%x, %w], then=graph(%x: f32[3], %w: f32[3]) { %r = exp(%x) return %r },
             otherwise=graph(%x: f32[3], %w: f32[3]) { %r = mul(%x, %w) return %r })
@@ -68,7 +69,8 @@ TEST(simplify_control, decides_what_is_known) {
 
 TEST(simplify_control, hands_regions_only_what_they_use) {
   // Two values that change places every trip; one that only serves itself; one that stays; a constant, through two regions.
-  const std::string t = after("simplify_control", R"(graph(%n: i64[], %c: bool[], %x: f32[3], %y: f32[3]) {
+  const std::string t = after("simplify_control", R"(
+    graph(%n: i64[], %c: bool[], %x: f32[3], %y: f32[3]) {
     %w = constant dense<1.0, 2.0, 3.0> : f32[3]
     %p, %q, %alone, %same = loop(%n, carried=[%x, %y, %x, %y], captures=[%w, %c],
         body=graph(%i: i64[], %p: f32[3], %q: f32[3], %o: f32[3], %s: f32[3], %w: f32[3], %c: bool[]) {
