@@ -118,6 +118,18 @@ uint32_t Emitter::buffer_of(Value v, bool written) {
   return value_buffers_[v.id] = static_cast<uint32_t>(params_.size() - 1);
 }
 
+uint32_t Emitter::temporary(Value numbered, bool written) {
+  const TensorType& type = program_.types[numbered.id];
+  Buffer b;
+  b.name = fmt::format("t{}", numbered.id);
+  b.element = {type.dtype, 1};
+  b.elements = type.shape.elements();
+  b.written = written;
+  params_.push_back(std::move(b));
+  step_.operands.push_back({Operand::Kind::value, numbered, 0});
+  return static_cast<uint32_t>(params_.size() - 1);
+}
+
 uint32_t Emitter::weight_buffer(uint32_t weight, DType dtype, int64_t elements) {
   for (uint32_t i = 0; i < step_.operands.size(); ++i) {
     if (step_.operands[i].kind == Operand::Kind::weight && step_.operands[i].weight == weight && params_[i].element.dtype == dtype) return i;

@@ -102,6 +102,8 @@ class Emitter {
   /// Declares what the kernel stores; kernel_output() is its parameter.
   uint32_t output(Value v) { return output_ = buffer_of(v, true); }
   uint32_t kernel_output() const { return output_; }
+  /// The parameter that holds a temporary (PendingProgram::add_temporary).
+  uint32_t temporary(Value numbered, bool written);
   uint32_t weight_buffer(uint32_t weight, DType dtype, int64_t elements);
   uint32_t local(std::string name, ExprType element, int64_t elements, Memory memory);
   /// From now on flatten() reads constant `v` from a copy in which `axis` is the innermost one.
@@ -158,6 +160,8 @@ void lower_graph(PendingProgram& program, Diagnostics& diagnostics);
 void coalesce_copies(PendingProgram& program);
 /// Convolution, linear and matmul by packed panels (BRGEMM) or, for depthwise, vector rows. False when the region does not fit.
 bool lower_contraction(PendingProgram& program, const Region& region);
+/// A recurrent layer: a loop over the steps around one kernel. False when the region does not fit.
+bool lower_recurrence(PendingProgram& program, const Region& region);
 /// Decides where barriers are needed, places every value in the arena by its lifetime, binds parameters, fills tails.
 Program plan_memory(PendingProgram& pending);
 

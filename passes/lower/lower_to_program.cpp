@@ -24,7 +24,10 @@ void lower_region(PendingProgram& pending, const Region& region, Diagnostics& di
   if (region.anchor == region.root && match<Cat>(region.anchor)) return lower_cat(pending, region);
   if (region.anchor == region.root && match<UpdateAt>(region.anchor)) return lower_update_at(pending, region);
   const Node& meaning = region.anchor ? *region.anchor : *region.root;
-  if (meaning.info->kernel) return lower_kernel_form(pending, meaning);
+  if (meaning.info->kernel) {
+    if (pending.options.schedules && lower_recurrence(pending, region)) return;
+    return lower_kernel_form(pending, meaning);
+  }
   if (!meaning.info->define) {
     diagnostics.unsupported("op-not-lowered", "{}: no code can be made for this op yet", meaning.info->name()).at(pending.graph->location(meaning));
     return;

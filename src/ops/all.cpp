@@ -15,6 +15,7 @@
 #include "mica/ops/reduce.h"
 #include "mica/ops/relayout.h"
 #include "mica/ops/resample.h"
+#include "mica/ops/rnn.h"
 #include "mica/ops/scan.h"
 #include "mica/ops/softmax.h"
 #include "mica/ops/sort.h"
@@ -45,6 +46,7 @@ std::span<const OpInfo* const> all_ops() {
     take(NormOps{});
     take(SoftmaxOps{});
     take(AttentionOps{});
+    take(RnnOps{});
     take(ViewOps{});
     take(RelayoutOps{});
     take(IndexOps{});

@@ -1,11 +1,8 @@
-// Recurrent layers, unrolled over time: lengths are known when compiling.
+// Recurrent layers: what a layer does with its inputs is one product over all steps, the steps themselves are a scan (ops/rnn.h).
 #include "import_families.h"
-#include "mica/ops/activation.h"
-#include "mica/ops/compare.h"
-#include "mica/ops/factory.h"
-#include "mica/ops/math.h"
 #include "mica/ops/matmul.h"
 #include "mica/ops/pointwise.h"
+#include "mica/ops/rnn.h"
 #include "mica/ops/view.h"
 
 namespace mica {
@@ -14,59 +11,49 @@ namespace {
 
 enum class Cell { lstm, gru, tanh, relu };
 
-/// Steps that one layer may be unrolled to; more would make graphs that take minutes to compile.
-constexpr int64_t most_steps = 4096;
-
-int64_t gates_of(Cell cell) { return cell == Cell::lstm ? 4 : cell == Cell::gru ? 3 : 1; }
-
 struct Weights {
   Value input, hidden;
   OptValue input_bias, hidden_bias;
   OptValue projection;  ///< LSTM with proj_size
 };
 
-Value gate(ImportContext& ctx, Value all, int64_t i, int64_t width) {
-  return ctx.create(Slice{.x = all, .axis = ctx.rank(all) - 1, .start = i * width, .end = (i + 1) * width, .step = 1});
-}
-
 struct State {
   Value h, c;
 };
 
-/// One step: `x` is the input's part of the gates, [B, gates * hidden], its bias included.
-State step(ImportContext& ctx, Cell cell, Value x, const State& s, const Weights& w, int64_t hidden) {
-  const Value h = ctx.create(Linear{s.h, w.hidden, w.hidden_bias});
-  if (cell == Cell::tanh) return {ctx.create(Tanh{ctx.create(Add{x, h})}), {}};
-  if (cell == Cell::relu) return {ctx.create(Relu{ctx.create(Add{x, h})}), {}};
-  if (cell == Cell::gru) {
-    const auto sigmoid_of = [&](int64_t i) { return ctx.create(Sigmoid{ctx.create(Add{gate(ctx, x, i, hidden), gate(ctx, h, i, hidden)})}); };
-    const Value reset = sigmoid_of(0), keep = sigmoid_of(1);
-    const Value fresh = ctx.create(Tanh{ctx.create(Add{gate(ctx, x, 2, hidden), ctx.create(Mul{reset, gate(ctx, h, 2, hidden)})})});
-    // (1 - keep) * fresh + keep * h
-    return {ctx.create(Add{fresh, ctx.create(Mul{keep, ctx.create(Sub{s.h, fresh})})}), {}};
+/// The dtype of the states from step to step: 16 bits would round them at every one.
+DType state_type(DType t) { return working(t); }
+
+/// The input's part of the gates at all steps of x [T, B, width], with every bias that is only added.
+Value input_gates(ImportContext& ctx, Cell cell, Value x, const Weights& w) {
+  const DType t = ctx.type(x).dtype, state = state_type(t);
+  const OptValue added = cell == Cell::gru ? OptValue() : w.hidden_bias;  // the GRU multiplies a part of it
+  if (state == t) {
+    const OptValue bias = added && w.input_bias ? OptValue(ctx.create(Add{*w.input_bias, *added})) : added ? added : w.input_bias;
+    return ctx.create(Linear{x, w.input, bias});
   }
-  const Value all = ctx.create(Add{x, h});
-  const Value in = ctx.create(Sigmoid{gate(ctx, all, 0, hidden)}), forget = ctx.create(Sigmoid{gate(ctx, all, 1, hidden)});
-  const Value fresh = ctx.create(Tanh{gate(ctx, all, 2, hidden)}), out = ctx.create(Sigmoid{gate(ctx, all, 3, hidden)});
-  const Value c = ctx.create(Add{ctx.create(Mul{forget, s.c}), ctx.create(Mul{in, fresh})});
-  Value y = ctx.create(Mul{out, ctx.create(Tanh{c})});
-  if (w.projection) y = ctx.create(Linear{y, *w.projection, {}});
-  return {y, c};
+  const Value gates = cast_to(ctx, ctx.create(Linear{x, w.input, w.input_bias}), state);
+  return added ? ctx.create(Add{gates, cast_to(ctx, *added, state)}) : gates;
 }
 
-/// One direction of one layer over x [T, B, width]; the last state goes to `state`.
-Value run_direction(ImportContext& ctx, Cell cell, Value x, State& state, const Weights& w, bool backward) {
-  const Shape s = ctx.shape(x);
-  const int64_t hidden = ctx.shape(w.hidden)[0] / gates_of(cell);
-  const Value all = ctx.create(Linear{x, w.input, w.input_bias});
-  std::vector<Value> outputs(static_cast<size_t>(s[0]));
-  for (int64_t i = 0; i < s[0]; ++i) {
-    const int64_t t = backward ? s[0] - 1 - i : i;
-    const Value now = squeeze_at(ctx, ctx.create(Slice{.x = all, .axis = 0, .start = t, .end = t + 1, .step = 1}), 0);
-    state = step(ctx, cell, now, state, w, hidden);
-    outputs[t] = unsqueeze_at(ctx, state.h, 0);
+/// One direction of one layer over x [T, B, width] from `state` [B, width], which becomes the last one; h after every step.
+Value run_direction(ImportContext& ctx, Cell cell, Value x, State& state, const Weights& w, bool reverse) {
+  const DType t = ctx.type(x).dtype, wide = state_type(t);
+  const Value gates = input_gates(ctx, cell, x, w), h = cast_to(ctx, state.h, wide);
+  Value all;
+  if (cell == Cell::lstm) {
+    const std::vector<Value> results = ctx.create_all(LstmScan{gates, h, cast_to(ctx, state.c, wide), w.hidden, w.projection, reverse});
+    all = results[0];
+    state.c = cast_to(ctx, results[1], t);
+  } else if (cell == Cell::gru) {
+    all = ctx.create(GruScan{gates, h, w.hidden, w.hidden_bias, reverse});
+  } else {
+    all = ctx.create(RnnScan{gates, h, w.hidden, cell == Cell::relu, reverse});
   }
-  return outputs.size() == 1 ? outputs[0] : ctx.create(Cat{Values(outputs), 0});
+  all = cast_to(ctx, all, t);
+  const int64_t last = reverse ? 0 : ctx.shape(all)[0] - 1;
+  state.h = squeeze_at(ctx, ctx.create(Slice{.x = all, .axis = 0, .start = last, .end = last + 1, .step = 1}), 0);
+  return all;
 }
 
 Value at_layer(ImportContext& ctx, Value states, int64_t i) {
@@ -83,9 +70,6 @@ Imported recurrent(ImportContext& ctx, Cell cell) {
   const int64_t layers = ctx.integer("num_layers"), directions = both_ways ? 2 : 1;
   if (!batched) x = unsqueeze_at(ctx, x, 1);
   else if (batch_first) x = swap_axes(ctx, x, 0, 1);
-  if (ctx.shape(x)[0] * layers * directions > most_steps)
-    ctx.unsupported("rnn-too-long",
-                    fmt::format("{} steps are more than the {} that are unrolled", ctx.shape(x)[0] * layers * directions, most_steps));
   if (!ctx.shape(x)[0]) ctx.fail("rnn-empty", "the sequence has no steps");
   const std::vector<Value> params = ctx.tensors("params");
   std::vector<Value> states = cell == Cell::lstm ? ctx.tensors("hx") : std::vector<Value>{ctx.tensor("hx")};
@@ -127,14 +111,19 @@ Imported recurrent(ImportContext& ctx, Cell cell) {
 }
 template <Cell cell> Imported rnn(ImportContext& ctx) { return recurrent(ctx, cell); }
 
+/// A layer of one step. x and the states may lack the axis of rows.
 template <Cell cell> Imported rnn_cell(ImportContext& ctx) {
   const Weights w{ctx.tensor("w_ih"), ctx.tensor("w_hh"), ctx.optional_tensor("b_ih"), ctx.optional_tensor("b_hh"), {}};
   const std::vector<Value> states = ctx.tensors("hx");
   if (states.size() != (cell == Cell::lstm ? 2u : 1u)) ctx.fail("rnn-arguments", "the number of states does not fit the cell");
-  const State s = step(ctx, cell, ctx.create(Linear{ctx.tensor("input"), w.input, w.input_bias}),
-                       {states[0], cell == Cell::lstm ? states[1] : Value{}}, w, ctx.shape(w.hidden)[0] / gates_of(cell));
-  if (cell == Cell::lstm) return {s.h, s.c};
-  return {s.h};
+  Value x = ctx.tensor("input");
+  const bool batched = ctx.rank(x) == 2;
+  const auto with_rows = [&](Value v) { return batched ? v : unsqueeze_at(ctx, v, 0); };
+  const auto without = [&](Value v) { return batched ? v : squeeze_at(ctx, v, 0); };
+  State state{with_rows(states[0]), cell == Cell::lstm ? with_rows(states[1]) : Value{}};
+  run_direction(ctx, cell, unsqueeze_at(ctx, with_rows(x), 0), state, w, false);
+  if (cell == Cell::lstm) return {without(state.h), without(state.c)};
+  return {without(state.h)};
 }
 
 }  // namespace

@@ -163,13 +163,53 @@ Case draw_reduction(Chooser& choose) {
   return c;
 }
 
+/// Recurrent layers and cells: rows and units around the edges of tiles, vectors and pieces of k.
+Case draw_recurrent(Chooser& choose) {
+  Case c;
+  const int64_t kind = choose.below(5), gates = kind < 2 ? 4 : kind == 2 ? 3 : 1;  // lstm twice, gru, tanh, relu
+  const char* op = kind < 2 ? "lstm" : kind == 2 ? "gru" : kind == 3 ? "rnn_tanh" : "rnn_relu";
+  const std::string type = choose.chance(15) ? "f64" : choose.chance(10) ? "bf16" : "f32";
+  const auto typed = [&](const char* name, const std::vector<int64_t>& shape, const char* range) {
+    return fmt::format("{}={}{} in {}", name, type, list(shape), range);
+  };
+  const int64_t rows = choose.of({1, 1, 2, 3, 5, 7, 8, 13, 40}), hidden = choose.of({1, 5, 15, 16, 17, 33, 64, 65, 130}),
+                steps = choose.of({1, 2, 3, 9}), inputs = choose.of({1, 4, 17});
+  const bool biased = choose.chance(60), projected = kind < 2 && choose.chance(35);
+  const int64_t width = projected ? std::max<int64_t>(1, hidden / 2) : hidden;
+  c.weights = typed("a", {gates * hidden, inputs}, "-0.5..0.5") + ", " + typed("b", {gates * hidden, width}, "-0.3..0.3");
+  if (biased) c.weights += ", " + typed("d", {gates * hidden}, "-1..1") + ", " + typed("e", {gates * hidden}, "-1..1");
+  const char* biases = biased ? ", d, e" : "";
+  if (!projected && choose.chance(20)) {
+    c.inputs = typed("x", {rows, inputs}, "-2..2") + ", " + typed("h", {rows, hidden}, "-1..1");
+    if (kind < 2) c.inputs += ", " + typed("c", {rows, hidden}, "-1..1");
+    c.body = fmt::format("return torch.{}_cell(x, {}, a, b{})", op, kind < 2 ? "[h, c]" : "h", biases);
+    return c;
+  }
+  if (projected) c.weights += ", " + typed("p", {width, hidden}, "-0.3..0.3");
+  const bool both_ways = choose.chance(40), batch_first = choose.chance(40);
+  const int64_t layers = both_ways ? 1 : choose.of({1, 2}), states = layers * (both_ways ? 2 : 1);
+  if (layers == 2) c.weights += ", " + typed("a2", {gates * hidden, width}, "-0.3..0.3");
+  c.inputs = typed("x", batch_first ? std::vector<int64_t>{rows, steps, inputs} : std::vector<int64_t>{steps, rows, inputs}, "-2..2");
+  c.inputs += ", " + typed("h", {states, rows, width}, "-1..1");
+  if (kind < 2) c.inputs += ", " + typed("c", {states, rows, hidden}, "-1..1");
+  std::string parameters;
+  for (int64_t i = 0; i < states; ++i)
+    parameters += fmt::format("{}{}, b{}{}", i ? ", " : "", layers == 2 && i == 1 ? "a2" : "a", biases, projected ? ", p" : "");
+  c.body = fmt::format("return torch.{}(x, {}, [{}], {}, {}, 0.0, False, {}, {})", op, kind < 2 ? "[h, c]" : "h", parameters,
+                       biased ? "True" : "False", layers, both_ways ? "True" : "False", batch_first ? "True" : "False");
+  return c;
+}
+
 struct Family {
   const char* name;
   Case (*draw)(Chooser&);
   int cases;
 };
-constexpr Family families[] = {
-    {"conv", draw_convolution, 200}, {"linear", draw_linear, 80}, {"matmul", draw_matmul, 100}, {"reduction", draw_reduction, 100}};
+constexpr Family families[] = {{"conv", draw_convolution, 200},
+                               {"linear", draw_linear, 80},
+                               {"matmul", draw_matmul, 100},
+                               {"reduction", draw_reduction, 100},
+                               {"recurrent", draw_recurrent, 90}};
 
 std::vector<Case> all_cases() {
   const char* sweep = std::getenv("MICA_TEST_SWEEP");

@@ -81,6 +81,9 @@ constexpr Program programs[] = {
     {"layer_norm", "torch.layer_norm({x}, {tail}, {weight}, {bias}, {eps})"},
     {"rms_norm", "torch.rms_norm({x}, {tail}, {weight}, {eps})"},
     {"group_norm", "torch.group_norm({x}, {groups}, {weight}, {bias}, {eps})"},
+    {"lstm_scan", "{scanned}"},
+    {"gru_scan", "{scanned}"},
+    {"rnn_scan", "{scanned}"},
     {"softmax", "torch.softmax({x}, {axis})"},
     {"log_softmax", "torch.log_softmax({x}, {axis})"},
     {"scaled_dot_product_attention",
@@ -234,8 +237,26 @@ std::string sorted_text(const Fields& f) {
   return fmt::format("(torch.slice({0}[0], {1}, 0, {2}), torch.slice({0}[1], {1}, 0, {2}))", sort, axis, count);
 }
 
+/// A scan is a layer whose own product with x is one with the identity. LibTorch takes one dtype, and has no single direction backwards.
+std::string scanned_text(const Fields& f, std::string_view op) {
+  const bool reverse = std::get<bool>(*f.find("reverse"));
+  const std::string x = reverse ? "torch.flip(x, [0])" : "x";
+  const std::string identity = fmt::format("torch.eye({}).type_as(x)", f.shape("x")[-1]);
+  const auto optional = [&](std::string_view name) { return f.find(name) && std::get<OptValue>(*f.find(name)); };
+  std::string weights = identity + ", weight", rest;
+  if (optional("bias")) weights += ", torch.zeros_like(bias), bias";
+  if (optional("projection")) weights += ", projection";
+  std::string states = "torch.unsqueeze(h, 0)";
+  if (op == "lstm_scan") states = fmt::format("[{}, torch.unsqueeze(c, 0)]", states);
+  std::string call = op == "lstm_scan" ? "lstm" : op == "gru_scan" ? "gru" : std::get<bool>(*f.find("relu")) ? "rnn_relu" : "rnn_tanh";
+  call = fmt::format("torch.{}({}, {}, [{}], {}, 1, 0.0, False, False, False)", call, x, states, weights, optional("bias") ? "True" : "False");
+  const std::string all = reverse ? fmt::format("torch.flip({}[0], [0])", call) : call + "[0]";
+  return op == "lstm_scan" ? fmt::format("({}, torch.squeeze({}[2], 0))", all, call) : all;
+}
+
 /// Placeholders that are not a field.
-std::string derived_text(const Fields& f, std::string_view name) {
+std::string derived_text(const Fields& f, std::string_view op, std::string_view name) {
+  if (name == "scanned") return scanned_text(f, op);
   if (name == "n") return fmt::format("{}", f.ints(f.find("kernel") ? "kernel" : "size").size());
   if (name == "tanh_form") return std::get<bool>(*f.find("tanh")) ? "\"tanh\"" : "\"none\"";
   if (name == "pads") return pads_text(f);
@@ -283,7 +304,7 @@ std::string filled(const Sample& sample, std::string_view text) {
     // An infinite bound is none, and beside integers numbers are integers.
     if (real && (name == "low" || name == "high") && std::isinf(*real)) out += "None";
     else if (real && whole) out += fmt::format("{}", static_cast<int64_t>(*real));
-    else out += a ? attribute_text(f, *a) : derived_text(f, name);
+    else out += a ? attribute_text(f, *a) : derived_text(f, sample.graph.nodes[0].info->name(), name);
   }
   return out;
 }

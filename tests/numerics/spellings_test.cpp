@@ -224,6 +224,16 @@ constexpr Spelled all_spellings[] = {
     {"rnn_tanh", "x=f32[4, 3], h=f32[1, 5], a=f32[5, 3], b=f32[5, 5]", "torch.rnn_tanh(x, h, [a, b], False, 1, 0.0, False, False, False)[1]"},
     {"lstm_cell", "x=f32[2, 3], h=f32[2, 5], c=f32[2, 5], a=f32[20, 3], b=f32[20, 5]", "torch.lstm_cell(x, [h, c], a, b)[1]"},
     {"gru_cell", "x=f32[2, 3], h=f32[2, 5], a=f32[15, 3], b=f32[15, 5], d=f32[15]", "torch.gru_cell(x, h, a, b, d, d)"},
+    {"lstm_projected", "x=f32[3, 2, 4], h=f32[2, 2, 3], c=f32[2, 2, 5], a=f32[20, 4], b=f32[20, 3], p=f32[3, 5], g=f32[20, 3]",
+     "torch.lstm(x, [h, c], [a, b, p, g, b, p], False, 2, 0.0, False, False, False)[0]"},
+    {"gru_both_ways", "x=f32[2, 3], h=f32[2, 5], a=f32[15, 3], b=f32[15, 5], d=f32[15], e=f32[15]",
+     "torch.gru(x, h, [a, b, d, e, a, b, d, e], True, 1, 0.0, False, True, False)[1]"},
+    {"rnn_relu", "x=f32[2, 4, 3], h=f32[2, 2, 5], a=f32[5, 3], b=f32[5, 5], d=f32[5], e=f32[5, 5]",
+     "torch.rnn_relu(x, h, [a, b, d, d, e, b, d, d], True, 2, 0.0, False, False, True)[0]"},
+    {"rnn_tanh_cell", "x=f32[2, 3], h=f32[2, 5], a=f32[5, 3], b=f32[5, 5], d=f32[5]", "torch.rnn_tanh_cell(x, h, a, b, d, d)"},
+    {"rnn_relu_cell", "x=f32[2, 3], h=f32[2, 5], a=f32[5, 3], b=f32[5, 5], d=f32[5]", "torch.rnn_relu_cell(x, h, a, b, d, d)"},
+    {"lstm_f16", "x=f16[4, 2, 3], h=f16[1, 2, 5], c=f16[1, 2, 5], a=f16[20, 3], b=f16[20, 5], d=f16[20], e=f16[20]",
+     "torch.lstm(x, [h, c], [a, b, d, e], True, 1, 0.0, False, False, False)[0]"},
     {"trilinear", "x=f32[1, 2, 3, 4, 2]", "torch.upsample_trilinear3d(x, [5, 3, 4], False)"},
 };
 
