@@ -89,7 +89,8 @@ Expr erf_f32(const Expr& x) {
   const Expr tail = polynomial(t, {0, -1.128717512, -6.34846687e-1, -1.06777877e-1, 2.42546219e-2, -3.88396438e-3, 3.83197126e-4, -1.72853470e-5});
   const Expr large = copy_sign(like(x, 1) - exp_normal(tail), x);
   const Expr p = polynomial(s, {1.28379166e-1, -3.76125336e-1, 1.12819925e-1, -2.67681349e-2, 4.99119423e-3, -5.96761703e-4});
-  return select(t > like(x, 0.927734375), large, fma(p, x, x));
+  // Not p * x + x: without a fused operation p * x of a small x would be subnormal, which is zero here.
+  return select(t > like(x, 0.927734375), large, (p + like(x, 1)) * x);
 }
 
 }  // namespace mica::math

@@ -7,7 +7,7 @@
 namespace mica::lower {
 
 constexpr int64_t alignment = 64;  ///< bytes, of every value in the arena and in the state
-constexpr int64_t align_up(int64_t n) { return (n + alignment - 1) / alignment * alignment; }
+constexpr int64_t align_up(int64_t n, int64_t unit = alignment) { return (n + unit - 1) / unit * unit; }
 
 /// A kernel parameter, or what control flow reads, before memory is planned. Values of all graphs of a program, the regions' among
 /// them, are numbered through (PendingProgram::global).

@@ -16,8 +16,11 @@ namespace mica::lower {
 
 namespace {
 
+constexpr int64_t page_bytes = 4096;
+
 struct Life {
-  int64_t bytes = 0;
+  int64_t bytes = 0;           // rounded up
+  int64_t touched = 0;         // what kernels read and write
   size_t first = 0, last = 0;  // groups
   int64_t offset = -1;
 };
@@ -211,7 +214,8 @@ class Lifetimes {
       const auto tail = p_.tails.find(root);
       const TensorType& type = p_.types[root];
       const int64_t elements = type.shape.elements() + (tail == p_.tails.end() ? 0 : tail->second.elements);
-      lives_.push_back({align_up(std::max<int64_t>(elements * size_of(type.dtype), 1)), group, group, -1});
+      const int64_t touched = elements * size_of(type.dtype);
+      lives_.push_back({align_up(std::max<int64_t>(touched, 1)), touched, group, group, -1});
       seen_.emplace_back();
     }
     Life& life = lives_[entry->second];
@@ -252,6 +256,21 @@ int64_t place(std::vector<Life>& lives) {
     placed.push_back(l);
   }
   return total;
+}
+
+/// A page that nobody may touch, the pages of a value, the next such page ... Kernels rely on the alignment of elements alone (no access
+/// says more), so a value may end exactly where a page does.
+int64_t place_apart(std::vector<Life>& lives, DebugMemory side, std::vector<int64_t>& guards) {
+  int64_t at = 0;
+  for (Life& l : lives) {
+    guards.push_back(at);
+    at += page_bytes;
+    const int64_t pages = align_up(l.bytes, page_bytes);
+    l.offset = side == DebugMemory::behind ? at + pages - l.touched : at;
+    at += pages;
+  }
+  guards.push_back(at);
+  return at + page_bytes;
 }
 
 int64_t lower_bound(const std::vector<Life>& lives) {
@@ -331,7 +350,8 @@ class Binder {
     for (size_t i = 0; i < step.operands.size(); ++i) {
       out.bindings.push_back(binding(step.operands[i]));
       const Binding::Space space = out.bindings.back().space;
-      if (space == Binding::Space::io || space == Binding::Space::trip)
+      const bool apart = space == Binding::Space::arena && p_.options.debug_memory != DebugMemory::off;
+      if (space == Binding::Space::io || space == Binding::Space::trip || apart)
         step.kernel.buffers[i].alignment = size_of(step.kernel.buffers[i].element.dtype);
     }
     renumber(step.kernel);
@@ -370,7 +390,8 @@ Program plan_memory(PendingProgram& p) {
   std::vector<Life> lives = lifetimes.run();
 
   Program program;
-  program.arena_bytes = place(lives);
+  const DebugMemory debug = p.options.debug_memory;
+  program.arena_bytes = debug == DebugMemory::off ? place(lives) : place_apart(lives, debug, program.guard_pages);
   program.arena_lower_bound = lower_bound(lives);
   program.fault_sites = p.fault_sites;
   for (const auto& [id, data] : p.initial_states) program.state_bytes += align_up(std::max<int64_t>(p.types[id].bytes(), 1));

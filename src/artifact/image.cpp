@@ -135,6 +135,8 @@ std::string descriptor_bytes(const Descriptor& d, size_t manifest_bytes) {
   head.outputs = static_cast<uint32_t>(d.outputs.size());
   head.symbols = static_cast<uint32_t>(d.symbols);
   head.sites = static_cast<uint32_t>(sites.size());
+  head.guards = static_cast<uint32_t>(d.guard_pages.size());
+  head.guards_at = bytes.add(d.guard_pages.data(), d.guard_pages.size());
   head.debug_defect = d.debug_defect;
   head.values_at = bytes.add(values.data(), values.size());
   head.sites_at = bytes.add(sites.data(), sites.size());

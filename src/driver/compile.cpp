@@ -126,6 +126,7 @@ std::string manifest_json(const Options& options, const Graph& graph, const Prog
   if (detail::chosen_defect != Defect::none) j["debug_defect"] = all_defects()[static_cast<size_t>(detail::chosen_defect) - 1].name;
   size_t steps = 0;
   for_calls(program.steps, [&](const Step&) { ++steps; });
+  if (options.debug_memory != DebugMemory::off) j["debug_memory"] = options.debug_memory == DebugMemory::behind ? "behind" : "before";
   j["steps"] = steps;
   j["workspace_lower_bound"] = program.arena_lower_bound;
   j["kernels"] = nlohmann::ordered_json::array();
@@ -153,6 +154,7 @@ artifact::Image make_image(const Options& options, const Graph& graph, const Pro
   d.triple = target.triple;
   d.features = target.features;
   d.fault_sites = program.fault_sites;
+  d.guard_pages = program.guard_pages;
   d.debug_defect = defect(Defect::empty_tensor);
   image.manifest = manifest_json(options, graph, program, target, hash);
   return image;
@@ -247,7 +249,7 @@ Result<CompileReport> compile(const Options& options, Diagnostics& diagnostics) 
   }
 
   phases.begin("lower");
-  auto program = lower_to_program(graph, *target, {.schedules = options.schedules}, diagnostics);
+  auto program = lower_to_program(graph, *target, {.schedules = options.schedules, .debug_memory = options.debug_memory}, diagnostics);
   if (!program) return Failure{};
   if (options.emit != EmitKind::kernel) expand_math(*program, *target);
   if (options.verify_each) {

@@ -119,6 +119,9 @@ template <int64_t n, Filter filter, bool antialias> Imported upsample(ImportCont
   const std::vector<int64_t> sizes = ctx.shape(x).sizes();
   if (static_cast<int64_t>(sizes.size()) != n + 2)
     ctx.fail("upsample-rank", fmt::format("takes a tensor of rank {}, not {}", n + 2, ctx.type(x).to_string()));
+  if (!is_float(ctx.type(x).dtype) && (filter == Filter::linear || filter == Filter::cubic))
+    ctx.unsupported("resample-integers", fmt::format("{} is resized by fixed-point weights, which are not supported; convert it to a float first",
+                                                     ctx.type(x).to_string()));
   std::vector<double> factors = ctx.reals("scale_factors");
   if (factors.empty()) {
     constexpr std::string_view names[] = {"scales_d", "scales_h", "scales_w"};

@@ -1,10 +1,10 @@
 // The compiled half of the judge: through compile() and the C ABI, as a user goes.
 #include <cstdlib>
 
+#include "guarded.h"
 #include "judge.h"
 #include "mica/driver/compile.h"
 #include "mica/driver/numerics.h"
-#include "mica/driver/so_model.h"
 #include "mica/driver/tensor_file.h"
 
 namespace mica::numerics {
@@ -13,6 +13,8 @@ void Judged::expect_compiled() {
   Plan plan;
   if (const char* cpu = std::getenv("MICA_TEST_CPU")) plan.cpu = cpu;
   if (const char* schedules = std::getenv("MICA_TEST_SCHEDULES")) plan.schedules = std::string_view(schedules) != "off";
+  if (const char* memory = std::getenv("MICA_TEST_MEMORY"))
+    plan.memory = std::string_view(memory) == "before" ? DebugMemory::before : DebugMemory::behind;
   expect_compiled(plan);
 }
 
@@ -26,13 +28,12 @@ void Judged::expect_compiled(const Plan& plan) {
   options.jobs = 1;
   options.cpu = plan.cpu;
   options.schedules = plan.schedules;
+  options.debug_memory = plan.memory;
   const auto report = compile(options, diagnostics);
   ASSERT_TRUE(report) << diagnostics.to_string();
-  auto model = SoModel::load(options.output, {.threads = 3, .copy_weights = false}, diagnostics);
-  auto serial = SoModel::load(options.output, {.threads = 1, .copy_weights = false}, diagnostics);
+  const auto outputs = run_library(options.output, raw_, 3, plan.memory, diagnostics),
+             alone = run_library(options.output, raw_, 1, plan.memory, diagnostics);
   std::filesystem::remove(options.output);
-  ASSERT_TRUE(model && serial) << diagnostics.to_string();
-  const auto outputs = model->run(raw_, diagnostics), alone = serial->run(raw_, diagnostics);
   ASSERT_TRUE(outputs && alone) << diagnostics.to_string();
   for (size_t i = 0; i < outputs->size(); ++i)
     EXPECT_EQ((*outputs)[i].bytes, (*alone)[i].bytes) << "output " << i << " depends on the number of threads";

@@ -4,6 +4,7 @@
 
 #include <filesystem>
 
+#include "mica/driver/compile.h"
 #include "mica/frontend/script.h"
 #include "mica/ir/interpret.h"
 #include "mica/ops/sample.h"
@@ -14,6 +15,7 @@ namespace mica::numerics {
 struct Plan {
   const char* cpu = "native";
   bool schedules = true;
+  DebugMemory memory = DebugMemory::off;  ///< else by guarded.h: no byte outside a tensor can be touched
 };
 
 class Judged : public testing::Test {
@@ -32,7 +34,8 @@ class Judged : public testing::Test {
   /// Imports the program, interprets it and compares; also that the graph has LibTorch's shapes and dtypes.
   void expect_import();
   /// Compiles the program to a library, loads and runs it, and judges the outputs as `mica verify` does; the number of threads may not
-  /// change a bit. MICA_TEST_CPU=x86-64-v2 and MICA_TEST_SCHEDULES=off put another plan in the default's place.
+  /// change a bit. MICA_TEST_CPU=x86-64-v2 and MICA_TEST_SCHEDULES=off put another plan in the default's place,
+  /// and MICA_TEST_MEMORY=behind or before runs it between pages that cannot be touched.
   void expect_compiled();
   void expect_compiled(const Plan& plan);
 

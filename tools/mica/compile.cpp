@@ -53,7 +53,7 @@ examples:
 struct Flags {
   std::string model, output, method = "forward", cpu = "native", cpu_features, precision = "f32", emit = "so";
   std::vector<std::string> inputs, print_after, disabled;
-  std::string debug_defect;  // not in the help: it makes wrong libraries, for those who measure tests
+  std::string debug_defect, debug_memory;  // not in the help: libraries for tests, wrong ones and ones that guard their memory
   bool json = false, quiet = false, bindings = false, time_passes = false, verify_each = false, no_schedules = false;
   int verbose = 0, jobs = 0;
 };
@@ -76,6 +76,9 @@ Result<Options> make_options(const Flags& f, Diagnostics& diagnostics) {
     if (const std::string near = nearest_spelling(f.emit, kinds); !near.empty()) d.help(fmt::format("did you mean `{}`?", near));
     d.help("one of graph, opt, kernel, scheduled, llvm, asm, obj, so");
   }
+  if (f.debug_memory == "behind") o.debug_memory = DebugMemory::behind;
+  else if (f.debug_memory == "before") o.debug_memory = DebugMemory::before;
+  else if (!f.debug_memory.empty()) diagnostics.error("debug-memory", "--debug-memory {}: it is behind or before", f.debug_memory);
   if (!f.debug_defect.empty()) {
     if (const auto found = find_defect(f.debug_defect)) o.debug_defect = *found;
     else diagnostics.error("unknown-defect", "--debug-defect {}: there is no seeded defect of that name or number", f.debug_defect);
@@ -189,6 +192,7 @@ Action declare(CLI::App& app) {
   app.add_flag("--no-schedules", f->no_schedules);
   app.add_flag("--time-passes", f->time_passes);
   app.add_option("--debug-defect", f->debug_defect);
+  app.add_option("--debug-memory", f->debug_memory);
   app.add_option("--jobs", f->jobs)->check(CLI::Range(0, 1024));
   app.add_flag("--bindings", f->bindings);
   app.add_flag("--json", f->json);

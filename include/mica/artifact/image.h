@@ -28,6 +28,7 @@ struct Descriptor {
   int64_t state_init_at = -1;            ///< offset in the weights of the state's initial bytes; -1: zeros
   std::string triple;                    ///< "x86_64-..." or "aarch64-..."
   std::vector<std::string> features;     ///< LLVM feature names that the code may use
+  std::vector<int64_t> guard_pages;      ///< offsets in the arena of pages that nobody may touch: for tests (pass/lower.h)
   bool debug_defect = false;             ///< a seeded defect of the runtime's (support/defect.h)
   std::vector<std::string> fault_sites;  ///< text by site number: "embedding: index out of range of 30522 rows, at file.py:12"
 };

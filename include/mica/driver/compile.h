@@ -4,6 +4,7 @@
 
 #include "mica/frontend/torchscript.h"
 #include "mica/kernel/kernel.h"
+#include "mica/pass/lower.h"
 #include "mica/support/defect.h"
 #include "mica/target/target.h"
 
@@ -25,10 +26,11 @@ struct Options {
   EmitKind emit = EmitKind::so;
   std::vector<std::string> print_after;  ///< pass names; "*" for all
   bool verify_each = false;
-  bool schedules = true;               ///< false: the generic road for every op
-  bool bindings = false;               ///< also write a typed header, mica.h, and pkg-config and CMake files beside the .so
-  Defect debug_defect = Defect::none;  ///< to measure tests: a seeded defect that this compilation has
-  int jobs = 0;                        ///< threads that generate code; 0: one a CPU
+  bool schedules = true;                        ///< false: the generic road for every op
+  bool bindings = false;                        ///< also write a typed header, mica.h, and pkg-config and CMake files beside the .so
+  DebugMemory debug_memory = DebugMemory::off;  ///< for tests: intermediates between pages that cannot be touched
+  Defect debug_defect = Defect::none;           ///< to measure tests: a seeded defect that this compilation has
+  int jobs = 0;                                 ///< threads that generate code; 0: one a CPU
   std::vector<std::string> disabled_passes;
   std::function<void(std::string_view phase)> progress;
 };

@@ -121,7 +121,8 @@ struct Program {
   std::vector<Weight> weights;
   int64_t weights_bytes = 0;
   int64_t arena_bytes = 0;
-  int64_t arena_lower_bound = 0;  ///< largest sum of bytes alive at once
+  int64_t arena_lower_bound = 0;     ///< largest sum of bytes alive at once
+  std::vector<int64_t> guard_pages;  ///< offsets of pages in the arena that nobody may touch, ascending; none but for tests (pass/lower.h)
   int64_t state_bytes = 0;
   int64_t state_init_at = -1;            ///< offset in the weights of what the state is at first; -1: there is none
   std::vector<std::string> fault_sites;  ///< text per check site

@@ -5,8 +5,16 @@
 
 namespace mica {
 
+/// For tests: every intermediate in pages of its own, with a page that cannot be touched on both sides, and nothing shared.
+enum class DebugMemory : uint8_t {
+  off,
+  behind,  ///< a value's last byte is the last before such a page
+  before   ///< its first byte is the first behind one
+};
+
 struct LowerOptions {
   bool schedules = true;  ///< false: the generic road for every op
+  DebugMemory debug_memory = DebugMemory::off;
 };
 
 /// Cuts an optimised graph into regions, makes kernels of them, and places every intermediate in the arena.

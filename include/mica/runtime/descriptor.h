@@ -26,6 +26,8 @@ struct mica_descriptor {
   uint32_t inputs, outputs, symbols, sites;
   uint32_t values_at;    /* mica_descriptor_value[inputs + outputs] */
   uint32_t sites_at;     /* uint32_t[sites], offsets of text */
+  uint32_t guards;       /* for tests: pages of the workspace that nobody may touch; 0 in every library but theirs */
+  uint32_t guards_at;    /* int64_t[guards], offsets in the workspace, ascending, 8-byte aligned */
   uint32_t debug_defect; /* 1: the runtime has a seeded defect, to measure the tests; 0 in every library but theirs */
 };
 

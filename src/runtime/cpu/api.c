@@ -31,6 +31,8 @@ int mica_say(char* to, size_t bytes, int status, const char* format, ...) {
   return status;
 }
 
+enum { GUARD_BYTES = 4096 };
+
 const void* mica_at(uint32_t offset) { return (const char*)&mica_descriptor + offset; }
 
 void mica_set_fault(struct mica_frame* frame, int32_t code, int32_t site, int64_t value) {
@@ -255,6 +257,22 @@ static void context_destroy(mica_context* context) {
   model_destroy(model);
 }
 
+/* For tests: takes the pages between intermediates away. Not in a workspace of the caller's, whose pages are not ours. */
+static void guard_workspace(const mica_context* context) {
+  const int64_t* guards = mica_at(mica_descriptor.guards_at);
+  for (uint32_t i = 0; i < mica_descriptor.guards; ++i) {
+    mmap(context->workspace.data + guards[i], GUARD_BYTES, PROT_NONE, MAP_PRIVATE_ANONYMOUS | MAP_FIXED, -1, 0);
+  }
+}
+
+/* For tests: what no kernel has written in this run is NaN. */
+static void spoil_workspace(const mica_context* context) {
+  const int64_t* guards = mica_at(mica_descriptor.guards_at);
+  for (uint32_t i = 0; i + 1 < mica_descriptor.guards; ++i) {
+    memset(context->run.frame.arena + guards[i] + GUARD_BYTES, 0xff, (size_t)(guards[i + 1] - guards[i] - GUARD_BYTES));
+  }
+}
+
 static int place_workspace(mica_context* context, const mica_context_options* options, char* error, size_t error_size) {
   const size_t bytes = mica_descriptor.arena_bytes;
   if (!options || !options->workspace) {
@@ -262,6 +280,7 @@ static int place_workspace(mica_context* context, const mica_context_options* op
       return mica_say(error, error_size, MICA_ERR_MEMORY, "no memory for the workspace, %zu bytes", bytes);
     }
     context->run.frame.arena = context->workspace.data;
+    guard_workspace(context);
     return MICA_OK;
   }
   if (options->workspace_bytes < bytes) {
@@ -352,6 +371,7 @@ static int run(mica_context* context, const mica_tensor* inputs, size_t input_co
   int status = mica_check_tensors(inputs, input_count, outputs, output_count, binding, context->io, context->error, sizeof context->error);
   if (!status) {
     context->fault = (struct mica_fault){MICA_FAULT_NONE, -1, 0};
+    if (mica_descriptor.guards) spoil_workspace(context);
     mica_pool_run(context->model->pool, &context->run);
     if (context->fault.code) status = fault_to_status(context);
   }

@@ -56,8 +56,10 @@ int sigfillset(struct signal_set* set);
 enum {
   O_RDONLY = 0,
   O_CLOEXEC = 02000000,
+  PROT_NONE = 0,
   PROT_READ_WRITE = 3,
   MAP_PRIVATE_ANONYMOUS = 0x22,
+  MAP_FIXED = 0x10,
   MADV_WILLNEED = 3,
   MADV_HUGEPAGE = 14,
   MADV_WIPEONFORK = 18,
