@@ -123,6 +123,7 @@ Result<std::vector<std::string>> run_compiled(Cases cases, const Program& p, con
   options.cpu = plan.cpu;
   options.schedules = plan.schedules;
   options.debug_memory = plan.memory;
+  options.debug_defect = plan.defect;
   options.jobs = 1;
   const auto give_up = [&] {
     why = diagnostics.to_string();

@@ -15,6 +15,7 @@ Plan plan_of(size_t turn) {
   static constexpr const char* cpus[] = {"native", "x86-64-v3", "x86-64-v2"};
   Plan plan{.cpu = cpus[turn % 3]};
   if (const char* cpu = std::getenv("MICA_TEST_CPU")) plan.cpu = cpu;
+  if (const char* defect = std::getenv("MICA_TEST_DEFECT")) plan.defect = find_defect(defect).value();
   if (const char* memory = std::getenv("MICA_TEST_MEMORY"))
     plan.memory = std::string_view(memory) == "before" ? DebugMemory::before : DebugMemory::behind;
   return plan;

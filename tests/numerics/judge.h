@@ -16,6 +16,7 @@ struct Plan {
   const char* cpu = "native";
   bool schedules = true;
   DebugMemory memory = DebugMemory::off;  ///< else by guarded.h: no byte outside a tensor can be touched
+  Defect defect = Defect::none;           ///< to measure the tests (tools/defects)
 };
 
 class Judged : public testing::Test {
