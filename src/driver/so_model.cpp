@@ -141,6 +141,7 @@ const std::vector<SoValue>& SoModel::outputs() const { return impl_->outputs; }
 int SoModel::threads() const { return impl_->api->model_threads(impl_->model); }
 std::string SoModel::last_error() const { return impl_->api->last_error(impl_->context); }
 std::string SoModel::status_name(int status) const { return impl_->api->status_name(status); }
+const std::vector<RawTensor>& SoModel::bound_inputs() const { return impl_->bound_inputs; }
 const std::vector<RawTensor>& SoModel::bound_outputs() const { return impl_->bound_outputs; }
 
 std::string SoModel::manifest() const {
@@ -155,7 +156,7 @@ void SoModel::bind(std::vector<RawTensor> inputs) {
   s.bound_outputs.clear();
   for (const SoValue& v : s.outputs) {
     RawTensor t{v.type, {}};
-    if (v.type.shape.is_static()) t.bytes.resize(static_cast<size_t>(v.type.bytes()));
+    if (v.type.shape.is_static()) t.bytes.assign(static_cast<size_t>(v.type.bytes()), std::byte{0xff});
     s.bound_outputs.push_back(std::move(t));
   }
   s.bound_in.set(s.bound_inputs);

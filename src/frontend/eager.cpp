@@ -14,39 +14,13 @@
 
 #include "binding.h"
 #include "module.h"
+#include "widen.h"
 
 namespace mica {
 namespace {
 
 using namespace frontend;
 namespace jit = torch::jit;
-
-bool narrow_float(at::ScalarType type) { return type == at::kFloat || type == at::kHalf || type == at::kBFloat16; }
-
-/// Constants of floating dtype become f64, and so do dtypes that operators are told: the graph then computes in fp64 throughout.
-void widen(jit::Block& block) {
-  for (jit::Node* node : block.nodes()) {
-    for (jit::Block* inner : node->blocks()) widen(*inner);
-    if (node->kind() == c10::prim::Constant) {
-      const auto value = jit::toIValue(node->output());
-      if (value && value->isTensor() && value->toTensor().defined() && narrow_float(value->toTensor().scalar_type())) {
-        jit::WithInsertPoint here(node);
-        node->output()->replaceAllUsesWith(block.owningGraph()->insertConstant(value->toTensor().to(at::kDouble)));
-      }
-      continue;
-    }
-    const jit::Operator* op = node->maybeOperator();
-    if (!op) continue;
-    const auto& arguments = op->schema().arguments();
-    for (size_t i = 0; i < node->inputs().size() && i < arguments.size(); ++i) {
-      if (arguments[i].name() != "dtype") continue;
-      const auto value = jit::toIValue(node->inputs()[i]);
-      if (!value || !value->isInt() || !narrow_float(static_cast<at::ScalarType>(value->toInt()))) continue;
-      jit::WithInsertPoint here(node);
-      node->replaceInput(i, block.owningGraph()->insertConstant(static_cast<int64_t>(at::kDouble)));
-    }
-  }
-}
 
 /// Tensors of floating dtype become f64, in a module and all below it; integers and tied tensors stay what they are.
 class Widener {
@@ -77,21 +51,6 @@ class Widener {
  private:
   std::map<const void*, at::Tensor> done_;
   std::set<const void*> seen_;
-};
-
-/// Makes f64 the dtype that factories give while it lives.
-class DefaultDouble {
- public:
-  explicit DefaultDouble(bool on) : before_(c10::get_default_dtype()), on_(on) {
-    if (on_) c10::set_default_dtype(caffe2::TypeMeta::fromScalarType(at::kDouble));
-  }
-  ~DefaultDouble() {
-    if (on_) c10::set_default_dtype(before_);
-  }
-
- private:
-  caffe2::TypeMeta before_;
-  bool on_;
 };
 
 }  // namespace

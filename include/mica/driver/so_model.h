@@ -29,10 +29,12 @@ class SoModel {
   int threads() const;
   /// Checks nothing that the library checks itself; its refusals are reported with its own sentence.
   Result<std::vector<RawTensor>> run(const std::vector<RawTensor>& inputs, Diagnostics& diagnostics);
-  /// Keeps `inputs` and buffers for the outputs, for run_bound().
+  /// Keeps `inputs` and buffers for the outputs, for run_bound(). The buffers start as bytes of 0xff, NaN in every floating dtype: what a run
+  /// does not write is seen.
   void bind(std::vector<RawTensor> inputs);
   /// Runs on what was bound; 0, or the library's status.
   int run_bound();
+  const std::vector<RawTensor>& bound_inputs() const;
   const std::vector<RawTensor>& bound_outputs() const;
   std::string last_error() const;
   std::string status_name(int status) const;

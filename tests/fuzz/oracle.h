@@ -1,0 +1,39 @@
+#pragma once
+// Compiles a program in one configuration, runs the library, and judges what it gives.
+#include <filesystem>
+
+#include "program.h"
+#include "random.h"
+#include "scene.h"
+
+namespace mica::fuzz {
+
+/// How a program is compiled.
+struct Config {
+  std::string name = "plain";
+  std::string cpu = "native";
+  bool schedules = true;
+  std::vector<std::string> disabled_passes;
+  std::string text() const;  ///< as options of `mica compile`
+};
+
+/// Names: "plain", "generic" (no schedules), "v3", "v4", and "mixed", which draws CPU, schedules and passes by the seed. None for other names.
+std::optional<Config> make_config(const std::string& name, uint64_t seed);
+
+enum class Outcome : uint8_t { passed, refused, wrong, crashed };
+std::string_view name_of(Outcome outcome);
+
+struct Verdict {
+  Outcome outcome = Outcome::passed;
+  std::string kind;    ///< of a refusal the diagnostic's name; else what was wrong, the same words for the same kind of failure
+  std::string detail;  ///< numbers, messages
+  int weak = 0;        ///< outputs where the yardstick happened to be nearer than rounding allows, judged by the scene's own bound as well
+};
+
+/// `folder` is where the `.pt` and the `.so` are put for as long as it takes.
+Verdict judge(const Program& program, const Expected& expected, const Config& config, const std::filesystem::path& folder);
+
+/// What LibTorch says of a whole program (in its file, not statement by statement): the judge of cases that have no scene. Slack is unknown: 0.
+std::optional<Expected> run_eager(const Program& program, const std::filesystem::path& folder, std::string& why);
+
+}  // namespace mica::fuzz

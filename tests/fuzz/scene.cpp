@@ -1,0 +1,233 @@
+#include "scene.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "mica/driver/numerics.h"
+#include "mica/driver/tensor_file.h"
+
+namespace mica::fuzz {
+
+namespace {
+
+constexpr size_t working = 0, exact_run = 1, first_near = 2, first_far = 4;
+constexpr double far_roundings = 16;
+constexpr int64_t max_elements = 65536;
+
+/// Largest number that a program may reach, and the least but 0: what is summed or squared later stays in range, and nothing is denormal.
+double greatest(DType t) { return t == DType::f16 ? 2e4 : 1e6; }
+double least(DType t) { return t == DType::f16 ? 1e-4 : t == DType::f64 ? 1e-100 : 1e-25; }
+
+/// How far a far run may be from the judge, relative to the element and the tensor.
+double tolerated(DType t) { return std::min(2000 * unit_roundoff(t), t == DType::bf16 ? 1.0 : 0.5); }
+
+}  // namespace
+
+std::vector<double> doubles_of(const RawTensor& tensor) {
+  const RawTensor wide = convert(tensor, DType::f64);
+  std::vector<double> values(wide.bytes.size() / sizeof(double));
+  if (!values.empty()) std::memcpy(values.data(), wide.bytes.data(), wide.bytes.size());
+  return values;
+}
+
+double rms_of(const std::vector<double>& values) {
+  double sum = 0;
+  for (double v : values) sum += v * v;
+  return values.empty() ? 0 : std::sqrt(sum / static_cast<double>(values.size()));
+}
+
+Scene::Scene(uint64_t seed, bool whole) : random_(seed), whole_(whole) {
+  sessions_.emplace_back(EagerMode::eager);
+  for (int i = 0; i < (whole ? 1 : 5); ++i) sessions_.emplace_back(EagerMode::fp64);
+}
+
+Scene Scene::copy() const {
+  Scene other(0, true);
+  other.random_ = random_;
+  other.whole_ = whole_;
+  other.sessions_.clear();
+  for (const ScriptSession& s : sessions_) other.sessions_.push_back(s.copy());
+  other.variables_ = variables_;
+  return other;
+}
+
+bool Scene::refuse(std::string why) {
+  why_ = std::move(why);
+  return false;
+}
+
+void Scene::add_leaf(const Leaf& leaf) {
+  for (ScriptSession& s : sessions_) s.set(leaf.name, leaf.value);
+  Variable v{leaf.value.type, 0, 0};
+  const std::vector<double> values = doubles_of(leaf.value);
+  if (!values.empty()) {
+    v.low = *std::min_element(values.begin(), values.end());
+    v.high = *std::max_element(values.begin(), values.end());
+  }
+  variables_[leaf.name] = v;
+}
+
+/// Every element off by up to `roundings` of its dtype.
+void Scene::disturb(ScriptSession& session, const std::string& name, DType type, double roundings) {
+  auto tensor = session.tensor(name);
+  if (!tensor || !is_float(tensor->type.dtype)) return;
+  std::vector<double> values = doubles_of(*tensor);
+  for (double& v : values) v *= 1 + roundings * unit_roundoff(type) * (2 * random_.unit() - 1);
+  RawTensor changed{{DType::f64, tensor->type.shape, {}}, std::vector<std::byte>(values.size() * sizeof(double))};
+  if (!values.empty()) std::memcpy(changed.bytes.data(), values.data(), changed.bytes.size());
+  session.overwrite(name, changed);
+}
+
+/// Whether no partial sum of the statement can need rounding: the largest product, as often as there are elements, in 24 bits.
+bool Scene::sums_are_exact(const Statement& s) const {
+  double bound = 1;
+  int64_t terms = 1;
+  for (const std::string& name : s.reads) {
+    const Variable& v = variables_.at(name);
+    bound *= std::max({1.0, std::abs(v.low), std::abs(v.high)});
+    terms = std::max(terms, v.type.shape.elements());
+  }
+  return bound * static_cast<double>(terms) < 0x1p24;
+}
+
+bool Scene::run_all(std::vector<ScriptSession>& sessions, const Statement& s, const ScriptStatement& compiled) {
+  const bool rounds = !whole_ && !(s.flags & exact);
+  for (size_t k = 0; k < sessions.size(); ++k) {
+    const double roundings = (k >= first_far ? far_roundings : 1) * (s.flags & function ? 4 : 1);
+    const bool noisy = rounds && k >= first_near;
+    // What is summed is as uncertain as its largest term: the operands are disturbed for this statement alone.
+    if (noisy && (s.flags & sums) && !(s.flags & (writes | block)))
+      for (const std::string& name : s.reads) {
+        auto value = sessions[k].tensor(name);
+        if (!value || !is_float(value->type.dtype)) continue;
+        sessions[k].shadow(name, *value);
+        disturb(sessions[k], name, variables_.at(name).type.dtype, roundings);
+      }
+    Diagnostics diagnostics;
+    const bool ran = bool(sessions[k].run(compiled, diagnostics));
+    sessions[k].unshadow();
+    if (!ran) return refuse(diagnostics.all()[0].message);
+    if (k == working) {
+      for (const std::string& name : s.defines) {
+        const auto type = sessions[k].type(name);
+        if (!type) return refuse("a result is no tensor of Mica's dtypes");
+        if (type->shape.elements() > max_elements || type->rank() > 6) return refuse("too large");
+      }
+    }
+    if (!noisy) continue;
+    const std::vector<std::string> first(s.reads.begin(), s.reads.begin() + (s.flags & writes && !s.reads.empty() ? 1 : 0));
+    for (const auto* list : {&s.defines, &first})
+      for (const std::string& name : *list)
+        if (const auto type = sessions[working].type(name)) disturb(sessions[k], name, type->dtype, roundings);
+  }
+  return true;
+}
+
+bool Scene::accept_values(const std::string& name, const std::vector<RawTensor>& values, Variable& v) {
+  v.type = values[working].type;
+  const std::vector<double> got = doubles_of(values[working]), truth = doubles_of(values[exact_run]);
+  if (got.size() != truth.size() || is_float(v.type.dtype) != is_float(values[exact_run].type.dtype)) return refuse("LibTorch's types differ");
+  if (!got.empty()) {
+    v.low = *std::min_element(got.begin(), got.end());
+    v.high = *std::max_element(got.begin(), got.end());
+  }
+  if (!is_float(v.type.dtype)) {
+    for (const RawTensor& other : values)
+      if (other.bytes != values[working].bytes) return refuse(name + " hangs on rounding");
+    return true;
+  }
+  for (const double x : got) {
+    if (!std::isfinite(x) || std::abs(x) > greatest(v.type.dtype)) return refuse(name + " is too large or not finite");
+    if (x != 0 && std::abs(x) < least(v.type.dtype)) return refuse(name + " is tiny");
+  }
+  if (whole_) return got == truth ? true : refuse(name + " is not exact in LibTorch");
+  const double allowed = tolerated(v.type.dtype), rms = rms_of(truth);
+  for (size_t k = 0; k < values.size(); ++k) {
+    if (k >= first_near && k < first_far) continue;
+    const std::vector<double> run = doubles_of(values[k]);
+    if (run.size() != truth.size()) return refuse(name + " has a size that hangs on rounding");
+    for (size_t i = 0; i < run.size(); ++i)
+      if (!(std::abs(run[i] - truth[i]) <= allowed * (std::abs(truth[i]) + rms))) return refuse(name + " hangs on rounding");
+  }
+  return true;
+}
+
+bool Scene::accept(const std::vector<ScriptSession>& sessions, const Statement& s, std::map<std::string, Variable>& found) {
+  std::vector<std::string> changed = s.defines;
+  if (s.flags & (writes | block))
+    for (const auto& [name, v] : variables_)
+      if (std::any_of(s.reads.begin(), s.reads.end(), [&](const std::string& r) { return sessions_[working].share_storage(name, r); }))
+        changed.push_back(name);
+  for (const std::string& name : changed) {
+    std::vector<RawTensor> values;
+    for (const ScriptSession& session : sessions) {
+      auto value = session.tensor(name);
+      if (!value) return refuse("a result is no tensor of Mica's dtypes");
+      values.push_back(std::move(*value));
+    }
+    if (!accept_values(name, values, found[name])) return false;
+  }
+  return true;
+}
+
+bool Scene::apply(const Statement& s) {
+  for (const std::string& name : s.reads)
+    if (!variables_.count(name)) return refuse("reads " + name + ", which is not there");
+  if (whole_ && !(s.flags & (whole | exact))) return refuse("not for whole numbers");
+  if (whole_ && (s.flags & sums) && !sums_are_exact(s)) return refuse("sums may round");
+  Diagnostics diagnostics;
+  const auto compiled = sessions_[working].compile(s.text, s.reads, s.defines, diagnostics);
+  if (!compiled) return refuse(diagnostics.all()[0].message);
+  // What writes may have written before it is refused: it works on copies.
+  std::vector<ScriptSession> copies;
+  if (s.flags & (writes | block))
+    for (const ScriptSession& session : sessions_) copies.push_back(session.copy());
+  std::vector<ScriptSession>& sessions = copies.empty() ? sessions_ : copies;
+  std::map<std::string, Variable> found;
+  if (!run_all(sessions, s, *compiled) || !accept(sessions, s, found)) {
+    if (copies.empty())
+      for (ScriptSession& session : sessions_)
+        for (const std::string& name : s.defines)
+          if (!variables_.count(name)) session.forget(name);
+    return false;
+  }
+  if (!copies.empty()) sessions_ = std::move(copies);
+  for (auto& [name, v] : found) variables_[name] = v;
+  return true;
+}
+
+std::optional<std::vector<TensorType>> Scene::probe(const Statement& s) {
+  Diagnostics diagnostics;
+  for (const std::string& name : s.reads)
+    if (!variables_.count(name)) return std::nullopt;
+  const auto compiled = sessions_[working].compile(s.text, s.reads, s.defines, diagnostics);
+  if (!compiled || !sessions_[working].run(*compiled, diagnostics)) return std::nullopt;
+  std::vector<TensorType> types;
+  for (const std::string& name : s.defines) {
+    const auto type = sessions_[working].type(name);
+    sessions_[working].forget(name);
+    if (!type) return std::nullopt;
+    types.push_back(*type);
+  }
+  return types;
+}
+
+Expected Scene::expect(const std::vector<std::string>& outputs) const {
+  Expected e;
+  for (const std::string& name : outputs) {
+    e.working.push_back(*sessions_[working].tensor(name));
+    e.exact.push_back(*sessions_[exact_run].tensor(name));
+    const std::vector<double> truth = doubles_of(e.exact.back());
+    double slack = 0;
+    for (size_t k = first_near; k < std::min(first_far, sessions_.size()); ++k) {
+      std::vector<double> run = doubles_of(*sessions_[k].tensor(name));
+      for (size_t i = 0; i < run.size(); ++i) run[i] -= truth[i];
+      slack = std::max(slack, rms_of(run));
+    }
+    e.slack.push_back(slack);
+  }
+  return e;
+}
+
+}  // namespace mica::fuzz

@@ -1,0 +1,50 @@
+#pragma once
+// Programs tried in child processes: whatever happens to the child, the parent goes on and says what it was.
+#include <chrono>
+#include <functional>
+
+#include "generator.h"
+#include "oracle.h"
+
+namespace mica::fuzz {
+
+struct Limits {
+  std::chrono::seconds time{60};         ///< for one judgement
+  uint64_t memory = uint64_t{12} << 30;  ///< address space of a child, bytes
+};
+
+/// One program in one configuration.
+struct Report {
+  uint64_t seed = 0;
+  std::string config;
+  Verdict verdict;
+};
+
+struct RunOptions {
+  uint64_t first_seed = 1, programs = 100;
+  int jobs = 2;
+  std::vector<std::string> configs = {"plain"};
+  GeneratorOptions generator;
+  std::filesystem::path folder;  ///< for temporary files
+  Limits limits;
+  bool stop_at_first = false;
+};
+
+struct Summary {
+  std::vector<Report> failures;
+  std::map<std::string, int64_t> refusals;  ///< diagnostic => judgements
+  std::map<std::string, std::string> refusal_examples;
+  std::map<std::string, int64_t> cells;
+  int64_t programs = 0, passed = 0, refused = 0, weak = 0, unmade = 0;  ///< unmade: LibTorch itself died
+};
+
+/// Generates and judges programs, many a child, `jobs` children at a time. `progress` is called about once a second.
+Summary run_programs(const RunOptions& options, const std::function<void(const Summary&)>& progress);
+
+/// The verdict on one program, run again through a scene (none: the program is not valid), in a child of its own.
+std::optional<Verdict> try_program(const Program& program, const Config& config, const std::filesystem::path& folder, const Limits& limits);
+
+/// Runs the statements; none when one is refused.
+std::optional<Scene> stage(const Program& program);
+
+}  // namespace mica::fuzz
