@@ -1,4 +1,5 @@
 // Pointwise operators whose TorchScript arguments do not map field by field: Python numbers as operands, alpha, rounding modes, dtypes.
+#include <array>
 #include <cmath>
 
 #include "import_families.h"
@@ -276,8 +277,10 @@ Imported round(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
   const int64_t decimals = ctx.integer_or("decimals", 0);
   if (!decimals) return {ctx.create(Round{x})};
-  const Value scale = constant(ctx, working(ctx.type(x).dtype), Scalar(std::pow(10.0, static_cast<double>(decimals))));
-  return {cast_to(ctx, ctx.create(Div{ctx.create(Round{ctx.create(Mul{x, scale})}), scale}), ctx.type(x).dtype)};
+  // Scaled in the working dtype: a product rounded to 16 bits may fall on a half.
+  const DType t = ctx.type(x).dtype, wide = working(t);
+  const Value scale = constant(ctx, wide, Scalar(std::pow(10.0, static_cast<double>(decimals))));
+  return {cast_to(ctx, ctx.create(Div{ctx.create(Round{ctx.create(Mul{cast_to(ctx, x, wide), scale})}), scale}), t)};
 }
 
 Imported logit(ImportContext& ctx) {

@@ -314,7 +314,19 @@ std::string Generator::write(const OpRow& row, const std::string& given, const s
       out += literal(name, a);
     }
   }
-  return out;
+  return with_own_locals(std::move(out));
+}
+
+/// q0, q1 ... are any type in any row: each statement has numbers of its own.
+std::string Generator::with_own_locals(std::string text) {
+  const int first = 10 * next_local_++;
+  for (size_t i = 0; i + 1 < text.size(); ++i) {
+    if (text[i] != 'q' || !std::isdigit(static_cast<unsigned char>(text[i + 1])) || (i && std::isalpha(static_cast<unsigned char>(text[i - 1]))))
+      continue;
+    text.replace(i, 2, fmt::format("q{}", first + text[i + 1] - '0'));
+    while (i + 1 < text.size() && std::isdigit(static_cast<unsigned char>(text[i + 1]))) ++i;
+  }
+  return text;
 }
 
 bool Generator::step(const OpRow& row) {

@@ -51,6 +51,7 @@ class Generator {
   bool apply(std::string text, uint32_t flags, std::string_view op);
 
  private:
+  std::string with_own_locals(std::string text);
   bool step(const OpRow& row);
   const OpRow& draw_row();
   std::string operand(std::string_view pattern, const std::string& a);

@@ -34,6 +34,7 @@ constexpr const char* usage = R"(fuzz: random TorchScript programs against LibTo
   --data-dependent   conditions and trip counts that depend on values
   --print            print the program of --seed, and stop
   --replay FILE      judge a file of tests/fuzz/cases
+  --debug-defect D   a seeded defect, by name or number, in every compilation: to measure this net
   --cells            say how often each operator, dtype and rank was reached
 
 The exit code is 1 when a program failed.
@@ -54,6 +55,11 @@ bool read_flag(Flags& f, const std::string& name, const std::function<std::strin
   if (name == "--data-dependent") return f.run.generator.data_dependent = true;
   if (name == "--print") return f.print = true;
   if (name == "--cells") return f.cells = true;
+  if (name == "--debug-defect") {
+    const auto found = find_defect(value());
+    f.run.debug_defect = found.value_or(Defect::none);
+    return found.has_value();
+  }
   if (name != "--config") return false;
   f.run.configs.clear();
   std::istringstream list(value());
@@ -72,7 +78,7 @@ Program program_of(uint64_t seed, const GeneratorOptions& options) {
 /// The failure cut down, as the file that is kept of it.
 std::string reduced_text(const Report& r, const Flags& f) {
   const Program program = program_of(r.seed, f.run.generator);
-  const Config config = *make_config(r.config, r.seed);
+  const Config config = f.run.config(r.config, r.seed);
   const auto small = reduce(program, config, f.run.folder, f.run.limits);
   std::string comment = fmt::format("seed {}, configuration {}: {}\n", r.seed, r.config, r.verdict.kind);
   if (!small) return case_text(program, comment + "fails in a run of many, but not alone\n" + config.text());
@@ -112,7 +118,7 @@ int replay(const Flags& f) {
   if (!expected) return fmt::print("{}: {}\n", f.replay, why), 2;
   int failed = 0;
   for (const std::string& name : f.run.configs) {
-    const Verdict v = judge(*program, *expected, *make_config(name, 0), f.run.folder);
+    const Verdict v = judge(*program, *expected, f.run.config(name, 0), f.run.folder);
     fmt::print("{} {}: {} {}\n", name, name_of(v.outcome), v.kind, v.detail);
     failed += v.outcome != Outcome::passed;
   }

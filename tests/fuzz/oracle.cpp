@@ -131,6 +131,7 @@ Verdict judge(const Program& program, const Expected& expected, const Config& co
   options.cpu = config.cpu;
   options.schedules = config.schedules;
   options.disabled_passes = config.disabled_passes;
+  options.debug_defect = config.debug_defect;
   options.jobs = 1;
   if (!compile(options, diagnostics)) {
     for (const Diagnostic& d : diagnostics.all()) {

@@ -2,6 +2,7 @@
 // Compiles a program in one configuration, runs the library, and judges what it gives.
 #include <filesystem>
 
+#include "mica/support/defect.h"
 #include "program.h"
 #include "random.h"
 #include "scene.h"
@@ -14,7 +15,8 @@ struct Config {
   std::string cpu = "native";
   bool schedules = true;
   std::vector<std::string> disabled_passes;
-  std::string text() const;  ///< as options of `mica compile`
+  Defect debug_defect = Defect::none;  ///< to measure this net
+  std::string text() const;            ///< as options of `mica compile`
 };
 
 /// Names: "plain", "generic" (no schedules), "v3", "v4", and "mixed", which draws CPU, schedules and passes by the seed. None for other names.

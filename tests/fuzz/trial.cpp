@@ -62,7 +62,7 @@ void work(int pipe, uint64_t first, const RunOptions& options, int worker) {
     say(pipe, "C" + cells);
     for (const std::string& name : options.configs) {
       say(pipe, fmt::format("J\t{}\t{}", seed, name));
-      const Verdict v = judge(program, expected, *make_config(name, seed), folder);
+      const Verdict v = judge(program, expected, options.config(name, seed), folder);
       say(pipe, fmt::format("R\t{}\t{}\t{}\t{}\t{}\t{}", seed, name, static_cast<int>(v.outcome), escaped(v.kind), escaped(v.detail), v.weak));
     }
     say(pipe, "D");
@@ -198,6 +198,12 @@ class Pool {
 };
 
 }  // namespace
+
+Config RunOptions::config(const std::string& name, uint64_t seed) const {
+  Config c = *make_config(name, seed);
+  c.debug_defect = debug_defect;
+  return c;
+}
 
 Summary run_programs(const RunOptions& options, const std::function<void(const Summary&)>& progress) { return Pool(options, progress).run(); }
 

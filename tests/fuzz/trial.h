@@ -27,7 +27,9 @@ struct RunOptions {
   GeneratorOptions generator;
   std::filesystem::path folder;  ///< for temporary files
   Limits limits;
+  Defect debug_defect = Defect::none;  ///< in every configuration
   bool stop_at_first = false;
+  Config config(const std::string& name, uint64_t seed) const;
 };
 
 struct Summary {

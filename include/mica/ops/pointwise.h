@@ -120,7 +120,8 @@ struct Fmod {
 struct Pow {
   static constexpr OpSpec spec = {.signature = "pow(x, y)",
                                   .samples = {"x=f32[4, 7] in 0.1..3, y=f32[4, 7]", "x=f32[5], y=f32[] in 2..3", "x=i64[6] in 0..5, y=i64[6] in 0..4",
-                                              "x=f32[] in 1..2, y=f32[5]"},
+                                              "x=i64[9] in -9..9, y=i64[9] in 40..70", "x=i32[9] in -2..3, y=i32[9] in -4..4",
+                                              "x=u8[5], y=i8[5] in 3..9", "x=f32[] in 1..2, y=f32[5]"},
                                   .traits = pointwise_trait};
   Value x;
   Value y;

@@ -17,6 +17,9 @@ Expr reduce_over(ReduceOp op, const ReductionIndex& at, Expr body);
 /// The dtype of a sum: bool and narrow integers are summed in i64.
 constexpr DType sum_dtype(DType t) { return is_float(t) ? t : DType::i64; }
 
+/// The dtype of any and all: u8 keeps its own, since PyTorch's first masks were u8.
+constexpr DType truth_dtype(DType t) { return t == DType::u8 ? t : DType::b8; }
+
 /// Bodies that are longer than a line.
 Expr define_extremum(Define& d, Value x, const Ints& axes, bool keepdim, ReduceOp op);
 Expr define_var(Define& d, Value x, const Ints& axes, double correction, bool keepdim);
@@ -116,31 +119,35 @@ struct Amin {
 
 /// Some element over `axes` is nonzero.
 struct Any {
-  static constexpr OpSpec spec = {
-      .signature = "any(x, axes, keepdim)",
-      .samples = {"x=bool[4, 7], axes=[1]", "x=i64[5, 2] in 0..2, axes=[0], keepdim=true", "x=f32[3], axes=[0]", "x=bool[0], axes=[0]"}};
+  static constexpr OpSpec spec = {.signature = "any(x, axes, keepdim)",
+                                  .samples = {"x=bool[4, 7], axes=[1]", "x=i64[5, 2] in 0..2, axes=[0], keepdim=true", "x=f32[3], axes=[0]",
+                                              "x=bool[0], axes=[0]", "x=u8[3, 2], axes=[1]"}};
   Value x;
   Ints axes;
   bool keepdim = false;
-  static Result<TensorType> infer(const Any& op, const Infer& ctx) { return infer_reduction(ctx, op.x, op.axes, op.keepdim, DType::b8); }
+  static Result<TensorType> infer(const Any& op, const Infer& ctx) {
+    return infer_reduction(ctx, op.x, op.axes, op.keepdim, truth_dtype(ctx.type(op.x).dtype));
+  }
   static Expr define(const Any& op, Define& d) {
     const ReductionIndex at = reduction_index(d, op.x, op.axes, op.keepdim);
-    return reduce_over(ReduceOp::any, at, convert(DType::b8, d.at(op.x, at.where)));
+    return convert(d.result_type().dtype, reduce_over(ReduceOp::any, at, convert(DType::b8, d.at(op.x, at.where))));
   }
 };
 
 /// Every element over `axes` is nonzero.
 struct All {
-  static constexpr OpSpec spec = {
-      .signature = "all(x, axes, keepdim)",
-      .samples = {"x=bool[4, 7], axes=[1]", "x=i64[5, 2] in 0..2, axes=[0], keepdim=true", "x=f32[3], axes=[0]", "x=bool[0], axes=[0]"}};
+  static constexpr OpSpec spec = {.signature = "all(x, axes, keepdim)",
+                                  .samples = {"x=bool[4, 7], axes=[1]", "x=i64[5, 2] in 0..2, axes=[0], keepdim=true", "x=f32[3], axes=[0]",
+                                              "x=bool[0], axes=[0]", "x=u8[3, 2], axes=[1]"}};
   Value x;
   Ints axes;
   bool keepdim = false;
-  static Result<TensorType> infer(const All& op, const Infer& ctx) { return infer_reduction(ctx, op.x, op.axes, op.keepdim, DType::b8); }
+  static Result<TensorType> infer(const All& op, const Infer& ctx) {
+    return infer_reduction(ctx, op.x, op.axes, op.keepdim, truth_dtype(ctx.type(op.x).dtype));
+  }
   static Expr define(const All& op, Define& d) {
     const ReductionIndex at = reduction_index(d, op.x, op.axes, op.keepdim);
-    return reduce_over(ReduceOp::all, at, convert(DType::b8, d.at(op.x, at.where)));
+    return convert(d.result_type().dtype, reduce_over(ReduceOp::all, at, convert(DType::b8, d.at(op.x, at.where))));
   }
 };
 
