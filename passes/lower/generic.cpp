@@ -519,9 +519,10 @@ class GenericLowering {
     const ExprType type{r->type.dtype, lanes_};
     const Expr scalar_var = t;
 
-    // What this pass computes and a later one needs again is kept in a local row.
+    // What this pass computes and a later one needs again is kept in a local row; what is the same all along it is no row.
     uint32_t row = 0;
-    const bool staged = others.empty() && extent <= max_staged_row && worth_staging(body) && staged_later(value, r, t, v, body);
+    const bool staged =
+        others.empty() && extent <= max_staged_row && depends_on(body, t->id) && worth_staging(body) && staged_later(value, r, t, v, body);
     if (staged) row = emit_.local("row", {body->type.dtype, 1}, ceil_div(extent, lanes_) * lanes_, Memory::stack);
 
     const Expr identity = make_broadcast(reduce_identity(r->reduce_op, type.dtype), lanes_);

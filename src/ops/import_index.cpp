@@ -189,7 +189,11 @@ Imported index_reduce(ImportContext& ctx) {
                              .reduce = reduce,
                              .include_self = ctx.boolean_or("include_self", true)})};
 }
-Imported index_fill(ImportContext& ctx) { return index_write(ctx, ctx.tensor("value"), false); }
+Imported index_fill(ImportContext& ctx) {
+  // A number in the dtype of what it fills: -0.3 is not the same in f32 and f64.
+  if (ctx.is_tensor("value")) return index_write(ctx, ctx.tensor("value"), false);
+  return index_write(ctx, constant(ctx, ctx.type(ctx.tensor("self")).dtype, ctx.scalar("value")), false);
+}
 
 Imported one_hot(ImportContext& ctx) {
   const Value x = ctx.tensor("self");

@@ -1,5 +1,4 @@
 // Pointwise operators whose TorchScript arguments do not map field by field: Python numbers as operands, alpha, rounding modes, dtypes.
-#include <array>
 #include <cmath>
 
 #include "import_families.h"

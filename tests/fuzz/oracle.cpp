@@ -56,7 +56,7 @@ void judge_one(size_t i, const RawTensor& got, const Expected& e, bool whole, Ve
   if (!is_float(got.type.dtype)) return fail("integers differ");
   if (v.wrong) return fail("NaN or infinity");
   // Few elements, and eager was lucky: its error is far below what one rounding an operation gives.
-  if (v.limit < 2 * e.slack[i] && v.mica.rmse <= 32 * e.slack[i]) {
+  if (v.limit < 2 * e.slack[i] && v.mica.rmse <= 16 * e.slack[i]) {
     ++verdict.weak;
     return;
   }

@@ -94,7 +94,7 @@ bool Scene::sums_are_exact(const Statement& s) const {
 bool Scene::run_all(std::vector<ScriptSession>& sessions, const Statement& s, const ScriptStatement& compiled) {
   const bool rounds = !whole_ && !(s.flags & exact);
   for (size_t k = 0; k < sessions.size(); ++k) {
-    const double roundings = (k >= first_far ? far_roundings : 1) * (s.flags & function ? 4 : 1);
+    const double roundings = (k >= first_far ? far_roundings : 1) * (s.flags & (function | sums) ? 4 : 1);
     const bool noisy = rounds && k >= first_near;
     // What is summed is as uncertain as its largest term: the operands are disturbed for this statement alone.
     if (noisy && (s.flags & sums) && !(s.flags & (writes | block)))
