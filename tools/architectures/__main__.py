@@ -10,6 +10,7 @@ import json
 import os
 import random
 import shutil
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -37,6 +38,7 @@ def parse():
     add("--shuffle", action="store_true", help="in an order that mixes the families (the same every time)")
     add("--again", action="store_true", help="also those that have a result")
     add("--retry", action="store_true", help="also those whose result is a failure")
+    add("--failed", action="store_true", help="skip also what passed with another mica")
     add("--report", type=Path, metavar="FILE", help="only write the results that are there as a page, as docs/coverage.md")
     add("--missing", action="store_true", help="only print what is missing, by the results that are there")
     return parser, parser.parse_args()
@@ -52,7 +54,8 @@ def sweep(todo, options, key, results) -> None:
     """Examines `todo`, `options.jobs` at a time, each in a forked child that appends its line to the results."""
     from . import examine, export
     export.warm_up()
-    versions = export.versions()
+    said = subprocess.run([options.mica, "version"], capture_output=True, text=True).stdout.split()
+    versions = {"mica": said[1] if len(said) > 1 else "unknown", **export.versions()}
     limits = examine.Limits(options.limit_seconds, options.limit_mb, options.threads)
     started, running, done = time.monotonic(), {}, 0
     waiting = list(todo)
@@ -93,7 +96,7 @@ def is_done(record, options, key) -> bool:
         return False
     stages = ("check", "compile", "verify")
     same_run = record["status"] not in ("ok",) or stages.index(record["stage"]) >= stages.index(options.stage)
-    return record["mica"] == key and same_run
+    return (record["mica"] == key or (options.failed and record["status"] == "ok")) and same_run
 
 
 def main() -> int:

@@ -11,7 +11,8 @@ from pathlib import Path
 @dataclass
 class Finished:
     status: int  # exit code; negative: the signal
-    seconds: float
+    seconds: float  # of the clock
+    cpu_seconds: float
     peak_mb: float
     killed: str | None = None  # 'time' or 'memory', where a limit ended it
     stdout: str = ""
@@ -33,14 +34,14 @@ def resident_mb(pid: int) -> float:
     return 0.0
 
 
-def watch(pid: int, seconds: float, megabytes: float, baseline: float = 0.0) -> Finished:
+def watch(pid: int, seconds: float, megabytes: float) -> Finished:
     """Waits for a child that leads a process group of its own; ends it when it passes a limit."""
     start, peak, killed, pause = time.monotonic(), 0.0, None, 0.005
     while True:
-        peak = max(peak, resident_mb(pid) - baseline)
-        done, status = os.waitpid(pid, os.WNOHANG)
+        peak = max(peak, resident_mb(pid))
+        done, status, usage = os.wait4(pid, os.WNOHANG)
         if done:
-            return Finished(os.waitstatus_to_exitcode(status), time.monotonic() - start, peak, killed)
+            return Finished(os.waitstatus_to_exitcode(status), time.monotonic() - start, usage.ru_utime + usage.ru_stime, peak, killed)
         if killed is None and (peak > megabytes or time.monotonic() - start > seconds):
             killed = "memory" if peak > megabytes else "time"
             os.killpg(pid, signal.SIGKILL)

@@ -27,7 +27,7 @@ def read(path: Path) -> dict[str, dict]:
 def line(record: dict) -> str:
     parts = [f"export {record['export']['seconds']:.1f} s"] if "export" in record else []
     if "compile" in record:
-        parts.append(f"compile {record['compile']['seconds']:.1f} s, {record['compile']['peak_mb']} MB")
+        parts.append(f"compile {record['compile']['cpu_seconds']:.1f} s of CPU, {record['compile']['peak_mb']} MB")
     if "verify" in record:
         parts.append(f"verify {record['verify']['seconds']:.1f} s, {record['verify']['ratio']:.2f} of the limit")
     outcome = "ok    " if record["status"] == "ok" else "FAILED"
@@ -55,11 +55,12 @@ def reasons(records) -> list[tuple[str, list[str]]]:
 
 
 def missing(records) -> str:
-    text = "operators that are missing: architectures, uses, operator, first ones\n"
-    for op, models, uses, where in missing_counts(records):
+    lacking, said_of = missing_counts(records), reasons(records)
+    text = "operators that are missing: architectures, uses, operator, first ones\n" if lacking else ""
+    for op, models, uses, where in lacking:
         text += f"{models:5} {uses:6}  {op:44} {', '.join(where[:4])}\n"
-    text += "\nfailures by what was said\n"
-    for said, where in reasons(records):
+    text += "failures by what was said\n" if said_of else ""
+    for said, where in said_of:
         text += f"{len(where):5}  {said}\n       {', '.join(where[:6])}\n"
     return text
 
@@ -69,7 +70,7 @@ def summary(found: list[dict]) -> str:
     text = missing({f"{record['kind']} {record['name']}": record for record in found})
     counts = ", ".join(f"{count} {status}" for status, count in by_status.most_common())
     failed = sum(count for status, count in by_status.items() if status not in ("ok", "not available"))
-    return f"{text}\n{counts}\ncoverage: {by_status['ok']} passed, {failed} failed\n"
+    return f"{text}{counts}\ncoverage: {by_status['ok']} passed, {failed} failed\n"
 
 
 def cell(text: str) -> str:
@@ -77,13 +78,13 @@ def cell(text: str) -> str:
 
 
 def family_table(entries, known) -> list[str]:
-    rows = ["| family | architectures | compile | verify | compile time, median | slowest | peak memory |", "|---|---|---|---|---|---|---|"]
+    rows = ["| family | architectures | compile | verify | CPU time to compile, median | slowest | peak memory |", "|---|---|---|---|---|---|---|"]
     for kind in (*names.KINDS, None):
         part = [e for e in entries if kind in (None, e.kind)]
         records = [known[str(e)] for e in part if str(e) in known]
         compiled = [r for r in records if "so_mb" in r]
         verified = [r for r in compiled if r["status"] == "ok" and r["stage"] == "verify"]
-        seconds = sorted(r["compile"]["seconds"] for r in compiled)
+        seconds = sorted(r["compile"]["cpu_seconds"] for r in compiled)
         times = [f"{seconds[len(seconds) // 2]:.1f} s", f"{seconds[-1]:.1f} s"] if seconds else ["", ""]
         peak = f"{max(r['compile']['peak_mb'] for r in compiled)} MB" if compiled else ""
         rows.append(f"| {FAMILY[kind] if kind else '**all**'} | {len(part)} | {len(compiled)} | {len(verified)} | {times[0]} | {times[1]} | {peak} |")
@@ -93,7 +94,7 @@ def family_table(entries, known) -> list[str]:
 def page(entries, impossible, known) -> str:
     """docs/coverage.md: no date; the versions that the results were made with."""
     records = [known[str(e)] for e in entries if str(e) in known]
-    versions = records[0]["versions"] if records else {}
+    versions = max((r["versions"] for r in records), key=len, default={})
     failures = [(e, known[str(e)]) for e in entries if str(e) in known and known[str(e)]["status"] != "ok"]
     unseen = [str(e) for e in entries if str(e) not in known]
     verified = len(records) - len(failures)
