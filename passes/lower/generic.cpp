@@ -517,7 +517,6 @@ class GenericLowering {
     const int64_t vectors = extent / lanes_;
     const int unroll = vectors % 4 == 0 && vectors >= 4 ? 4 : vectors % 2 == 0 && vectors >= 2 ? 2 : 1;
     const ExprType type{r->type.dtype, lanes_};
-    const Expr scalar_var = t;
 
     // What this pass computes and a later one needs again is kept in a local row; what is the same all along it is no row.
     uint32_t row = 0;
@@ -533,7 +532,7 @@ class GenericLowering {
     }
     const auto step = [&](uint32_t acc, const Expr& base, const Expr& mask) {
       std::vector<Stmt> s;
-      const Expr x = make_broadcast(vectorize(body, scalar_var, base, lanes_, mask), lanes_);
+      const Expr x = make_broadcast(vectorize(body, t, base, lanes_, mask), lanes_);
       if (staged) s.push_back(Stmt::store(row, make_ramp(base, Expr(1), lanes_), x));
       Expr next = multiply_add(r->reduce_op, make_load(acc, type, {Expr(0)}), x);
       if (mask && !(defect(Defect::row_tail) && r->reduce_op == ReduceOp::max)) next = select(mask, next, make_load(acc, type, {Expr(0)}));

@@ -108,6 +108,8 @@ constexpr Program programs[] = {
     {"embedding", "torch.embedding({weight}, {indices})"},
     {"index_select", "torch.index_select({x}, {axis}, {index})"},
     {"gather", "torch.gather({x}, {axis}, {index})"},
+    {"select_at", "torch.index_select({x}, {axis}, {from_front}.reshape(1)).squeeze({axis})"},
+    {"update_at", "torch.scatter({x}, {axis}, {from_front}.to(torch.int64).expand_as({row}.unsqueeze({axis})), {row}.unsqueeze({axis}))"},
     {"index", "{x}[{subscript}]"},
     {"scatter", "{scattered}"},
     {"sort", "{sorted}"},
@@ -262,6 +264,10 @@ std::string derived_text(const Fields& f, std::string_view op, std::string_view 
   if (name == "pads") return pads_text(f);
   if (name == "subscript") return subscript_text(f);
   if (name == "taps_sum") return taps_sum_text(f);
+  if (name == "from_front") {  // an index that may count from the end
+    const std::string index = f.name(std::get<Value>(*f.find("index")));
+    return fmt::format("torch.where({} < 0, {} + {}, {})", index, index, f.shape("x")[f.integer("axis")], index);
+  }
   if (name == "two") return std::get<bool>(*f.find("base2")) ? "2" : "";
   if (name == "scattered") return scattered_text(f);
   if (name == "sorted") return sorted_text(f);

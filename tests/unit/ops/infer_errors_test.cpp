@@ -1,6 +1,7 @@
 // Operands that do not fit: each is refused with a named error, never a crash.
 #include <gtest/gtest.h>
 
+#include "mica/ops/control.h"
 #include "mica/ops/sample.h"
 
 namespace mica {
@@ -12,6 +13,10 @@ struct Wrong {
 
 constexpr Wrong all_wrong[] = {
     {"add", "x=f32[2, 3], y=f32[4]", "broadcast-mismatch"},
+    {"select_at", "x=f32[3], index=i64[2] in 0..3", "index-rank"},
+    {"select_at", "x=f32[3], index=f32[]", "index-dtype"},
+    {"update_at", "x=f32[3, 2], row=f32[3], index=i64[] in 0..3", "row-type"},
+    {"update_at", "x=f32[3, 2], row=f32[2], index=i64[] in 0..3, axis=2", "axis-out-of-range"},
     {"sub", "x=bool[2], y=bool[2]", "sub-on-bool"},
     {"bitwise_and", "x=f32[2], y=i64[2]", "bitwise-on-float"},
     {"softmax", "x=f32[2, 3], axis=2", "axis-out-of-range"},
@@ -101,6 +106,8 @@ TEST(InferErrors, AreNamed) {
 TEST(InferErrors, EveryOpHasSamples) {
   for (const OpInfo* op : all_ops()) {
     Diagnostics diagnostics;
+    // A sample has no notation for regions, and a check has no result to compare: tests/unit/passes has programs of these.
+    if (op == &op_info<If> || op == &op_info<Loop> || op == &op_info<Check>) continue;
     EXPECT_FALSE(op->spec->samples[1].empty()) << op->name() << " needs at least two samples";
     for (std::string_view text : op->spec->samples) {
       if (text.empty()) continue;

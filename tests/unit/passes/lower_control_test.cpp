@@ -158,6 +158,9 @@ TEST(lower_control, a_check_is_a_fault_with_its_message) {
     Diagnostics d;
     ASSERT_TRUE(interpret(p, {reinterpret_cast<std::byte*>(x.data()), reinterpret_cast<std::byte*>(y.data())}, fault, d)) << d.to_string();
     EXPECT_EQ(fault.code, least < 0 ? 3 : 0);
+    Diagnostics meant;
+    EXPECT_EQ(static_cast<bool>(interpret(graph, {HostTensor{DType::f32, {4}, {3, least, 2, 1}, {}}}, meant)), least > 0);
+    if (least < 0) EXPECT_EQ(meant.all().at(0).name, "check-failed");
   }
 }
 
