@@ -45,7 +45,7 @@ TEST_F(ImportErrors, AreNamed) {
   EXPECT_EQ(error_of("aten::gelu", {{"self", x}, {"approximate", std::string("x")}}), "gelu-form");
   EXPECT_EQ(error_of("aten::div.Tensor_mode", {{"self", x}, {"other", x}, {"rounding_mode", std::string("up")}}), "rounding-mode");
   EXPECT_EQ(error_of("aten::pad", {{"self", x}, {"pad", std::vector<int64_t>{1, 1}}, {"mode", std::string("x")}}), "pad-mode");
-  EXPECT_EQ(error_of("aten::topk", {{"self", x}, {"k", int64_t{4}}, {"dim", int64_t{1}}}), "topk-count");
+  EXPECT_EQ(error_of("aten::topk", {{"self", x}, {"k", int64_t{4}}, {"dim", int64_t{1}}}), "sort-count");
   EXPECT_EQ(error_of("aten::arange", {{"end", int64_t{3}}, {"step", int64_t{0}}}), "arange-step");
   EXPECT_EQ(error_of("aten::arange", {{"start", int64_t{4}}, {"end", int64_t{3}}}), "arange-bounds");
   EXPECT_EQ(error_of("aten::one_hot", {{"self", input(DType::i64, {2})}, {"num_classes", int64_t{-1}}}), "data-dependent-size");
