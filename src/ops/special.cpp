@@ -33,7 +33,11 @@ Expr acosh(const Expr& x) {
   return select(x > number(1e100), log(x) + number(std::numbers::ln2), log1p(t + sqrt(t * (x + number(1)))));
 }
 
-Expr atanh(const Expr& x) { return number(0.5) * log1p(number(2) * x / (number(1) - x)); }
+/// By |x|: near -1 the sum under the logarithm would cancel.
+Expr atanh(const Expr& x) {
+  const Expr a = abs(x), y = number(0.5) * log1p(number(2) * a / (number(1) - a));
+  return select(x < number(0), -y, y);
+}
 
 /// Winitzki's approximation, then Halley's step three times: each triples the number of digits.
 Expr erfinv(const Expr& x) {
