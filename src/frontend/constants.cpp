@@ -91,6 +91,7 @@ Value ConstantPool::add(Graph& graph, const at::Tensor& tensor, const TensorType
   const Value value = graph.add_constant(type, data_of(tensor, name));
   graph.constants[graph.values[value.id].constant].name = name;
   known_.emplace(key, value);
+  kept_.push_back(tensor);
   return value;
 }
 

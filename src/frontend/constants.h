@@ -34,6 +34,7 @@ class ConstantPool {
  private:
   using Key = std::tuple<const void*, std::vector<int64_t>, std::vector<int64_t>, at::ScalarType>;
   std::map<Key, Value> known_;
+  std::vector<at::Tensor> kept_;  ///< an address names a constant only while its memory is not given to another
 };
 
 }  // namespace mica::frontend
