@@ -124,9 +124,10 @@ bool is_true(const std::vector<NamedItem>& arguments, std::string_view name) {
 }
 
 /// False when an argument that says how large a result is asks for too much.
-bool sizes_fit(const std::vector<NamedItem>& arguments) {
+bool sizes_fit(const std::string& base, const std::vector<NamedItem>& arguments) {
   for (const NamedItem& a : arguments) {
-    if (a.name == "end" && a.item.is_int() && a.item.integer() > max_constant) return false;
+    // Of a slice the end is no size: 2^63 - 1 is how `x[1:]` ends.
+    if (a.name == "end" && base == "aten::arange" && a.item.is_int() && a.item.integer() > max_constant) return false;
     if ((a.name == "n" || a.name == "m" || a.name == "steps") && a.item.is_int() && a.item.integer() > 1024) return false;
     if (const auto* list = a.item.list(); list && (a.name == "size" || a.name == "repeats" || a.name == "dims" || a.name == "pad")) {
       int64_t product = 1;
@@ -269,7 +270,7 @@ Item Evaluator::item_of(const ImportValue& value) {
 std::optional<std::vector<Item>> Evaluator::run_constant(const Operator& op, const std::vector<NamedItem>& arguments, bool in_place) {
   const std::string& base = op.schema().name();
   const bool exact = is_exact(base);
-  if ((!exact && !is_importable(full_name(op.schema()))) || !sizes_fit(arguments) || !op.hasOperation()) return std::nullopt;
+  if ((!exact && !is_importable(full_name(op.schema()))) || !sizes_fit(base, arguments) || !op.hasOperation()) return std::nullopt;
   torch::jit::Stack stack;
   bool any_tensor = false;
   const auto fits = [&](const Item& item) {
@@ -382,9 +383,12 @@ bool Evaluator::check_training(const Node& node, const std::vector<NamedItem>& a
     const Item* p = find(arguments, name);
     return p && p->plain() && p->plain()->isDouble() ? p->plain()->toDouble() : 0.0;
   };
+  // Without running statistics the batch's own are all there is, also in evaluation (and of a weight they are constants).
+  const Item* mean = find(arguments, "running_mean");
+  const bool has_statistics = mean && !mean->is_none();
   std::string what;
   if (is_dropout(base) && is_true(arguments, "train") && rate("p") > 0) what = "dropout";
-  else if ((base == "aten::batch_norm" || base == "aten::native_batch_norm") && is_true(arguments, "training")) what = "batch_norm";
+  else if ((base == "aten::batch_norm" || base == "aten::native_batch_norm") && is_true(arguments, "training") && has_statistics) what = "batch_norm";
   else if (base == "aten::scaled_dot_product_attention" && rate("dropout_p") > 0) what = "dropout";
   else if ((base == "aten::lstm" || base == "aten::gru") && is_true(arguments, "train") && rate("dropout") > 0) what = "dropout";
   else if (base.starts_with("aten::rrelu") && is_true(arguments, "training")) what = "rrelu";
@@ -421,7 +425,8 @@ std::vector<Item> Evaluator::run_operator(Node& node, const std::vector<Item>& i
   if (!check_training(node, arguments)) return {};
   if (is_dropout(base) || base == "aten::requires_grad_" || base == "aten::detach_") return {in[0]};
   if (unknown || (written && written != &arguments[0])) {
-    if (!is_importable(name) || !unknown) count_unsupported(name);
+    // What reads a result that is not known has its reason already; only operators that would fail anyway are worth telling.
+    if (!unknown || !(is_importable(name) || is_exact(base) || is_python_operator(base))) count_unsupported(name);
     return {};
   }
   std::vector<Item> results;

@@ -127,5 +127,7 @@ class Evaluator {
 /// "aten::add_.Tensor" of a schema.
 std::string full_name(const c10::FunctionSchema& schema);
 bool contains_unknown(const Item& item);
+/// Whether the evaluator itself computes operators of this name on Python values.
+bool is_python_operator(const std::string& base_name);
 
 }  // namespace mica::frontend

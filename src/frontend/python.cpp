@@ -152,6 +152,11 @@ bool same_key(const Item& a, const Item& b) { return a.plain() && b.plain() && *
 
 }  // namespace
 
+bool is_python_operator(const std::string& base_name) {
+  return std::find(std::begin(scalar_operators), std::end(scalar_operators), base_name) != std::end(scalar_operators) || base_name == "aten::item" ||
+         base_name == "aten::size" || base_name == "aten::numel";
+}
+
 bool Evaluator::run_python(Node& node, const std::vector<Item>& in, std::vector<Item>& out) {
   const std::string name = node.kind().toQualString();
   if (name == "prim::NumToTensor") {
@@ -386,6 +391,7 @@ bool Evaluator::run_scalar(Node& node, const std::vector<Item>& in, std::vector<
     if (!value) return out.assign(node.outputs().size(), Item()), true;
     stack.push_back(std::move(*value));
   }
+  if (schema.is_vararg()) stack.emplace_back(static_cast<int64_t>(in.size()));  // as the interpreter hands it to those: "...".format(a, b)
   try {
     op->getOperation (&node)(stack);
   } catch (const std::exception& e) {

@@ -112,6 +112,8 @@ void register_torchvision() {
     made->def(
         "roi_align(Tensor input, Tensor rois, float spatial_scale, int pooled_height, int pooled_width, int sampling_ratio, bool aligned) -> Tensor",
         &roi_align);
+    // Only its schema: scripted detection models name it in a branch that they do not take.
+    made->def("box_iou_rotated(Tensor boxes1, Tensor boxes2) -> Tensor");
     return made;
   }();
   (void)library;

@@ -87,15 +87,20 @@ Value put_at(ImportContext& ctx, Value x, const Indices& at, Value values, bool 
   }
   order.insert(order.end(), rest.begin(), rest.end());
   int64_t rows = 1, width = 1;
-  Value linear;
+  Value linear, outside;
+  const Value zero = constant(ctx, DType::i64, Scalar(0));
   for (int64_t k = 0; k < n; ++k) {
     const int64_t extent = sizes[at.axes[k]];
     const Value size = constant(ctx, DType::i64, Scalar(extent));
     Value i = cast_to(ctx, at.tensors[k], DType::i64);
-    i = ctx.create(Where{ctx.create(Lt{i, constant(ctx, DType::i64, Scalar(0))}), ctx.create(Add{i, size}), i});
+    i = ctx.create(Where{ctx.create(Lt{i, zero}), ctx.create(Add{i, size}), i});
+    const Value out = ctx.create(LogicalOr{ctx.create(Lt{i, zero}), ctx.create(Ge{i, size})});
+    outside = outside ? ctx.create(LogicalOr{outside, out}) : out;
     linear = linear ? ctx.create(Add{ctx.create(Mul{linear, size}), i}) : i;
     rows *= extent;
   }
+  // One of several indices may be out of range where their place in one row is not: an error all the same.
+  if (n > 1) linear = ctx.create(Where{outside, constant(ctx, DType::i64, Scalar(rows)), linear});
   std::vector<int64_t> front;
   for (const int64_t a : order) front.push_back(sizes[a]);
   for (const int64_t a : rest) width *= sizes[a], target.push_back(sizes[a]);
@@ -131,7 +136,7 @@ Imported index_put(ImportContext& ctx) {
     return {ctx.create(Where{mask, value, x})};
   }
   Indices at = indices_of(ctx, x);
-  if (at.tensors.empty()) return {expand_to(ctx, values, Shape(ctx.shape(x)))};
+  if (at.tensors.empty()) return {expand_to(ctx, add ? ctx.create(Add{x, values}) : values, Shape(ctx.shape(x)))};
   return {put_at(ctx, x, at, values, add)};
 }
 

@@ -1,5 +1,6 @@
 // Convolution, pooling, normalisation, softmax and attention as TorchScript spells them.
 #include <cmath>
+#include <numeric>
 
 #include "import_families.h"
 #include "mica/ops/activation.h"
@@ -109,13 +110,31 @@ template <int64_t n> Imported adaptive_max_pool(ImportContext& ctx) {
 
 // ---- normalisation ----
 
+/// Batch-norm by the statistics of `x` itself, which are kept nowhere: per channel (axis 1), over the batch and all axes behind.
+/// With one sample that is a group_norm of one channel a group; more samples are laid side by side first.
+Imported batch_norm_of_input(ImportContext& ctx, Value x) {
+  const Shape shape = ctx.shape(x);
+  if (shape.rank() < 2) ctx.fail("norm-rank", fmt::format("takes a tensor with channels in axis 1, not {}", ctx.type(x).to_string()));
+  const int64_t samples = shape[0], channels = shape[1], each = channels ? shape.elements() / channels : 0;
+  std::vector<int64_t> order(static_cast<size_t>(shape.rank()));
+  std::iota(order.begin(), order.end(), 0);
+  std::swap(order[0], order[1]);
+  const Value apart = samples == 1 ? x : permute_to(ctx, x, order);
+  const Shape swapped = ctx.shape(apart);
+  const Value flat = reshape_to(ctx, apart, {1, channels, each});
+  const Value y = ctx.create(GroupNorm{flat, ctx.optional_tensor("weight"), ctx.optional_tensor("bias"), channels, ctx.real_or("eps", 1e-5)});
+  const Value back = reshape_to(ctx, y, swapped.sizes());
+  return {samples == 1 ? back : permute_to(ctx, back, order)};
+}
+
 Imported batch_norm(ImportContext& ctx) {
   const Value x = ctx.tensor("input");
   if (ctx.boolean_or("training", false)) {
-    ctx.unsupported("batch-norm-training", "normalises by the statistics of the batch, as in training; export the model after model.eval()");
+    if (!ctx.has("running_mean") && !ctx.has("running_var")) return batch_norm_of_input(ctx, x);
+    ctx.unsupported("batch-norm-training", "updates its running statistics, as in training; export the model after model.eval()");
   }
   if (!ctx.has("running_mean") || !ctx.has("running_var"))
-    ctx.unsupported("batch-norm-statistics", "has no running statistics (track_running_stats=False)");
+    ctx.unsupported("batch-norm-statistics", "has no running statistics and is told not to use the batch's own");
   return {ctx.create(BatchNorm{x, ctx.optional_tensor("weight"), ctx.optional_tensor("bias"), ctx.tensor("running_mean"), ctx.tensor("running_var"),
                                ctx.real_or("eps", 1e-5)})};
 }

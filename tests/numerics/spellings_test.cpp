@@ -40,6 +40,12 @@ constexpr Spelled all_spellings[] = {
     {"clamp_tensor", "x=f32[6], lo=f32[1] in -1..0", "torch.clamp(x, lo, None)"},
     {"clamp_int_by_float", "x=i64[6] in -9..9", "torch.clamp(x, -2.5, 2.5)"},
     {"relu6", "x=f32[6] in -9..9", "torch.relu6(x)"},
+    // Above 3 the identity: a factor that is off in its last place by the same amount everywhere would add up over the layers of a network.
+    {"hardswish_keeps_scale", "x=f32[64, 64] in 3..9",
+     "torch.mean(torch.hardswish(torch.hardswish(torch.hardswish(torch.hardswish(torch.hardswish(torch.hardswish(torch.hardswish(torch.hardswish("
+     "torch.hardswish(torch.hardswish(torch.hardswish(torch.hardswish(torch.hardswish(torch.hardswish(torch.hardswish(torch.hardswish(torch."
+     "hardswish(torch.hardswish(torch.hardswish(torch.hardswish(torch.hardswish(torch.hardswish(torch.hardswish(torch.hardswish(x))))))))))))))))))))"
+     ")))))"},
     {"hardtanh", "x=f32[6] in -9..9", "torch.hardtanh(x, -2.0, 3.0)"},
     {"celu", "x=f32[6]", "torch.celu(x, 2.0)"},
     {"selu", "x=f32[6]", "torch.selu(x)"},
@@ -86,6 +92,8 @@ constexpr Spelled all_spellings[] = {
     {"repeat", "x=f32[2, 3]", "x.repeat(2, 1, 3)"},
     {"tile", "x=f32[2, 3]", "torch.tile(x, [2])"},
     {"repeat_interleave", "x=f32[2, 3]", "torch.repeat_interleave(x, 3, 1)"},
+    {"repeat_interleave_tensor", "x=f32[2, 3]", "torch.repeat_interleave(x, torch.full([1], 2, dtype=torch.int64), 1)"},
+    {"repeat_interleave_each", "x=f32[2, 3]", "torch.repeat_interleave(x, torch.arange(3), 1)"},
     {"repeat_interleave_flat", "x=f32[2, 3]", "torch.repeat_interleave(x, 2)"},
     {"stack", "x=f32[2, 3], y=f32[2, 3]", "torch.stack([x, y], -1)"},
     {"hstack", "x=f32[2, 3], y=f32[2, 1]", "torch.hstack([x, y])"},
@@ -157,6 +165,9 @@ constexpr Spelled all_spellings[] = {
     {"max_pool2d_default_stride", "x=f32[1, 2, 7, 7]", "torch.max_pool2d(x, [3, 3])"},
     {"max_pool2d_indices", "x=f32[1, 2, 7, 7]", "torch.max_pool2d_with_indices(x, [3, 3])[1]"},
     {"batch_norm_plain", "x=f32[2, 3, 4], m=f32[3], v=f32[3] in 1..2", "torch.batch_norm(x, None, None, m, v, False, 0.1, 0.001, True)"},
+    {"batch_norm_of_input", "x=f32[1, 3, 8], w=f32[3], b=f32[3]", "torch.batch_norm(x, w, b, None, None, True, 0.1, 1e-5, False)"},
+    {"batch_norm_of_batch", "x=f32[4, 3, 2, 5], w=f32[3]", "torch.batch_norm(x, w, None, None, None, True, 0.0, 0.001, False)"},
+    {"batch_norm_of_rows", "x=f32[7, 3]", "torch.batch_norm(x, None, None, None, None, True, 0.1, 1e-5, False)"},
     {"instance_norm", "x=f32[2, 3, 8], w=f32[3], b=f32[3]", "torch.instance_norm(x, w, b, None, None, True, 0.1, 1e-5, False)"},
     {"softmax_dtype", "x=f16[2, 9]", "torch.softmax(x, -1, dtype=6)"},
     {"sdpa_masked_row", "q=f32[1, 2, 3, 4], k=f32[1, 2, 3, 4], v=f32[1, 2, 3, 4]",
@@ -165,6 +176,11 @@ constexpr Spelled all_spellings[] = {
     {"index_two_apart", "x=f32[4, 5, 6], i=i64[3] in 0..4, j=i64[3] in 0..6", "x[i, :, j]"},
     {"index_put", "x=f32[4, 5], v=f32[5]", "torch.index_put(x, [torch.arange(1, 3)], v)"},
     {"index_put_pairs", "x=f32[4, 5], v=f32[4]", "torch.index_put(x, [torch.arange(4), torch.arange(4)], v, True)"},
+    {"index_put_last", "x=f32[2, 3, 5], v=f32[2, 3, 2]", "torch.index_put(x, [None, None, torch.arange(1, 3)], v)"},
+    {"index_put_middle", "x=f32[2, 3, 4, 5], v=f32[6, 5]",
+     "torch.index_put(x, [None, torch.zeros([6], dtype=torch.int64), torch.arange(6) % 4], v, True)"},
+    {"index_put_apart", "x=f32[2, 3, 5], v=f32[4, 3]", "torch.index_put(x, [torch.arange(4) % 2, None, torch.arange(4)], v)"},
+    {"index_put_all", "x=f32[2, 3], v=f32[3]", "torch.index_put(x, [None, None], v, True)"},
     {"index_put_mask", "x=f32[4, 5]", "torch.index_put(x, [x > 0], torch.zeros([]))"},
     {"index_add", "x=f32[4, 5], s=f32[4, 3]", "torch.index_add(x, 1, torch.arange(3), s, alpha=2)"},
     {"index_copy", "x=f32[4, 5], s=f32[2, 5]", "torch.index_copy(x, 0, torch.arange(2), s)"},

@@ -57,7 +57,7 @@ struct Hardswish {
   Value x;
   static Result<TensorType> infer(const Hardswish& op, const Infer& ctx) { return infer_same(ctx, op.x); }
   static Expr define(const Hardswish& op, Define& d) {
-    return define_unary(d, op.x, [](Expr x) { return x * min(like(x, 6), max(like(x, 0), x + like(x, 3))) * like(x, 1.0 / 6); });
+    return define_unary(d, op.x, [](Expr x) { return x * min(like(x, 6), max(like(x, 0), x + like(x, 3))) / like(x, 6); });
   }
 };
 
@@ -70,7 +70,7 @@ struct Hardsigmoid {
   Value x;
   static Result<TensorType> infer(const Hardsigmoid& op, const Infer& ctx) { return infer_same(ctx, op.x); }
   static Expr define(const Hardsigmoid& op, Define& d) {
-    return define_unary(d, op.x, [](Expr x) { return min(like(x, 6), max(like(x, 0), x + like(x, 3))) * like(x, 1.0 / 6); });
+    return define_unary(d, op.x, [](Expr x) { return min(like(x, 6), max(like(x, 0), x + like(x, 3))) / like(x, 6); });
   }
 };
 

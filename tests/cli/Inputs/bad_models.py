@@ -35,6 +35,13 @@ class DataDependent(nn.Module):
         return torch.nonzero(x > 0)
 
 
+class DeadBranch(nn.Module):
+    """Of the two branches the shape decides which one runs."""
+
+    def forward(self, x):
+        return torch.linalg.qr(x)[0] if x.dim() == 3 else x + 1
+
+
 def trace(module, name, *inputs):
     torch.jit.trace(module, inputs, check_trace=False).save(f"{folder}/{name}.pt")
 
@@ -44,6 +51,7 @@ trace(Net().eval(), "good", image)
 trace(Net().train(), "training_baked", image)
 torch.jit.script(Net().train()).save(f"{folder}/scripted_training.pt")
 trace(Unknown(), "unknown_op", torch.randn(3, 3))
+torch.jit.script(DeadBranch()).save(f"{folder}/dead_branch.pt")
 trace(DataDependent(), "data_dependent", torch.randn(4))
 torch.save(Net().state_dict(), f"{folder}/state_dict.pt")
 torch.save(Net(), f"{folder}/whole_module.pt")

@@ -208,6 +208,29 @@ TEST(Import, OptionalArguments) {
 }
 TEST(Import, DtypesAndPromotion) { check("def forward(self, i, x):\n  return i + x, i * 2, (x > 0).to(6), i.to(6) / 4\n", {i64({3}), f32({3})}); }
 
+TEST(Import, NumbersFromSlicesOfConstants) {
+  check("def forward(self, x):\n  n = torch.arange(x.size(0))\n  k = int(torch.cat([n[3:], n[:-1][::2]])[1])\n  return x[:k] + k\n", {f32({8, 2})});
+}
+
+TEST(Import, MessagesWithNumbers) {
+  check(
+      "def forward(self, x):\n  text = 'expected {} but got {}'.format(2, x.size(0))\n  if text != 'expected 2 but got 3':\n    return x\n  return x "
+      "+ 1\n",
+      {f32({3})});
+}
+
+TEST(Import, ConstantsOfEqualSizeStayApart) {
+  // Each call makes a constant that is gone when it returns; the memory of one may be that of the next.
+  ScriptModule m{
+      .source = "def mixed(self, x, p):\n  return x * 0.5 + torch.cat([p, p + 1]).t()\ndef forward(self, x):\n", .parameters = {}, .children = {}};
+  for (int i = 0; i < 8; ++i) {
+    m.source += fmt::format("  x = self.mixed(x, self.p{})\n", i);
+    m.parameters.emplace_back(fmt::format("p{}", i), f32({32, 16}, static_cast<uint64_t>(i) + 1));
+  }
+  m.source += "  return x\n";
+  check(m, {f32({16, 64})});
+}
+
 TEST(Import, Asserts) {
   check("def forward(self, x):\n  assert x.dim() == 2\n  if x.size(0) > 5:\n    assert x.size(0) < 5, 'too many'\n  return x + 1\n", {f32({2, 3})});
   EXPECT_EQ(error_of("def forward(self, x):\n  assert x.size(0) < 2, 'too many'\n  return x + 1\n", {f32({2, 3})}, 1), "model-raises");
@@ -224,6 +247,12 @@ TEST(Import, TrainingBakedIn) {
                         .parameters = {{"mean", f32({3})}, {"var", f32({3})}},
                         .children = {}};
   EXPECT_EQ(error_of(bn, {f32({2, 3, 4})}, 1), "training-mode-baked");
+  // Statistics that are kept nowhere are not training: a weight that is standardised on its way into a convolution.
+  check({.source = "def forward(self, x):\n  w = torch.batch_norm(self.w.reshape(1, 4, -1), self.g, None, None, None, True, 0.0, 1e-6, "
+                   "False).reshape_as(self.w)\n  return torch.conv2d(x, w)\n",
+         .parameters = {{"w", f32({4, 3, 2, 2})}, {"g", f32({4})}},
+         .children = {}},
+        {f32({1, 3, 5, 5})});
 }
 
 TEST(Import, TrainingModeIsLeft) {
@@ -255,6 +284,18 @@ TEST(Import, AllUnsupportedOpsAtOnce) {
   EXPECT_EQ(d.error_count(), 2u) << d.to_string();
   EXPECT_NE(d.to_string().find("aten::linalg_qr is not supported (used 2 times) [unsupported-op]"), std::string::npos) << d.to_string();
   EXPECT_NE(d.to_string().find("aten::linalg_eigvalsh is not supported (used once)"), std::string::npos) << d.to_string();
+}
+
+TEST(Import, WhatReadsAnUnsupportedResultIsNotReported) {
+  Diagnostics d;
+  import({.source = "def forward(self, x):\n  n = int(torch.linalg_det(x))\n  return x.reshape([n * 2, -1])[:n] + torch.zeros([n])\n",
+          .parameters = {},
+          .children = {}},
+         {f32({3, 3})}, d);
+  std::filesystem::remove(scratch());
+  EXPECT_EQ(d.exit_code(), 3);
+  EXPECT_EQ(d.error_count(), 1u) << d.to_string();
+  EXPECT_EQ(d.to_string().find("aten::Int"), std::string::npos) << d.to_string();
 }
 
 // ---- inputs ----

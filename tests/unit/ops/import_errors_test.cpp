@@ -26,10 +26,12 @@ TEST_F(ImportErrors, AreNamed) {
   const Value x = input(DType::f32, {2, 3}), m = input(DType::b8, {2, 3});
   EXPECT_EQ(error_of("aten::no_such_op", {{"self", x}}), "unsupported-op");
   EXPECT_EQ(error_of("aten::dropout", {{"input", x}, {"p", 0.5}, {"train", true}}), "dropout-training");
-  EXPECT_EQ(error_of("aten::batch_norm", {{"input", x}, {"training", true}}), "batch-norm-training");
+  EXPECT_EQ(error_of("aten::batch_norm", {{"input", x}, {"training", true}, {"running_mean", x}, {"running_var", x}}), "batch-norm-training");
   EXPECT_EQ(error_of("aten::batch_norm", {{"input", x}, {"training", false}}), "batch-norm-statistics");
   EXPECT_EQ(error_of("aten::rand", {{"size", std::vector<int64_t>{2}}}), "random-op");
   EXPECT_EQ(error_of("aten::nonzero", {{"self", x}}), "data-dependent-size");
+  EXPECT_EQ(error_of("aten::repeat_interleave.self_Tensor", {{"self", x}, {"repeats", input(DType::i64, {2})}, {"dim", int64_t{0}}}),
+            "data-dependent-size");
   EXPECT_EQ(error_of("aten::masked_select", {{"self", x}, {"mask", m}}), "data-dependent-size");
   EXPECT_EQ(error_of("aten::index.Tensor", {{"self", x}, {"indices", Values({m})}}), "data-dependent-size");
   EXPECT_EQ(error_of("aten::to.dtype", {{"self", x}, {"dtype", int64_t{9}}}), "unsupported-dtype");
