@@ -222,10 +222,11 @@ TEST(Import, MessagesWithNumbers) {
 TEST(Import, ConstantsOfEqualSizeStayApart) {
   // Each call makes a constant that is gone when it returns; the memory of one may be that of the next.
   ScriptModule m{
-      .source = "def mixed(self, x, p):\n  return x * 0.5 + torch.cat([p, p + 1]).t()\ndef forward(self, x):\n", .parameters = {}, .children = {}};
+      .source = "def mixed(self, x, p):\n  return x * 0.5 + torch.cat([p, p]).t()\ndef forward(self, x):\n", .parameters = {}, .children = {}};
   for (int i = 0; i < 8; ++i) {
-    m.source += fmt::format("  x = self.mixed(x, self.p{})\n", i);
-    m.parameters.emplace_back(fmt::format("p{}", i), f32({32, 16}, static_cast<uint64_t>(i) + 1));
+    const std::string name = "p" + std::to_string(i);
+    m.source += "  x = self.mixed(x, self." + name + ")\n";
+    m.parameters.emplace_back(name, f32({32, 16}, static_cast<uint64_t>(i) + 1));
   }
   m.source += "  return x\n";
   check(m, {f32({16, 64})});
