@@ -45,7 +45,7 @@ std::vector<std::pair<char, std::string_view>> patterns_of(std::string_view oper
   return list;
 }
 
-RawTensor draw_values(Random& r, DType dtype, const std::vector<int64_t>& sizes, bool whole) {
+RawTensor draw_values(Random& r, DType dtype, const std::vector<int64_t>& sizes, bool whole, bool special) {
   const bool real = is_float(dtype);
   RawTensor wide{{real ? DType::f64 : DType::i64, Shape(sizes), {}}, {}};
   const int kind = static_cast<int>(r.between(0, 9));
@@ -62,6 +62,7 @@ RawTensor draw_values(Random& r, DType dtype, const std::vector<int64_t>& sizes,
     else if (kind < 8) d = static_cast<double>(r.between(-3, 3));
     else if (kind < 9) d = r.normal() * std::exp2(static_cast<double>(r.between(-8, 4)));
     else d = r.chance(0.3) ? r.one_of({0.0, -0.0, 1.0, -1.0}) : r.normal();
+    if (special && r.chance(0.08)) d = r.one_of({std::nan(""), HUGE_VAL, -HUGE_VAL, 0.0, -0.0});
     if (real) std::memcpy(wide.bytes.data() + i * 8, &d, 8);
     else std::memcpy(wide.bytes.data() + i * 8, &k, 8);
   }
@@ -84,7 +85,8 @@ template <class T> std::string list_text(const std::vector<T>& items) {
 Generator::Generator(uint64_t seed, const GeneratorOptions& options) : random_(seed), options_(options) {
   program_.seed = seed;
   program_.whole = random_.chance(0.2);
-  scenes_.emplace_back(seed ^ 0x5eed, program_.whole);
+  program_.special = !program_.whole && random_.chance(0.08);
+  scenes_.emplace_back(program_);
   constexpr DType dtypes[] = {DType::f32,  DType::f32,  DType::f32, DType::f32, DType::f32, DType::f64, DType::f16, DType::f16,
                               DType::bf16, DType::bf16, DType::i64, DType::i32, DType::i16, DType::i8,  DType::u8,  DType::b8};
   main_dtype_ = dtypes[random_.bits() % std::size(dtypes)];
@@ -116,7 +118,7 @@ DType Generator::floating_dtype() {
 }
 
 std::string Generator::new_leaf(char letter, DType dtype, const std::vector<int64_t>& sizes) {
-  Leaf leaf{fmt::format("{}{}", letter, next_leaf_++), draw_values(random_, dtype, sizes, program_.whole)};
+  Leaf leaf{fmt::format("{}{}", letter, next_leaf_++), draw_values(random_, dtype, sizes, program_.whole, program_.special)};
   for (Scene& s : scenes_) s.add_leaf(leaf);
   program_.leaves.push_back(leaf);
   return leaf.name;

@@ -155,6 +155,7 @@ std::string case_text(const Program& program, const std::string& comment) {
   std::istringstream lines(comment);
   for (std::string line; std::getline(lines, line);) out += "# " + line + "\n";
   if (program.whole) out += "# whole\n";
+  if (program.special) out += "# special\n";
   for (const Leaf& leaf : program.leaves) out += fmt::format("# {}: {}\n", leaf.name, leaf_text(leaf));
   return out + program.source();
 }
@@ -164,6 +165,7 @@ std::optional<Program> parse_case(const std::string& text) {
   std::istringstream lines(text);
   for (std::string line; std::getline(lines, line);) {
     if (line == "# whole") p.whole = true;
+    if (line == "# special") p.special = true;
     if (line.starts_with("# "))
       if (auto leaf = parse_leaf(line)) p.leaves.push_back(std::move(*leaf));
     if (!line.starts_with("  ") || line.find(" = self.") != std::string::npos) continue;

@@ -36,7 +36,8 @@ struct Statement {
 
 struct Program {
   uint64_t seed = 0;
-  bool whole = false;  ///< every number in it is whole and small: results must be equal bit for bit
+  bool whole = false;    ///< every number in it is whole and small: results must be equal bit for bit
+  bool special = false;  ///< inputs hold NaN and infinities: where they end up is compared too
   std::vector<Leaf> leaves;
   std::vector<Statement> statements;
   std::vector<std::string> outputs;

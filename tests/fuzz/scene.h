@@ -28,7 +28,9 @@ struct Expected {
 
 class Scene {
  public:
-  explicit Scene(uint64_t seed, bool whole);
+  /// `special`: NaN and infinities are let through where they are the same in every session.
+  Scene(uint64_t seed, bool whole, bool special);
+  explicit Scene(const Program& program) : Scene(program.seed ^ 0x5eed, program.whole, program.special) {}
   void add_leaf(const Leaf& leaf);
   /// Runs the statement and keeps its results; false when it does not compile, fails, or is refused: then nothing has changed, and `why` says it.
   bool apply(const Statement& statement);
@@ -55,11 +57,12 @@ class Scene {
   bool accept(const std::vector<ScriptSession>& sessions, const Statement& statement, std::map<std::string, Variable>& found);
   bool accept_values(const std::string& name, const std::vector<RawTensor>& values, Variable& v);
   void disturb(ScriptSession& session, const std::string& name, DType working, double roundings);
+  bool same_specials(const std::vector<std::vector<double>>& runs) const;
   bool sums_are_exact(const Statement& statement) const;
   bool refuse(std::string why);
 
   Random random_;
-  bool whole_;
+  bool whole_, special_;
   std::vector<ScriptSession> sessions_;  ///< working, exact, near, near, far, far; only the first two for whole numbers
   std::map<std::string, Variable> variables_;
   std::string why_;

@@ -208,7 +208,7 @@ Config RunOptions::config(const std::string& name, uint64_t seed) const {
 Summary run_programs(const RunOptions& options, const std::function<void(const Summary&)>& progress) { return Pool(options, progress).run(); }
 
 std::optional<Scene> stage(const Program& program) {
-  Scene scene(program.seed ^ 0x5eed, program.whole);
+  Scene scene(program);
   for (const Leaf& leaf : program.leaves) scene.add_leaf(leaf);
   for (const Statement& s : program.statements)
     if (!scene.apply(s)) return std::nullopt;
