@@ -85,7 +85,7 @@ template <class T> std::string list_text(const std::vector<T>& items) {
 Generator::Generator(uint64_t seed, const GeneratorOptions& options) : random_(seed), options_(options) {
   program_.seed = seed;
   program_.whole = random_.chance(0.2);
-  program_.special = !program_.whole && random_.chance(0.08);
+  program_.special = options.special && !program_.whole && random_.chance(0.25);
   scenes_.emplace_back(program_);
   constexpr DType dtypes[] = {DType::f32,  DType::f32,  DType::f32, DType::f32, DType::f32, DType::f64, DType::f16, DType::f16,
                               DType::bf16, DType::bf16, DType::i64, DType::i32, DType::i16, DType::i8,  DType::u8,  DType::b8};

@@ -10,6 +10,7 @@ namespace mica::fuzz {
 
 struct GeneratorOptions {
   bool data_dependent = false;  ///< conditions and trip counts that depend on values
+  bool special = false;         ///< some programs have inputs with NaN and infinities
 };
 
 /// What of the operators the programs have reached, and what was thrown away.

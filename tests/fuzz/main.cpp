@@ -32,6 +32,7 @@ constexpr const char* usage = R"(fuzz: random TorchScript programs against LibTo
   --stop-at-first    end at the first failure, not reduced
   --reduce N         reduce at most N failures, one of a kind (20)
   --data-dependent   conditions and trip counts that depend on values
+  --special          inputs with NaN and infinities in one program of four
   --print            print the program of --seed, and stop
   --replay FILE      judge a file of tests/fuzz/cases
   --debug-defect D   a seeded defect, by name or number, in every compilation: to measure this net
@@ -53,6 +54,7 @@ bool read_flag(Flags& f, const std::string& name, const std::function<std::strin
   if (name == "--replay") return f.replay = value(), true;
   if (name == "--stop-at-first") return f.run.stop_at_first = true;
   if (name == "--data-dependent") return f.run.generator.data_dependent = true;
+  if (name == "--special") return f.run.generator.special = true;
   if (name == "--print") return f.print = true;
   if (name == "--cells") return f.cells = true;
   if (name == "--debug-defect") {
