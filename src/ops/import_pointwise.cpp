@@ -124,8 +124,12 @@ Imported frac(ImportContext& ctx) {
 Imported clamp_between(ImportContext& ctx, std::string_view low, std::string_view high) {
   Value x = ctx.tensor("self");
   if (ctx.is_tensor(low) || ctx.is_tensor(high)) {
-    if (ctx.has(low)) x = ctx.create(Maximum{x, operand(ctx, low, x)});
-    if (ctx.has(high)) x = ctx.create(Minimum{x, operand(ctx, high, x)});
+    // All three are promoted together: one after the other, the first two may meet in a narrower dtype and round.
+    const Value from = ctx.has(low) ? operand(ctx, low, x) : x, to = ctx.has(high) ? operand(ctx, high, x) : x;
+    const DType t = common_dtype(ctx, {x, from, to});
+    x = cast_to(ctx, x, t);
+    if (ctx.has(low)) x = ctx.create(Maximum{x, cast_to(ctx, from, t)});
+    if (ctx.has(high)) x = ctx.create(Minimum{x, cast_to(ctx, to, t)});
     return {x};
   }
   if (is_bool(ctx.type(x).dtype)) x = cast_to(ctx, x, DType::i64);
