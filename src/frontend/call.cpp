@@ -238,8 +238,8 @@ Item Evaluator::item_of(const ImportValue& value) {
     contents->value = *v;
     return fresh(std::move(contents));
   }
-  const auto list_of = [](c10::TypePtr element) {
-    auto list = std::make_shared<ListObject>();
+  const auto list_of = [this](c10::TypePtr element) {
+    auto list = make<ListObject>();
     list->element = std::move(element);
     return list;
   };
@@ -307,6 +307,14 @@ std::vector<Item> Evaluator::run_import(const std::string& op, const std::vector
   std::vector<ImportArg> args;
   for (const NamedItem& a : arguments) {
     ImportArg& arg = args.emplace_back(ImportArg{.name = a.name, .value = {}});
+    if (a.item.number()) {
+      if (!wrap_number(op, a, arguments, arg.value)) return {};
+      continue;
+    }
+    if (const auto* list = a.item.list(); list && std::any_of(list->items.begin(), list->items.end(), [](const Item& i) { return i.number(); })) {
+      data_dependent(fmt::format("{}: its argument '{}'", op, a.name), "it has to be known while compiling");
+      return {};
+    }
     if (!import_value(a, arg.value)) {
       diagnostics.unsupported("argument-kind", "{}: its argument '{}' is of a kind that is not supported", op, a.name)
           .at(here())
@@ -322,6 +330,30 @@ std::vector<Item> Evaluator::run_import(const std::string& op, const std::vector
   std::vector<Item> items;
   for (const ImportValue& value : *results) items.push_back(item_of(value));
   return items;
+}
+
+/// A number that depends on data as a tensor of rank 0 that promotes as a Python number does: it takes the dtype of the tensor beside it unless it
+/// is of a higher category.
+bool Evaluator::wrap_number(const std::string& op, const NamedItem& number, const std::vector<NamedItem>& arguments, ImportValue& value) {
+  const auto kind = unwrap(number.schema->type())->kind();
+  if (kind != c10::TypeKind::NumberType) {
+    data_dependent(fmt::format("{}: its argument '{}'", op, number.name), "it has to be known while compiling");
+    return false;
+  }
+  const Item* beside = find(arguments, "self");
+  if (!beside || !beside->tensor()) beside = find(arguments, "other");
+  for (const NamedItem& a : arguments) {
+    if (!beside || !beside->tensor()) beside = &a.item;
+  }
+  const DType own = number.item.number()->dtype();
+  DType dtype = own == DType::f64 ? DType::f32 : own;
+  if (beside->tensor()) {
+    const TensorType type = beside->tensor()->type();
+    const bool higher = (own == DType::f64 && !is_float(type.dtype)) || (own == DType::i64 && is_bool(type.dtype));
+    if (!higher) dtype = type.rank() && (type.dtype == DType::f16 || type.dtype == DType::bf16) ? DType::f32 : type.dtype;
+  }
+  value = number_value(number.item, dtype);
+  return true;
 }
 
 ContentsRef Evaluator::import_one(const std::string& op, std::vector<ImportArg> arguments) {

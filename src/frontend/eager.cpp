@@ -22,6 +22,19 @@ namespace {
 using namespace frontend;
 namespace jit = torch::jit;
 
+/// Whether something is assigned or written to in place: to the module, perhaps.
+bool may_change(const jit::Block& block) {
+  for (const jit::Node* node : block.nodes()) {
+    if (node->kind() == c10::prim::SetAttr) return true;
+    const jit::Operator* op = node->maybeOperator();
+    if (op && op->schema().is_mutable()) return true;
+    for (const jit::Block* inner : node->blocks()) {
+      if (may_change(*inner)) return true;
+    }
+  }
+  return false;
+}
+
 /// Tensors of floating dtype become f64, in a module and all below it; integers and tied tensors stay what they are.
 class Widener {
  public:
@@ -60,6 +73,7 @@ struct EagerModel::Impl {
   Binding binding;
   jit::Module module;
   std::string method;
+  bool changes = false;                         ///< the method may change the module's attributes
   std::unique_ptr<jit::GraphExecutor> widened;  ///< fp64 only
   std::vector<c10::IValue> arguments;           ///< set by set_inputs
 
@@ -114,10 +128,12 @@ Result<EagerModel> EagerModel::load(const std::filesystem::path& file, EagerMode
     impl.mode = mode;
     impl.method = options.method;
     impl.binding = std::move(*binding);
+    const auto inlined = jit::toGraphFunction(method->function()).graph()->copy();
+    jit::Inline(*inlined);
+    impl.changes = may_change(*inlined->block());
     if (mode == EagerMode::fp64) {
       Widener().widen(module->_ivalue());
-      const auto graph = jit::toGraphFunction(method->function()).graph()->copy();
-      jit::Inline(*graph);
+      const auto& graph = inlined;
       widen(*graph->block());
       const c10::InferenceMode inference;
       const jit::GraphOptimizerEnabledGuard plain(false);
@@ -137,7 +153,13 @@ Result<EagerModel> EagerModel::load(const std::filesystem::path& file, EagerMode
 Result<std::vector<RawTensor>> EagerModel::run(const std::vector<RawTensor>& inputs, Diagnostics& diagnostics) {
   try {
     std::vector<at::Tensor> tensors;
-    flatten(impl_->call(impl_->make_arguments(inputs)), tensors);
+    // A run may change the module; the next one is to find it as it was loaded.
+    const jit::Module loaded = impl_->module;
+    if (impl_->changes) impl_->module = loaded.deepcopy();
+    std::vector<c10::IValue> arguments = impl_->make_arguments(inputs);
+    const c10::IValue result = impl_->call(std::move(arguments));
+    impl_->module = loaded;
+    flatten(result, tensors);
     std::vector<RawTensor> results;
     for (const at::Tensor& tensor : tensors) {
       const auto type = type_of(tensor);

@@ -12,9 +12,8 @@ namespace prim = c10::prim;
 using torch::jit::Block;
 using torch::jit::Node;
 
-constexpr int max_depth = 256;           // calls within calls
-constexpr int64_t max_steps = 20000000;  // TorchScript nodes run, loops unrolled
-constexpr size_t max_nodes = 2000000;    // nodes of the graph
+constexpr int max_depth = 256;         // calls within calls
+constexpr size_t max_nodes = 2000000;  // nodes of the graph
 
 std::string join(const std::string& path, const std::string& name) { return path.empty() ? name : path + "." + name; }
 
@@ -25,7 +24,7 @@ std::string full_name(const c10::FunctionSchema& schema) {
 }
 
 bool contains_unknown(const Item& item) {
-  if (item.is_unknown()) return true;
+  if (item.is_unknown() || item.is_uninitialized()) return true;
   if (const auto* list = item.list()) return std::any_of(list->items.begin(), list->items.end(), contains_unknown);
   if (const auto* tuple = item.tuple()) return std::any_of(tuple->items.begin(), tuple->items.end(), contains_unknown);
   if (const auto* dict = item.dict())
@@ -125,7 +124,10 @@ std::vector<Item> Evaluator::run_block(const Block& block, Environment& environm
 std::vector<Item> Evaluator::inputs_of(const Node& node, Environment& environment) {
   std::vector<Item> items;
   items.reserve(node.inputs().size());
-  for (const torch::jit::Value* input : node.inputs()) items.push_back(environment[input]);
+  for (const torch::jit::Value* input : node.inputs()) {
+    items.push_back(environment[input]);
+    check_usable(items.back(), "", false);
+  }
   return items;
 }
 
@@ -135,7 +137,8 @@ void Evaluator::set_outputs(const Node& node, std::vector<Item> items, Environme
 
 void Evaluator::forget_outputs(const Node& node, Environment& environment) { set_outputs(node, {}, environment); }
 
-void Evaluator::run_node(Node& node, Environment& environment) {
+void Evaluator::count_step() {
+  constexpr int64_t max_steps = 20000000;  // TorchScript nodes run, loops unrolled
   if (++steps_ > max_steps || graph_.nodes.size() > max_nodes) {
     diagnostics_
         .unsupported("model-too-large", "the model unrolls to more than {} operations",
@@ -144,6 +147,46 @@ void Evaluator::run_node(Node& node, Environment& environment) {
         .help("loops are unrolled: give them fewer iterations");
     throw Stop{};
   }
+}
+
+/// True when nothing but a number that depends on data can be why a result is not known.
+bool Evaluator::lacks_result(const std::vector<Item>& inputs, const std::vector<Item>& results) {
+  const auto depends = [](const Item& i) {
+    return i.number() || i.text() ||
+           (i.list() && std::any_of(i.list()->items.begin(), i.list()->items.end(), [](const Item& e) { return e.number() != nullptr; }));
+  };
+  return std::any_of(inputs.begin(), inputs.end(), depends) && std::none_of(inputs.begin(), inputs.end(), contains_unknown) &&
+         std::any_of(results.begin(), results.end(), [](const Item& i) { return i.is_unknown(); });
+}
+
+void Evaluator::check_usable(Item& item, const std::string& name, bool deep) {
+  if (const Conflict conflict = item.conflict()) {
+    diagnostics_.unsupported("branches-differ", "{}", *conflict)
+        .at(here(), "here it is used")
+        .note(name.empty() ? "which of them is taken depends on the values of the inputs"
+                           : fmt::format("'{}': which of them is taken depends on the values of the inputs", name))
+        .help("give it one type, shape and number of elements on every way, or use torch.where");
+    if (++errors_here_ >= 20) throw Stop{};
+    item = Item();
+    return;
+  }
+  if (!deep) return;
+  if (item.number() || item.text()) {
+    data_dependent(fmt::format("{} that is returned", item.number() ? "a number" : "text"), "a compiled model returns tensors only");
+    return;
+  }
+  const auto each = [&](std::vector<Item>& items) {
+    for (Item& i : items) check_usable(i, name, true);
+  };
+  if (auto* list = item.list()) each(list->items);
+  else if (auto* tuple = item.tuple()) each(tuple->items);
+  else if (auto* dict = item.dict()) {
+    for (auto& [key, value] : dict->entries) check_usable(value, name, true);
+  }
+}
+
+void Evaluator::run_node(Node& node, Environment& environment) {
+  count_step();
   if (node.kind() == prim::Constant) {
     if (const auto value = torch::jit::toIValue(node.output())) environment[node.output()] = from_ivalue(*value, {}, Origin::module);
     return;
@@ -152,8 +195,12 @@ void Evaluator::run_node(Node& node, Environment& environment) {
   if (run_prim(node, environment)) return;
   const std::vector<Item> inputs = inputs_of(node, environment);
   std::vector<Item> results;
-  if (run_python(node, inputs, results)) return set_outputs(node, std::move(results), environment);
-  set_outputs(node, run_operator(node, inputs), environment);
+  const size_t errors = diagnostics_.error_count();
+  if (!run_number(node, inputs, results) && !run_python(node, inputs, results)) results = run_operator(node, inputs);
+  results.resize(node.outputs().size());
+  if (lacks_result(inputs, results) && diagnostics_.error_count() == errors && unsupported_.empty())
+    data_dependent(fmt::format("an operand of {}", node.kind().toQualString()), "it has to be known while compiling");
+  set_outputs(node, std::move(results), environment);
 }
 
 bool Evaluator::is_instance(const Item& item, const c10::TypePtr& type) {
@@ -164,6 +211,13 @@ bool Evaluator::is_instance(const Item& item, const c10::TypePtr& type) {
     return std::any_of(types.begin(), types.end(), [&](const c10::TypePtr& t) { return is_instance(item, t); });
   }
   if (item.tensor()) return type->kind() == c10::TypeKind::TensorType;
+  if (const Number* n = item.number()) {
+    const auto own = n->dtype() == DType::i64   ? c10::TypePtr(c10::IntType::get())
+                     : n->dtype() == DType::f64 ? c10::TypePtr(c10::FloatType::get())
+                                                : c10::TypePtr(c10::BoolType::get());
+    return own->isSubtypeOf(*type);
+  }
+  if (item.text()) return type->kind() == c10::TypeKind::StringType;
   if (const auto* list = item.list()) {
     if (type->kind() == c10::TypeKind::AnyListType) return true;
     const auto t = type->cast<c10::ListType>();
@@ -197,7 +251,7 @@ bool Evaluator::run_prim(Node& node, Environment& environment) {
   const std::vector<Item> in = inputs_of(node, environment);
   const auto set = [&](Item item) { environment[node.output()] = std::move(item); };
   if (kind == prim::ListConstruct) {
-    auto list = std::make_shared<ListObject>();
+    auto list = make<ListObject>();
     list->items = in;
     list->element = node.output()->type()->expectRef<c10::ListType>().getElementType();
     set(std::move(list));
@@ -207,7 +261,7 @@ bool Evaluator::run_prim(Node& node, Environment& environment) {
     tuple->type = node.output()->type();
     set(std::move(tuple));
   } else if (kind == prim::DictConstruct) {
-    auto dict = std::make_shared<DictObject>();
+    auto dict = make<DictObject>();
     const auto& type = node.output()->type()->expectRef<c10::DictType>();
     dict->key = type.getKeyType(), dict->value = type.getValueType();
     for (size_t i = 0; i + 1 < in.size(); i += 2) dict->entries.emplace_back(in[i], in[i + 1]);
@@ -229,7 +283,7 @@ bool Evaluator::run_prim(Node& node, Environment& environment) {
       part->items.assign(tuple->items.begin() + node.i(c10::attr::beg), tuple->items.begin() + node.i(c10::attr::end));
     set(std::move(part));
   } else if (kind == prim::CreateObject) {
-    auto object = std::make_shared<InstanceObject>();
+    auto object = make<InstanceObject>();
     object->type = node.output()->type()->expect<c10::ClassType>();
     set(std::move(object));
   } else if (kind == prim::isinstance) {
@@ -240,7 +294,7 @@ bool Evaluator::run_prim(Node& node, Environment& environment) {
              kind == c10::aten::wait) {
     set(in[0]);
   } else if (kind == prim::Uninitialized) {
-    set(Item());
+    set(Uninitialized{});
   } else if (kind == prim::fork) {
     const auto graph = node.g(c10::attr::Subgraph);
     Environment inner;
@@ -256,31 +310,36 @@ bool Evaluator::run_prim(Node& node, Environment& environment) {
   return true;
 }
 
+Item Evaluator::initial_attribute(InstanceObject& instance, const std::string& name) {
+  const auto it = instance.initial->find(name);
+  if (it != instance.initial->end()) return it->second;
+  Item item = from_ivalue(instance.object->getAttr(name), join(instance.path, name), Origin::module);
+  return instance.initial->emplace(name, std::move(item)).first->second;
+}
+
 void Evaluator::get_attribute(Node& node, Environment& environment) {
+  check_usable(environment[node.input()], "", false);
   const auto instance = environment[node.input()].instance();
   const std::string& name = node.s(c10::attr::name);
   if (!instance) return forget_outputs(node, environment);
-  auto it = instance->slots.find(name);
-  if (it == instance->slots.end()) {
-    Item item;
-    if (instance->object) item = from_ivalue(instance->object->getAttr(name), join(instance->path, name), Origin::module);
-    it = instance->slots.emplace(name, std::move(item)).first;
-  }
-  environment[node.output()] = it->second;
+  const auto it = instance->slots.find(name);
+  environment[node.output()] = it != instance->slots.end() ? it->second : instance->object ? initial_attribute(*instance, name) : Item();
 }
 
 void Evaluator::set_attribute(Node& node, Environment& environment) {
   const auto instance = environment[node.inputs()[0]].instance();
   const std::string& name = node.s(c10::attr::name);
   if (!instance) return;
-  if (instance->object) {
-    diagnostics_.unsupported("module-state", "the model assigns its attribute '{}' while it runs", join(instance->path, name))
-        .at(here())
-        .note("a compiled model keeps nothing from one run to the next")
-        .help("return the value as an output and take it as an input instead");
-    if (++errors_here_ >= 20) throw Stop{};
-  }
+  if (instance->shared) return refuse_shared("an object");
+  touch(*instance);
   instance->slots[name] = environment[node.inputs()[1]];
+}
+
+void Evaluator::refuse_shared(const char* what) {
+  diagnostics_.unsupported("unclear-alias", "{} is changed that is one of several, depending on the values of the inputs", what)
+      .at(here())
+      .help("make a copy of it in each branch");
+  throw Stop{};
 }
 
 void Evaluator::run_call(Node& node, Environment& environment) {
@@ -295,51 +354,6 @@ void Evaluator::run_call(Node& node, Environment& environment) {
   torch::jit::Function* function = instance ? instance->type->findMethod(node.s(c10::attr::name)) : nullptr;
   if (!function) return forget_outputs(node, environment);
   environment[node.output()] = call(*function, std::move(in));
-}
-
-void Evaluator::run_if(Node& node, Environment& environment) {
-  const Item& condition = environment[node.input()];
-  if (!condition.is_bool()) {
-    if (!condition.is_unknown()) data_dependent("a branch", "its condition is not known while compiling");
-    return forget_outputs(node, environment);
-  }
-  set_outputs(node, run_block(*node.blocks()[condition.plain()->toBool() ? 0 : 1], environment), environment);
-}
-
-void Evaluator::run_loop(Node& node, Environment& environment) {
-  std::vector<Item> in = inputs_of(node, environment);
-  if (!in[0].is_int() || !in[1].is_bool()) {
-    if (!in[0].is_unknown() && !in[1].is_unknown()) data_dependent("the number of a loop's iterations", "it is not known while compiling");
-    return forget_outputs(node, environment);
-  }
-  const int64_t trips = in[0].integer();
-  bool go_on = in[1].plain()->toBool();
-  std::vector<Item> carried(in.begin() + 2, in.end());
-  const Block& body = *node.blocks()[0];
-  for (int64_t i = 0; i < trips && go_on; ++i) {
-    environment[body.inputs()[0]] = c10::IValue(i);
-    for (size_t k = 0; k < carried.size(); ++k) environment[body.inputs()[k + 1]] = carried[k];
-    std::vector<Item> results = run_block(body, environment);
-    enter(node);
-    if (!results[0].is_bool()) {
-      if (!results[0].is_unknown()) data_dependent("the end of a loop", "its condition is not known while compiling");
-      return forget_outputs(node, environment);
-    }
-    go_on = results[0].plain()->toBool();
-    carried.assign(results.begin() + 1, results.end());
-    steps_ += 1;  // an empty body still counts
-    if (steps_ > max_steps) break;
-  }
-  set_outputs(node, std::move(carried), environment);
-}
-
-void Evaluator::raise_exception(Node& node, Environment& environment) {
-  const Item& message = environment[node.inputs()[0]];
-  const std::string text = message.plain() && message.plain()->isString() ? message.plain()->toStringRef() : std::string("an exception");
-  diagnostics_.error("model-raises", "the model raises an exception for these inputs: {}", text)
-      .at(here())
-      .help("pass inputs that the model accepts: --input NAME:SHAPE:DTYPE");
-  throw Stop{};
 }
 
 }  // namespace mica::frontend

@@ -1,14 +1,16 @@
 #pragma once
 // Walks TorchScript as an interpreter would: Python values are computed, methods and functions entered, branches taken, loops unrolled, and every
-// tensor operator becomes nodes of the graph. Nothing is rewritten in LibTorch and none of its passes runs, so only operators that this file and
-// the op table allow are ever executed.
+// tensor operator becomes nodes of the graph. Where a branch or a loop's end depends on data, both branches or the body are evaluated apart and
+// become regions (control.cpp). Nothing is rewritten in LibTorch and none of its passes runs, so only operators that this file and the op table
+// allow are ever executed.
 #include <torch/csrc/jit/api/module.h>
 #include <torch/csrc/jit/ir/ir.h>
 
 #include <unordered_map>
 
 #include "constants.h"
-#include "item.h"
+#include "journal.h"
+#include "merge.h"
 #include "mica/ops/import.h"
 
 namespace mica::frontend {
@@ -26,8 +28,13 @@ class Evaluator {
 
   /// Runs a method on `arguments` (self first). Raises Stop when it cannot go on; what is unsupported is collected meanwhile.
   Item call(torch::jit::Function& function, std::vector<Item> arguments);
+  /// The same for the outermost method: what it changes in the module becomes states of the graph.
+  Item call_with_state(torch::jit::Function& function, const std::vector<Item>& arguments);
   /// Reports all unsupported operators that were met, and those in training mode; true when there were any.
   bool report_unsupported();
+
+  /// Reports why an item cannot be used, and makes it unknown; what containers hold included when `deep`.
+  void check_usable(Item& item, const std::string& name, bool deep);
 
   // ---- tensors (storage.cpp, views.cpp) ----
   Item input_tensor(Value value);
@@ -36,6 +43,21 @@ class Evaluator {
   ContentsRef read(const Tensor& tensor);
   Value materialise(const ContentsRef& contents);
   Value value_of(const Tensor& tensor) { return materialise(read(tensor)); }
+  Item fresh(ContentsRef contents);
+
+  // ---- states (control.cpp) ----
+  /// A new object, known to be newer than all before it.
+  template <class T> std::shared_ptr<T> make(T value = T()) {
+    auto object = std::make_shared<T>(std::move(value));
+    object->born = ++born_;
+    if constexpr (std::is_base_of_v<Container, T>) object->shared = false;  // also of a copy
+    return object;
+  }
+  /// To be called before an object changes.
+  template <class T> void touch(T& object) {
+    if (!frames_.empty()) frames_.back()->touch(object);
+  }
+  Item initial_attribute(InstanceObject& instance, const std::string& name);
 
  private:
   using Environment = std::unordered_map<const torch::jit::Value*, Item>;
@@ -48,16 +70,63 @@ class Evaluator {
   std::vector<Item> run_block(const torch::jit::Block& block, Environment& environment);
   void run_node(torch::jit::Node& node, Environment& environment);
   bool run_prim(torch::jit::Node& node, Environment& environment);
-  void run_if(torch::jit::Node& node, Environment& environment);
-  void run_loop(torch::jit::Node& node, Environment& environment);
   void run_call(torch::jit::Node& node, Environment& environment);
+  void count_step();
+  static bool lacks_result(const std::vector<Item>& inputs, const std::vector<Item>& results);
   void get_attribute(torch::jit::Node& node, Environment& environment);
   void set_attribute(torch::jit::Node& node, Environment& environment);
-  void raise_exception(torch::jit::Node& node, Environment& environment);
   std::vector<Item> inputs_of(const torch::jit::Node& node, Environment& environment);
   void set_outputs(const torch::jit::Node& node, std::vector<Item> items, Environment& environment);
   void forget_outputs(const torch::jit::Node& node, Environment& environment);
   bool is_instance(const Item& item, const c10::TypePtr& type);
+
+  // ---- control flow (control.cpp) ----
+  using Part = std::function<std::vector<Item>()>;
+  /// A part of the program that was evaluated apart: its nodes are in no graph, its changes undone.
+  struct Apart {
+    Journal journal;
+    std::vector<mica::Node> nodes;
+    std::vector<Item> results;
+    std::optional<Raised> raised;
+  };
+  void run_if(torch::jit::Node& node, Environment& environment);
+  void run_loop(torch::jit::Node& node, Environment& environment);
+  void raise_exception(torch::jit::Node& node, Environment& environment);
+  std::vector<Item> branch(const Number& condition, const Part& then, const Part& otherwise, const std::vector<std::string>& names);
+  std::vector<Item> merge_branches(Value condition, Apart& then, Apart& otherwise, const std::vector<std::string>& names);
+  /// `strict`: gives up where a later use of what differs would be refused.
+  std::vector<Item> loop(torch::jit::Node& node, Environment& environment, const std::vector<Item>& in, bool strict);
+  void make_loop(const std::vector<Item>& in, const Contents& trip, const Carried& known, const std::map<const Contents*, Leaf::Source>& first,
+                 Apart& body, Merger& merger);
+  void add_states(const Carried& known, const std::map<const Contents*, Leaf::Source>& first, Apart& run, Merger& merger);
+  void loop_raises(const std::vector<Item>& in, const Raised& raised);
+  bool unroll(torch::jit::Node& node, Environment& environment, const std::vector<Item>& in, bool bounded, std::vector<Item>& out);
+  std::vector<Item> unroll_guarded(torch::jit::Node& node, Environment& environment, const std::vector<Item>& in);
+  std::vector<Item> run_body(torch::jit::Node& node, Environment& environment, Item trip, const std::vector<Item>& carried);
+  Apart run_apart(const Part& part, const Journal* state = nullptr);
+  /// What happened apart happens here after all.
+  void commit(Apart& apart);
+  /// Runs f in the state that the part left, its nodes among the part's.
+  void inside(Apart& apart, const std::function<void()>& f);
+  /// As run_apart and commit, unless something is reported: then nothing has happened, and false.
+  bool attempt(const std::function<void()>& f);
+  /// Puts a merged state in place.
+  void adopt(const Journal& merged);
+  std::vector<mica::Node> take_nodes(size_t from);
+  Value value_of(const Leaf::Source& source, DType dtype);
+  void check(const Number& condition, bool holds, const Raised& raised);
+
+  // ---- numbers that depend on data (number.cpp) ----
+  /// Operators on numbers of which one at least is not known; false when `node` is none of them.
+  bool run_number(torch::jit::Node& node, const std::vector<Item>& inputs, std::vector<Item>& results);
+  bool run_number_list(const std::string& name, const std::vector<Item>& inputs, std::vector<Item>& results);
+  bool run_factory(const std::string& name, torch::jit::Node& node, const std::vector<Item>& inputs, std::vector<Item>& results);
+  bool index_list(const ListObject& list, const Item& index, std::vector<Item>& results);
+  bool run_text(torch::jit::Node& node, const std::vector<Item>& inputs, std::vector<Item>& results);
+  /// A number, known or not, as a value of rank 0.
+  Value number_value(const Item& item, DType dtype);
+  Item number_item(Value value);
+  Item dynamic_number_of(const Tensor& tensor, const std::string& op);
 
   // ---- Python values (python.cpp) ----
   /// Operators on lists, dicts, tuples, and questions about tensors; false when `node` is none of them.
@@ -78,21 +147,23 @@ class Evaluator {
   std::vector<Item> run_import(const std::string& op, const std::vector<NamedItem>& arguments, Diagnostics& diagnostics);
   std::vector<Item> both(const torch::jit::Operator& op, const std::string& name, const std::vector<NamedItem>& arguments, bool in_place);
   bool import_value(const NamedItem& argument, ImportValue& value);
+  bool wrap_number(const std::string& op, const NamedItem& number, const std::vector<NamedItem>& arguments, ImportValue& value);
   /// A known value as LibTorch's; none when a tensor in it is not a constant.
   std::optional<c10::IValue> ivalue_of(const Item& item, const c10::TypePtr& type, bool with_tensors);
   Item item_of(const ImportValue& value);
-  Item fresh(ContentsRef contents);
   Item fresh_constant(const at::Tensor& tensor, const std::string& name = {});
   ContentsRef import_one(const std::string& op, std::vector<ImportArg> arguments);
 
   // ---- views and writes (views.cpp) ----
   bool run_view(const torch::jit::Operator& op, const std::string& name, const std::vector<NamedItem>& arguments, std::vector<Item>& results);
   void make_parts(const Tensor& self, const std::string& name, int64_t axis, bool rows, ListObject& parts);
+  bool run_dynamic_view(const std::string& base_name, const std::vector<NamedItem>& arguments, std::vector<Item>& results);
   bool run_copy(const std::string& base_name, const std::vector<NamedItem>& arguments, std::vector<Item>& results);
   Item make_view(const Tensor& base, const std::string& name, ContentsRef contents, std::function<ContentsRef(const ContentsRef&)> get,
                  std::function<ContentsRef(const ContentsRef&, const ContentsRef&)> put, bool unclear);
   ContentsRef read_view(const ViewRef& view);
   void write(const Tensor& tensor, ContentsRef contents);
+  void mark_stale(const StorageRef& written);
   ContentsRef slice_of(const ContentsRef& base, int64_t axis, int64_t start, int64_t end, int64_t step);
   ContentsRef select_of(const ContentsRef& base, int64_t axis, int64_t index);
   ContentsRef reshape_of(const ContentsRef& base, const Shape& shape);
@@ -105,6 +176,7 @@ class Evaluator {
   const Location& here();
   void count_unsupported(const std::string& op);
   void data_dependent(const std::string& what, const std::string& why);
+  void refuse_shared(const char* what);
 
   mica::Graph& graph_;
   Diagnostics& diagnostics_;
@@ -118,6 +190,8 @@ class Evaluator {
   const torch::jit::Node* node_ = nullptr;
   std::vector<const torch::jit::Node*> callers_;  ///< the calls that led here, outermost first
   std::map<std::pair<const torch::jit::Node*, std::string>, uint32_t> locations_;
+  std::vector<Journal*> frames_;  ///< of the parts that are being evaluated apart, innermost last
+  uint64_t born_ = 0;             ///< objects made so far
   int depth_ = 0;
   int64_t steps_ = 0;
   int errors_here_ = 0;

@@ -1,8 +1,9 @@
 #pragma once
 // What the evaluator's environment maps a TorchScript value to.
 //
-// Shapes are static, so a model's Python arithmetic (sizes, lists, branches) is known while importing and only tensor operators become nodes.
-// An Item is therefore either a Python value that is known, or a tensor of which at least the type is known.
+// Shapes are static, so most of a model's Python arithmetic (sizes, lists, branches) is known while importing and only tensor operators become
+// nodes. An Item is therefore a Python value that is known, a number of which only the kind is known because it depends on data, or a tensor of
+// which at least the type is known.
 //
 // A tensor is a handle: a Storage that in-place operators write to, and a chain of Views that says which part of it. Contents are immutable;
 // a write gives the storage new contents and a new version, and a view whose contents are older derives them again (views.cpp).
@@ -34,8 +35,13 @@ using ViewRef = std::shared_ptr<View>;
 
 enum class Origin : uint8_t { fresh, input, module };
 
+/// What programs change in place: a change made in one branch is undone before the other is evaluated (journal.h), and both are merged.
+struct Object {
+  uint64_t born = 0;  ///< counts what the evaluator makes; 0: it was there before the program ran
+};
+
 /// What views alias and in-place operators write to.
-struct Storage {
+struct Storage : Object, std::enable_shared_from_this<Storage> {
   ContentsRef contents;
   Origin origin = Origin::fresh;
   uint64_t version = 0;
@@ -43,11 +49,15 @@ struct Storage {
   std::vector<std::pair<uint64_t, std::vector<const View*>>> unclear_writes;
   /// Views of which eager may have made copies, when a write happened; kept so that their addresses stay unique.
   std::vector<ViewRef> kept;
+  /// Of a tensor that is one of several, depending on data: those that it may be. Empty: it is itself.
+  std::vector<std::shared_ptr<Storage>> origins;
+  std::vector<std::weak_ptr<Storage>> maybe;  ///< those that may be this one
+  bool stale = false;                         ///< one that may be this one was written since
 };
 using StorageRef = std::shared_ptr<Storage>;
 
 /// A part of a storage, or of another view of it.
-struct View {
+struct View : Object, std::enable_shared_from_this<View> {
   StorageRef storage;
   ViewRef parent;  ///< null: the whole storage
   /// The view's contents from its parent's.
@@ -68,7 +78,14 @@ struct Tensor {
 };
 
 struct Item;
-struct ListObject {
+/// Why something cannot be used: it is not the same in two branches, or on two ways through a loop.
+using Conflict = std::shared_ptr<const std::string>;
+
+struct Container : Object {
+  Conflict conflict;    ///< set when the branches gave it different structures
+  bool shared = false;  ///< may be one of several objects, or one of several may be it: it must not be changed
+};
+struct ListObject : Container, std::enable_shared_from_this<ListObject> {
   std::vector<Item> items;
   c10::TypePtr element;
 };
@@ -76,19 +93,32 @@ struct TupleObject {
   std::vector<Item> items;
   c10::TypePtr type;  ///< carries the names of a NamedTuple
 };
-struct DictObject {
+struct DictObject : Container, std::enable_shared_from_this<DictObject> {
   std::vector<std::pair<Item, Item>> entries;
   c10::TypePtr key, value;
 };
 /// A module or an instance of a scripted class.
-struct InstanceObject {
+struct InstanceObject : Container, std::enable_shared_from_this<InstanceObject> {
   c10::intrusive_ptr<c10::ivalue::Object> object;  ///< null for instances made while the model runs
   c10::ClassTypePtr type;
   std::string path;                   ///< "layer1.0"; of modules
-  std::map<std::string, Item> slots;  ///< attributes read or written so far
+  std::map<std::string, Item> slots;  ///< attributes written so far
+  /// Attributes of `object` read so far, as they were; every state of the object has the same.
+  std::shared_ptr<std::map<std::string, Item>> initial = std::make_shared<std::map<std::string, Item>>();
 };
 /// Stands for a result that could not be worked out; the reason has been reported.
 struct Unknown {};
+/// A local before its first assignment on some way through the program, where LibTorch knows that it is not read.
+struct Uninitialized {};
+/// A number that depends on data: rank 0 and i64, f64 or bool.
+struct Number {
+  ContentsRef contents;
+  DType dtype() const { return contents->type.dtype; }
+};
+/// Text with parts that depend on data, shown as "{}": good for messages only.
+struct Text {
+  std::string known;
+};
 
 using ListRef = std::shared_ptr<ListObject>;
 using TupleRef = std::shared_ptr<TupleObject>;
@@ -97,13 +127,16 @@ using InstanceRef = std::shared_ptr<InstanceObject>;
 
 struct Item {
   /// An IValue here is None, a number, text, a device or the like: never a tensor or a container.
-  std::variant<Unknown, c10::IValue, Tensor, ListRef, TupleRef, DictRef, InstanceRef> data;
+  std::variant<Unknown, c10::IValue, Tensor, ListRef, TupleRef, DictRef, InstanceRef, Number, Text, Conflict, Uninitialized> data;
 
   Item() = default;
   template <class T> Item(T value) : data(std::move(value)) {}
   bool is_unknown() const { return std::holds_alternative<Unknown>(data); }
   const c10::IValue* plain() const { return std::get_if<c10::IValue>(&data); }
   const Tensor* tensor() const { return std::get_if<Tensor>(&data); }
+  const Number* number() const { return std::get_if<Number>(&data); }
+  const Text* text() const { return std::get_if<Text>(&data); }
+  bool is_uninitialized() const { return std::holds_alternative<Uninitialized>(data); }
   ListObject* list() const { return get<ListObject>(); }
   TupleObject* tuple() const { return get<TupleObject>(); }
   DictObject* dict() const { return get<DictObject>(); }
@@ -115,6 +148,11 @@ struct Item {
   bool is_int() const { return plain() && plain()->isInt(); }
   bool is_bool() const { return plain() && plain()->isBool(); }
   int64_t integer() const { return plain()->toInt(); }
+  /// Why it cannot be used; null when it can.
+  Conflict conflict() const {
+    if (const auto* c = std::get_if<Conflict>(&data)) return *c;
+    return list() ? list()->conflict : dict() ? dict()->conflict : instance() ? instance()->conflict : nullptr;
+  }
 
  private:
   template <class T> T* get() const {
@@ -127,5 +165,10 @@ inline Item none_item() { return Item(c10::IValue()); }
 
 /// Ends an import after its reason has been reported; never leaves this folder.
 struct Stop {};
+/// The model raises an exception on the way that is being evaluated.
+struct Raised {
+  std::string message;
+  Location where;
+};
 
 }  // namespace mica::frontend

@@ -137,9 +137,10 @@ constexpr std::string_view scalar_operators[] = {
     "prim::type",
 };
 
-bool is_tensor_list(const Item& item) {
-  const auto* list = item.list();
-  return list && std::any_of(list->items.begin(), list->items.end(), [](const Item& i) { return i.tensor() != nullptr; });
+bool is_sortable(const Item& item) { return item.plain() && (item.plain()->isInt() || item.plain()->isDouble() || item.plain()->isString()); }
+bool is_less(const Item& a, const Item& b) {
+  if (a.plain()->isString()) return a.plain()->toStringRef() < b.plain()->toStringRef();
+  return a.plain()->isInt() ? a.integer() < b.integer() : a.plain()->toDouble() < b.plain()->toDouble();
 }
 
 /// A Python index into `size` elements; -1 when out of range.
@@ -149,6 +150,46 @@ int64_t normal_index(int64_t at, int64_t size) {
 }
 
 bool same_key(const Item& a, const Item& b) { return a.plain() && b.plain() && *a.plain() == *b.plain(); }
+
+constexpr std::string_view list_changes[] = {"aten::append", "aten::extend", "aten::insert", "aten::_set_item", "aten::reverse", "aten::clear",
+                                             "aten::pop",    "aten::Delete", "aten::add_",   "aten::remove",    "aten::sort"};
+
+/// One of these; `popped` becomes what `pop` gives. False when it cannot be done.
+bool change_list(const std::string& name, ListObject& list, const std::vector<Item>& in, std::vector<Item>& popped) {
+  const int64_t size = static_cast<int64_t>(list.items.size());
+  const auto index = [&](size_t i) { return in.size() > i && in[i].is_int() ? normal_index(in[i].integer(), size) : -1; };
+  if (name == "aten::append") return list.items.push_back(in[1]), true;
+  if ((name == "aten::extend" || name == "aten::add_") && in[1].list()) {
+    const std::vector<Item> more = in[1].list()->items;
+    list.items.insert(list.items.end(), more.begin(), more.end());
+    return true;
+  }
+  if (name == "aten::insert" && in[1].is_int()) {
+    int64_t at = in[1].integer();
+    at = std::clamp<int64_t>(at < 0 ? at + size : at, 0, size);
+    list.items.insert(list.items.begin() + at, in[2]);
+    return true;
+  }
+  if (name == "aten::_set_item" && index(1) >= 0) return list.items[index(1)] = in[2], true;
+  if (name == "aten::remove" && in[1].plain()) {
+    const auto it = std::find_if(list.items.begin(), list.items.end(), [&](const Item& i) { return same_key(i, in[1]); });
+    if (it == list.items.end() || !std::all_of(list.items.begin(), it, [](const Item& i) { return i.plain(); })) return false;
+    return list.items.erase(it), true;
+  }
+  if (name == "aten::sort" && std::all_of(list.items.begin(), list.items.end(), [](const Item& i) { return is_sortable(i); })) {
+    const bool backwards = in.size() > 1 && in[1].is_bool() && in[1].plain()->toBool();
+    std::stable_sort(list.items.begin(), list.items.end(), [&](const Item& a, const Item& b) { return backwards ? is_less(b, a) : is_less(a, b); });
+    return true;
+  }
+  if (name == "aten::reverse") return std::reverse(list.items.begin(), list.items.end()), true;
+  if (name == "aten::clear") return list.items.clear(), true;
+  if (name != "aten::pop" && name != "aten::Delete") return false;
+  const int64_t at = in.size() > 1 ? index(1) : size - 1;
+  if (at < 0) return false;
+  popped = {list.items[at]};
+  list.items.erase(list.items.begin() + at);
+  return true;
+}
 
 }  // namespace
 
@@ -182,16 +223,13 @@ bool Evaluator::run_python(Node& node, const std::vector<Item>& in, std::vector<
   if (!in.empty() && in[0].list() && run_list(name, node, in, out)) return true;
   if (!in.empty() && in[0].dict() && run_dict(name, in, out)) return true;
   if (!in.empty() && in[0].tuple() && name == "aten::len") return out = {c10::IValue(static_cast<int64_t>(in[0].tuple()->items.size()))}, true;
-  if (name == "aten::dict" && in.empty()) return out = {std::make_shared<DictObject>()}, true;
+  if (name == "aten::dict" && in.empty()) return out = {make<DictObject>()}, true;
   return run_scalar(node, in, out);
 }
 
 Item Evaluator::number_of(const Tensor& tensor, const std::string& op) {
   const ContentsRef contents = read(tensor);
-  if (!contents->constant.defined()) {
-    data_dependent("a Python number", fmt::format("{} reads the value of a tensor, which is not known while compiling", op));
-    return {};
-  }
+  if (!contents->constant.defined()) return dynamic_number_of(tensor, op);
   if (contents->constant.numel() != 1) return {};
   const at::Scalar value = contents->constant.item();
   if (op == "aten::Int" || op == "aten::IntImplicit")
@@ -206,7 +244,7 @@ bool Evaluator::run_question(const std::string& name, const std::vector<Item>& i
   const TensorType type = tensor.type();
   const auto answer = [&](c10::IValue value) { return out = {std::move(value)}, true; };
   const auto int_list = [&](const std::vector<int64_t>& values) {
-    auto list = std::make_shared<ListObject>();
+    auto list = make<ListObject>();
     list->element = c10::IntType::get();
     for (const int64_t v : values) list->items.emplace_back(c10::IValue(v));
     out = {std::move(list)};
@@ -244,6 +282,12 @@ bool Evaluator::run_question(const std::string& name, const std::vector<Item>& i
     out = {number_of(tensor, name)};
     return true;
   }
+  if (name == "aten::is_nonzero") return out = {number_of(tensor, "aten::Bool")}, true;
+  if (name == "aten::equal" && in[1].tensor()) {
+    if (in[1].tensor()->type().shape != type.shape) return answer(false);
+    const ContentsRef same = import_one("aten::eq.Tensor", {{"self", value_of(tensor)}, {"other", value_of(*in[1].tensor())}});
+    return out = {dynamic_number_of(*fresh(import_one("aten::all", {{"self", same->value}})).tensor(), "aten::Bool")}, true;
+  }
   return false;
 }
 
@@ -255,6 +299,7 @@ bool Evaluator::run_list(const std::string& name, Node& node, const std::vector<
   if (name == "aten::__getitem__" || name == "aten::select") {
     const int64_t at = index(1);
     if (at >= 0) return out = {list.items[at]}, true;
+    if (in[1].number()) return index_list(list, in[1], out);
     if (in[1].is_int()) {
       diagnostics_.error("index-out-of-range", "index {} of a list of {} elements is out of range", in[1].integer(), size)
           .at(here())
@@ -263,42 +308,20 @@ bool Evaluator::run_list(const std::string& name, Node& node, const std::vector<
     }
     return out = {Item()}, true;
   }
-  const auto changed = [&] { return out = node.outputs().empty() ? std::vector<Item>{} : std::vector<Item>{in[0]}, true; };
-  if (name == "aten::append") return list.items.push_back(in[1]), changed();
-  if (name == "aten::extend" && in[1].list()) {
-    const std::vector<Item> more = in[1].list()->items;
-    list.items.insert(list.items.end(), more.begin(), more.end());
-    return changed();
+  if (std::find(std::begin(list_changes), std::end(list_changes), name) != std::end(list_changes)) {
+    if (list.shared) refuse_shared("a list");
+    touch(list);
+    out = node.outputs().empty() ? std::vector<Item>{} : std::vector<Item>{in[0]};
+    return change_list(name, list, in, out);
   }
-  if (name == "aten::insert" && in[1].is_int()) {
-    int64_t at = in[1].integer();
-    at = std::clamp<int64_t>(at < 0 ? at + size : at, 0, size);
-    list.items.insert(list.items.begin() + at, in[2]);
-    return changed();
-  }
-  if (name == "aten::_set_item" && index(1) >= 0) return list.items[index(1)] = in[2], changed();
-  if (name == "aten::reverse") return std::reverse(list.items.begin(), list.items.end()), changed();
-  if (name == "aten::clear") return list.items.clear(), changed();
-  if ((name == "aten::pop" || name == "aten::Delete") && size) {
-    const int64_t at = in.size() > 1 ? index(1) : size - 1;
-    if (at < 0) return false;
-    out = {list.items[at]};
-    list.items.erase(list.items.begin() + at);
-    return true;
-  }
-  if (name == "aten::list" || name == "aten::copy") return out = {std::make_shared<ListObject>(list)}, true;
+  if (name == "aten::list" || name == "aten::copy") return out = {make<ListObject>(list)}, true;
   if (name == "aten::add" && in[1].list()) {
-    auto sum = std::make_shared<ListObject>(list);
+    auto sum = make<ListObject>(list);
     sum->items.insert(sum->items.end(), in[1].list()->items.begin(), in[1].list()->items.end());
     return out = {std::move(sum)}, true;
   }
-  if (name == "aten::add_" && in[1].list()) {
-    const std::vector<Item> more = in[1].list()->items;
-    list.items.insert(list.items.end(), more.begin(), more.end());
-    return changed();
-  }
   if (name == "aten::mul" && in[1].is_int()) {
-    auto product = std::make_shared<ListObject>();
+    auto product = make<ListObject>();
     product->element = list.element;
     if (in[1].integer() > 0 && size * in[1].integer() > (1 << 20)) return false;
     for (int64_t i = 0; i < in[1].integer(); ++i) product->items.insert(product->items.end(), list.items.begin(), list.items.end());
@@ -306,16 +329,17 @@ bool Evaluator::run_list(const std::string& name, Node& node, const std::vector<
   }
   if (name == "aten::slice" && in.size() == 4) {
     const int64_t step = in[3].is_int() ? in[3].integer() : 1;
-    if (step < 1) return false;
+    if (step < 1 || in[1].number() || in[2].number() || in[3].number()) return false;
     const auto bound = [&](const Item& i, int64_t otherwise) {
       return i.is_int() ? std::clamp<int64_t>(i.integer() < 0 ? i.integer() + size : i.integer(), 0, size) : otherwise;
     };
-    auto part = std::make_shared<ListObject>();
+    auto part = make<ListObject>();
     part->element = list.element;
     for (int64_t i = bound(in[1], 0), end = bound(in[2], size); i < end; i += step) part->items.push_back(list.items[i]);
     return out = {std::move(part)}, true;
   }
-  if (name == "aten::__contains__" && !is_tensor_list(in[0]) && in[1].plain()) {
+  const bool known = std::none_of(list.items.begin(), list.items.end(), [](const Item& i) { return i.tensor() || i.number(); });
+  if (name == "aten::__contains__" && known && in[1].plain()) {
     return out = {c10::IValue(std::any_of(list.items.begin(), list.items.end(), [&](const Item& i) { return same_key(i, in[1]); }))}, true;
   }
   return false;
@@ -323,10 +347,27 @@ bool Evaluator::run_list(const std::string& name, Node& node, const std::vector<
 
 bool Evaluator::run_dict(const std::string& name, const std::vector<Item>& in, std::vector<Item>& out) {
   DictObject& dict = *in[0].dict();
+  constexpr std::string_view changing[] = {"aten::_set_item", "aten::update", "aten::pop",       "aten::Delete",
+                                           "aten::popitem",   "aten::clear",  "aten::setdefault"};
+  if (std::find(std::begin(changing), std::end(changing), name) != std::end(changing)) {
+    if (dict.shared) refuse_shared("a dict");
+    touch(dict);
+  }
   const auto find = [&](const Item& key) {
     return std::find_if(dict.entries.begin(), dict.entries.end(), [&](const auto& e) { return same_key(e.first, key); });
   };
   if (name == "aten::len") return out = {c10::IValue(static_cast<int64_t>(dict.entries.size()))}, true;
+  if (in.size() > 1 && in[1].number()) {
+    data_dependent("a key of a dict", "it has to be known while compiling");
+    return out.assign(1, Item()), true;
+  }
+  if (name == "aten::clear") return dict.entries.clear(), true;
+  if (name == "aten::setdefault" && in.size() > 2) {
+    const auto it = find(in[1]);
+    if (it != dict.entries.end()) return out = {it->second}, true;
+    dict.entries.emplace_back(in[1], in[2]);
+    return out = {in[2]}, true;
+  }
   if (name == "aten::__contains__") return out = {c10::IValue(find(in[1]) != dict.entries.end())}, true;
   if (name == "aten::__getitem__" || name == "aten::get") {
     const auto it = find(in[1]);
@@ -344,7 +385,7 @@ bool Evaluator::run_dict(const std::string& name, const std::vector<Item>& in, s
     return true;
   }
   if (name == "aten::keys" || name == "aten::values" || name == "aten::items") {
-    auto list = std::make_shared<ListObject>();
+    auto list = make<ListObject>();
     list->element = name == "aten::keys" ? dict.key : name == "aten::values" ? dict.value : c10::TypePtr();
     for (const auto& [key, value] : dict.entries) {
       if (name != "aten::items") list->items.push_back(name == "aten::keys" ? key : value);
@@ -364,7 +405,7 @@ bool Evaluator::run_dict(const std::string& name, const std::vector<Item>& in, s
     }
     return true;
   }
-  if (name == "aten::copy" || name == "aten::dict") return out = {std::make_shared<DictObject>(dict)}, true;
+  if (name == "aten::copy" || name == "aten::dict") return out = {make<DictObject>(dict)}, true;
   if (name == "aten::pop" || name == "aten::Delete") {
     const auto it = find(in[1]);
     if (it == dict.entries.end()) return false;

@@ -6,7 +6,7 @@
 namespace mica::frontend {
 
 Item Evaluator::fresh(ContentsRef contents) {
-  auto storage = std::make_shared<Storage>();
+  auto storage = make<Storage>();
   storage->contents = std::move(contents);
   return Tensor{std::move(storage), nullptr};
 }
@@ -41,6 +41,7 @@ Item Evaluator::input_tensor(Value value) {
   contents->value = value;
   Item item = fresh(std::move(contents));
   item.tensor()->storage->origin = Origin::input;
+  item.tensor()->storage->born = 0;
   return item;
 }
 
@@ -65,12 +66,14 @@ Item Evaluator::from_ivalue(const c10::IValue& value, const std::string& name, O
     Item item = fresh_constant(tensor, name);
     if (item.is_unknown()) return item;
     item.tensor()->storage->origin = origin;
+    item.tensor()->storage->born = 0;
     module_tensors_[tensor.unsafeGetTensorImpl()] = item.tensor()->storage;
     module_tensors_kept_.push_back(tensor);
     return item;
   }
   if (value.isList()) {
-    auto list = std::make_shared<ListObject>();
+    auto list = make<ListObject>();
+    if (origin == Origin::module) list->born = 0;
     const auto items = value.toList();
     list->element = items.elementType();
     for (size_t i = 0; i < items.size(); ++i) list->items.push_back(from_ivalue(items.get(i), part(i), origin));
@@ -84,7 +87,8 @@ Item Evaluator::from_ivalue(const c10::IValue& value, const std::string& name, O
     return tuple;
   }
   if (value.isGenericDict()) {
-    auto dict = std::make_shared<DictObject>();
+    auto dict = make<DictObject>();
+    if (origin == Origin::module) dict->born = 0;
     const auto entries = value.toGenericDict();
     dict->key = entries.keyType(), dict->value = entries.valueType();
     size_t i = 0;
@@ -96,6 +100,13 @@ Item Evaluator::from_ivalue(const c10::IValue& value, const std::string& name, O
 }
 
 ContentsRef Evaluator::read(const Tensor& tensor) {
+  if (tensor.storage->stale) {
+    diagnostics_
+        .unsupported("unclear-alias", "a tensor is read after an in-place operator wrote to one that may be the same, depending on the inputs")
+        .at(here())
+        .help("use the operator's form that is not in place, or clone() the tensor in each branch");
+    throw Stop{};
+  }
   if (tensor.view) return read_view(tensor.view);
   if (!tensor.storage->unclear_writes.empty()) {
     diagnostics_

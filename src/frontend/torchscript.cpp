@@ -3,6 +3,8 @@
 
 #include <ATen/ATen.h>
 
+#include <algorithm>
+
 #include "binding.h"
 #include "module.h"
 
@@ -14,13 +16,28 @@ using namespace frontend;
 /// Keeps what the outputs need (and all inputs), with values, constants and nodes numbered anew.
 Graph compact(Graph&& from) {
   from.renumber();
-  std::vector<bool> live(from.values.size());
+  std::vector<bool> live(from.values.size()), keep(from.nodes.size());
+  const auto spread = [&] {
+    for (size_t i = from.nodes.size(); i-- > 0;) {
+      const Node& node = from.nodes[i];
+      keep[i] = !is_pure(node);
+      for (const Value r : node.results) keep[i] = keep[i] || live[r.id];
+      if (keep[i]) node.for_operands([&](Value v) { live[v.id] = true; });
+    }
+  };
   for (const Value v : from.outputs) live[v.id] = true;
-  std::vector<bool> keep(from.nodes.size());
-  for (size_t i = from.nodes.size(); i-- > 0;) {
-    const Node& node = from.nodes[i];
-    for (const Value r : node.results) keep[i] = keep[i] || live[r.id];
-    if (keep[i]) node.for_operands([&](Value v) { live[v.id] = true; });
+  spread();
+  // A state that nothing reads is none; one that is read keeps alive what it becomes.
+  std::vector<State> states;
+  for (size_t before = ~size_t{0}; before != states.size();) {
+    before = states.size();
+    for (const State& s : from.states) {
+      const bool known = std::any_of(states.begin(), states.end(), [&](const State& k) { return k.input == s.input; });
+      if (known || !live[s.input.id]) continue;
+      states.push_back(s);
+      live[s.output.id] = live[s.initial.id] = true;
+    }
+    spread();
   }
   Graph to;
   to.locations = std::move(from.locations);
@@ -34,6 +51,7 @@ Graph compact(Graph&& from) {
     if (live[id] && from.values[id].constant >= 0)
       moved[id] = to.add_constant(from.values[id].type, std::move(from.constants[from.values[id].constant]));
   }
+  for (const State& s : states) moved[s.input.id] = to.add_state(moved[s.initial.id], s.name);
   for (size_t i = 0; i < from.nodes.size(); ++i) {
     if (!keep[i]) continue;
     Node node = std::move(from.nodes[i]);
@@ -42,6 +60,7 @@ Graph compact(Graph&& from) {
     to.nodes.push_back(std::move(node));
   }
   for (const Value v : from.outputs) to.outputs.push_back(moved[v.id]);
+  for (size_t i = 0; i < states.size(); ++i) to.states[i].output = moved[states[i].output.id];
   to.renumber();
   return to;
 }
@@ -58,14 +77,19 @@ bool evaluate(const torch::jit::Module& module, const torch::jit::Method& method
   const size_t errors = diagnostics.error_count();
   bool stopped = false;
   try {
-    const Item result = evaluator.call(method.function(), std::move(arguments));
+    Item result = evaluator.call_with_state(method.function(), arguments);
+    evaluator.check_usable(result, "the result", true);
     if (diagnostics.error_count() == errors && !contains_unknown(result)) {
       for (const NamedTensor& output : flatten(result, graph.output_structure.text)) {
         graph.outputs.push_back(evaluator.value_of(output.tensor));
         graph.output_names.push_back(output.name);
       }
     }
-  } catch (const Stop&) { stopped = true; }
+  } catch (const Stop&) { stopped = true; } catch (const Raised& raised) {
+    diagnostics.error("model-raises", "the model raises an exception for these inputs: {}", raised.message)
+        .at(raised.where)
+        .help("pass inputs that the model accepts: --input NAME:SHAPE:DTYPE");
+  }
   evaluator.report_unsupported();
   if (diagnostics.error_count() != errors) return false;
   MICA_CHECK(!stopped, "an import that stopped has said why");

@@ -8,6 +8,7 @@
 #include <numeric>
 
 #include "evaluator.h"
+#include "mica/ops/index.h"
 #include "mica/support/defect.h"
 
 namespace mica::frontend {
@@ -193,7 +194,7 @@ ContentsRef Evaluator::select_scatter(const ContentsRef& base, const ContentsRef
 
 Item Evaluator::make_view(const Tensor& base, const std::string& name, ContentsRef contents, std::function<ContentsRef(const ContentsRef&)> get,
                           std::function<ContentsRef(const ContentsRef&, const ContentsRef&)> put, bool unclear) {
-  auto view = std::make_shared<View>();
+  auto view = make<View>();
   view->storage = base.storage;
   view->parent = base.view;
   view->get = std::move(get);
@@ -245,12 +246,35 @@ void Evaluator::make_parts(const Tensor& self, const std::string& name, int64_t 
   }
 }
 
+/// select at an index that depends on data.
+bool Evaluator::run_dynamic_view(const std::string& base_name, const std::vector<NamedItem>& arguments, std::vector<Item>& results) {
+  const Item* index = find(arguments, "index");
+  if (base_name != "aten::select" || !index || !index->number()) return false;
+  const Tensor& self = *arguments[0].item.tensor();
+  const int64_t axis = integer(arguments, "dim").value_or(0);
+  const ContentsRef place = index->number()->contents;
+  const auto contents_of = [this](Value v) {
+    if (!v) throw Stop{};
+    auto contents = std::make_shared<Contents>();
+    contents->type = graph_.type(v);
+    contents->value = v;
+    return contents;
+  };
+  const auto get = [=, this](const ContentsRef& p) {
+    return contents_of(builder_.create(SelectAt{.x = materialise(p), .index = materialise(place), .axis = axis}));
+  };
+  const auto put = [=, this](const ContentsRef& p, const ContentsRef& n) {
+    return contents_of(builder_.create(UpdateAt{.x = materialise(p), .row = materialise(n), .index = materialise(place), .axis = axis}));
+  };
+  return results = {make_view(self, "aten::select", get(read(self)), get, put, false)}, true;
+}
+
 bool Evaluator::run_view(const Operator& op, const std::string& name, const std::vector<NamedItem>& arguments, std::vector<Item>& results) {
   const std::string& base_name = op.schema().name();
   const Tensor* self = arguments.empty() ? nullptr : arguments[0].item.tensor();
   if (!self) return false;
   const TensorType type = self->type();
-  if (run_copy(base_name, arguments, results)) return true;
+  if (run_copy(base_name, arguments, results) || run_dynamic_view(base_name, arguments, results)) return true;
   // What its schema calls a view is one, also where writing through it is not worked out.
   constexpr ViewRule unknown_view{"", ViewKind::other};
   const auto& returns = op.schema().returns();
@@ -300,10 +324,14 @@ bool Evaluator::run_view(const Operator& op, const std::string& name, const std:
       put = [=, this](const ContentsRef&, const ContentsRef& n) { return permute_of(n, back); };
     }
   } else if (rule->kind == ViewKind::slice) {
-    const int64_t start = integer(arguments, "start").value_or(0), step = integer(arguments, "step").value_or(1);
     const auto length = integer(arguments, "length");
+    int64_t start = integer(arguments, "start").value_or(0);
+    const int64_t step = integer(arguments, "step").value_or(1);
+    if (length && start < 0) start += type.shape[axis];
     const int64_t end = length ? start + *length : integer(arguments, "end").value_or(type.rank() ? type.shape[axis] : 0);
-    put = [=, this](const ContentsRef& p, const ContentsRef& n) { return slice_scatter(p, n, axis, start, end, step); };
+    const Item* first = find(arguments, "start");
+    if (!first || !first->tensor())
+      put = [=, this](const ContentsRef& p, const ContentsRef& n) { return slice_scatter(p, n, axis, start, end, step); };
   } else if (rule->kind == ViewKind::select) {
     if (const auto index = integer(arguments, "index"))
       put = [=, this](const ContentsRef& p, const ContentsRef& n) { return select_scatter(p, n, axis, *index); };
@@ -344,9 +372,27 @@ ContentsRef Evaluator::read_view(const ViewRef& view) {
         .help("use .view() or .clone() in the model, or the operator's form that is not in place");
     throw Stop{};
   }
+  touch(*view);
   view->contents = view->get(view->parent ? derive(view->parent.get()) : storage.contents);
   view->version = storage.version;
   return view->contents;
+}
+
+/// After a write to a storage that may be others, or that others may be: their elements are not known any more.
+void Evaluator::mark_stale(const StorageRef& written) {
+  const auto spoil = [&](const StorageRef& other) {
+    if (!other || other == written) return;
+    touch(*other);
+    other->stale = true;
+  };
+  const auto maybe = [&](const Storage& origin) {
+    for (const auto& weak : origin.maybe) spoil(weak.lock());
+  };
+  maybe(*written);
+  for (const StorageRef& origin : written->origins) {
+    spoil(origin);
+    maybe(*origin);
+  }
 }
 
 void Evaluator::write(const Tensor& tensor, ContentsRef contents) {
@@ -357,18 +403,8 @@ void Evaluator::write(const Tensor& tensor, ContentsRef contents) {
         .help("use the operator's form that is not in place");
     throw Stop{};
   }
-  if (storage.origin == Origin::module) {
-    // batch_norm in training mode counts its batches before it runs; check_training says what is wrong there.
-    if (storage.contents->name.ends_with("num_batches_tracked")) return;
-    diagnostics_
-        .unsupported("module-state", "the model changes its tensor {} while it runs",
-                     storage.contents->name.empty() ? "(a constant)" : "'" + storage.contents->name + "'")
-        .at(here())
-        .note("a compiled model keeps nothing from one run to the next")
-        .help("clone() it first, or return the new value as an output and take it as an input");
-    if (++errors_here_ >= 20) throw Stop{};
-    return;
-  }
+  // batch_norm in training mode counts its batches before it runs; check_training says what is wrong there.
+  if (storage.origin == Origin::module && storage.contents->name.ends_with("num_batches_tracked")) return;
   if (storage.origin == Origin::input && !warned_input_) {
     warned_input_ = true;
     diagnostics_.warning("input-written", "the model writes to one of its inputs; the compiled model leaves the caller's data as it is").at(here());
@@ -385,13 +421,15 @@ void Evaluator::write(const Tensor& tensor, ContentsRef contents) {
     }
     whole = view->put(view->parent ? derive(view->parent.get()) : storage.contents, whole);
   }
+  touch(storage);
   ++storage.version;
   storage.contents = std::move(whole);
+  mark_stale(tensor.storage);
   if (!unclear.empty()) {
     storage.unclear_writes.emplace_back(storage.version, unclear);
     storage.kept.push_back(tensor.view);
   }
-  if (tensor.view) tensor.view->contents = std::move(contents), tensor.view->version = storage.version;
+  if (tensor.view) touch(*tensor.view), tensor.view->contents = std::move(contents), tensor.view->version = storage.version;
 }
 
 }  // namespace mica::frontend

@@ -237,10 +237,33 @@ TEST(Import, Asserts) {
   EXPECT_EQ(error_of("def forward(self, x):\n  assert x.size(0) < 2, 'too many'\n  return x + 1\n", {f32({2, 3})}, 1), "model-raises");
 }
 
-TEST(Import, DataDependentControlFlow) {
-  EXPECT_EQ(error_of("def forward(self, x):\n  if bool(x.sum() > 0):\n    return x + 1\n  return x\n", {f32({2})}, 3), "data-dependent");
-  EXPECT_EQ(error_of("def forward(self, x):\n  for i in range(int(x[0])):\n    x = x + 1\n  return x\n", {f32({2})}, 3), "data-dependent");
+TEST(Import, DataDependentSizes) {
+  EXPECT_EQ(error_of("def forward(self, x):\n  return torch.zeros([int(x[0])])\n", {f32({2})}, 3), "data-dependent");
+  EXPECT_EQ(error_of("def forward(self, x):\n  return torch.topk(x, int(x[0]))[0]\n", {f32({2})}, 3), "data-dependent");
+  EXPECT_EQ(error_of("def forward(self, x):\n  return x + 1, int(x[0])\n", {f32({2})}, 3), "data-dependent");
+  EXPECT_EQ(error_of("def forward(self, x):\n  return x * x.item()\n", {f32({2})}, 1), "not-one-element");
 }
+TEST(Import, BranchesDiffer) {
+  Diagnostics d;
+  import({.source = "def forward(self, x):\n  if x[0] > 0:\n    y = x[:1]\n  else:\n    y = x\n  return y\n", .parameters = {}, .children = {}},
+         {f32({2})}, d);
+  EXPECT_EQ(d.exit_code(), 3);
+  EXPECT_NE(d.to_string().find("'y' is f32[1] in one branch and f32[2] in the other [branches-differ]"), std::string::npos) << d.to_string();
+  EXPECT_EQ(error_of("def forward(self, x):\n  l = [x]\n  if x[0] > 0:\n    l.append(x)\n  return torch.cat(l)\n", {f32({2})}, 3), "branches-differ");
+  EXPECT_EQ(error_of("def forward(self, x):\n  l = [x]\n  for i in range(int(x[0])):\n    l.append(x)\n  return torch.cat(l)\n", {f32({2})}, 3),
+            "branches-differ");
+}
+TEST(Import, OneOfSeveralWritten) {
+  EXPECT_EQ(error_of("def forward(self, x):\n  a, b = x + 1, x + 2\n  y = a\n  if x[0] > 0:\n    y = b\n  y.add_(1)\n  return a\n", {f32({2})}, 3),
+            "unclear-alias");
+  EXPECT_EQ(error_of("def forward(self, x):\n  a, b = x + 1, x + 2\n  y = a\n  if x[0] > 0:\n    y = b\n  a.add_(1)\n  return y\n", {f32({2})}, 3),
+            "unclear-alias");
+  check("def forward(self, x):\n  a, b = x + 1, x + 2\n  y = a\n  if x[0] > 0:\n    y = b\n  y.add_(1)\n  return y\n", {f32({2})});
+  EXPECT_EQ(
+      error_of("def forward(self, x):\n  a, b = [x], [x + 1]\n  y = a\n  if x[0] > 0:\n    y = b\n  y[0] = x * 2\n  return a[0]\n", {f32({2})}, 3),
+      "unclear-alias");
+}
+TEST(Import, NarrowFromTheEnd) { check("def forward(self, x):\n  y = x + 0\n  torch.narrow(y, 0, -3, 2).add_(1)\n  return y\n", {f32({5})}); }
 
 TEST(Import, TrainingBakedIn) {
   EXPECT_EQ(error_of("def forward(self, x):\n  return torch.dropout(x, 0.5, True)\n", {f32({2})}, 1), "training-mode-baked");
@@ -270,7 +293,9 @@ TEST(Import, TrainingModeIsLeft) {
 TEST(Import, StateOfTheModule) {
   const ScriptModule m{
       .source = "def forward(self, x):\n  self.count.add_(1)\n  return x + self.count\n", .parameters = {{"count", f32({1})}}, .children = {}};
-  EXPECT_EQ(error_of(m, {f32({2})}, 3), "module-state");
+  const LoadedModel model = check(m, {f32({2})});
+  ASSERT_EQ(model.graph.states.size(), 1u);
+  EXPECT_EQ(model.graph.states[0].name, "count");
 }
 
 TEST(Import, AllUnsupportedOpsAtOnce) {

@@ -1,0 +1,284 @@
+#include "merge.h"
+
+#include <ATen/ATen.h>
+
+#include <algorithm>
+#include <bit>
+
+#include "evaluator.h"
+
+namespace mica::frontend {
+namespace {
+
+/// The dtype of a number, known or not; none for anything else.
+std::optional<DType> number_kind(const Item& item) {
+  if (const Number* n = item.number()) return n->dtype();
+  const c10::IValue* v = item.plain();
+  if (!v) return std::nullopt;
+  if (v->isInt()) return DType::i64;
+  if (v->isDouble()) return DType::f64;
+  if (v->isBool()) return DType::b8;
+  return std::nullopt;
+}
+
+const char* kind_name(DType kind) { return kind == DType::i64 ? "an int" : kind == DType::f64 ? "a float" : "a bool"; }
+
+bool same_plain(const c10::IValue& a, const c10::IValue& b) {
+  if (a.tagKind() != b.tagKind()) return false;
+  if (a.isDouble()) return std::bit_cast<uint64_t>(a.toDouble()) == std::bit_cast<uint64_t>(b.toDouble());
+  return a.isNone() || a == b;
+}
+
+bool same_constant(const ContentsRef& a, const ContentsRef& b) {
+  if (a == b) return true;
+  if (!a->constant.defined() || !b->constant.defined() || a->value || b->value) return false;
+  return a->type == b->type && a->constant.numel() <= 4096 && at::equal(a->constant, b->constant);
+}
+
+std::vector<StorageRef> origins_of(const StorageRef& storage) {
+  return storage->origins.empty() ? std::vector<StorageRef>{storage} : storage->origins;
+}
+
+}  // namespace
+
+std::string describe(const Item& item) {
+  if (const Tensor* t = item.tensor()) return t->type().to_string();
+  if (const auto kind = number_kind(item)) return kind_name(*kind);
+  if (item.is_none()) return "None";
+  if (const c10::IValue* v = item.plain()) return v->isString() ? fmt::format("'{}'", v->toStringRef()) : v->tagKind();
+  if (item.list()) return fmt::format("a list of {}", item.list()->items.size());
+  if (item.tuple()) return fmt::format("a tuple of {}", item.tuple()->items.size());
+  if (item.dict()) return fmt::format("a dict of {}", item.dict()->entries.size());
+  if (const auto instance = item.instance())
+    return fmt::format("an object of {}", instance->type->name() ? instance->type->name()->name() : "a class");
+  return item.text() ? "text" : "unknown";
+}
+
+Merger::Merger(Evaluator& evaluator, const Journal& a, const Journal& b, const Carried& carried, std::string one, std::string other)
+    : evaluator_(evaluator), a_(a), b_(b), one_(std::move(one)), other_(std::move(other)) {
+  own_ = carried.containers;
+  for (const Leaf& leaf : carried.leaves) {
+    carried_.insert(leaf.merged.get());
+    if (leaf.storage) own_.insert(leaf.storage.get());
+  }
+}
+
+Conflict Merger::differ(const std::string& a, const std::string& b, const std::string& name) {
+  ++conflicts_;
+  const std::string what = name.empty() ? std::string("a value") : "'" + name + "'";
+  return std::make_shared<const std::string>(fmt::format("{} is {} {} and {} {}", what, a, one_, b, other_));
+}
+
+ContentsRef Merger::merge_contents(const ContentsRef& a, const ContentsRef& b, const std::string& name) {
+  if (!carried_.contains(a.get()) && same_constant(a, b)) return a;
+  auto merged = std::make_shared<Contents>();
+  merged->type = a->type;
+  leaves().push_back({.a = a, .b = b, .before = a, .merged = merged, .storage = nullptr, .name = name});
+  return merged;
+}
+
+Item Merger::merge(const Item& a, const Item& b, const std::string& name) {
+  if (a.is_uninitialized()) return b;
+  if (b.is_uninitialized()) return a;
+  if (a.is_unknown() || b.is_unknown()) return Item();
+  if (const Conflict c = a.conflict()) return c;
+  if (const Conflict c = b.conflict()) return c;
+  if (const auto kind = number_kind(a), other = number_kind(b); kind && other) {
+    if (*kind == *other) return merge_numbers(a, b, name);
+    return differ(kind_name(*kind), kind_name(*other), name);
+  }
+  if (a.plain() && b.plain() && same_plain(*a.plain(), *b.plain())) return a;
+  if (a.tensor() && b.tensor()) return merge_tensors(*a.tensor(), *b.tensor(), name);
+  if (a.list() && b.list()) return merge_lists(std::get<ListRef>(a.data), std::get<ListRef>(b.data), name);
+  if (a.tuple() && b.tuple() && a.tuple()->items.size() == b.tuple()->items.size()) return merge_tuples(*a.tuple(), *b.tuple(), name);
+  if (a.dict() && b.dict()) return merge_dicts(std::get<DictRef>(a.data), std::get<DictRef>(b.data), name);
+  if (a.instance() && b.instance()) return merge_instances(a.instance(), b.instance(), name);
+  if (a.text() && b.text() && a.text()->known == b.text()->known) return a;
+  return differ(describe(a), describe(b), name);
+}
+
+Item Merger::merge_numbers(const Item& a, const Item& b, const std::string& name) {
+  if (a.plain() && b.plain() && same_plain(*a.plain(), *b.plain())) return a;
+  const ContentsRef before = a.number() ? a.number()->contents : nullptr;
+  if (before && b.number() && before == b.number()->contents && !carried_.contains(before.get())) return a;
+  auto merged = std::make_shared<Contents>();
+  merged->type = TensorType{.dtype = *number_kind(a), .shape = {}, .layout = {}};
+  leaves().push_back({.a = a, .b = b, .before = before, .merged = merged, .storage = nullptr, .name = name});
+  return Number{merged};
+}
+
+Item Merger::merge_tensors(const Tensor& a, const Tensor& b, const std::string& name) {
+  const bool own = !a.view && is_own(a.storage.get());
+  if (a.storage == b.storage && a.view == b.view && !own) return a;
+  if (a.type().dtype != b.type().dtype || a.type().shape != b.type().shape) return differ(a.type().to_string(), b.type().to_string(), name);
+  const std::array<const void*, 4> key{a.storage.get(), a.view.get(), b.storage.get(), b.view.get()};
+  if (const auto it = tensors_.find(key); it != tensors_.end()) return it->second;
+  auto merged = std::make_shared<Contents>();
+  merged->type = a.type();
+  const Item item = evaluator_.fresh(merged);
+  const StorageRef storage = item.tensor()->storage;
+  for (const StorageRef& from : {a.storage, b.storage}) {
+    for (const StorageRef& origin : origins_of(from)) {
+      if (std::find(storage->origins.begin(), storage->origins.end(), origin) == storage->origins.end()) storage->origins.push_back(origin);
+    }
+  }
+  // A storage that is carried is made anew for every evaluation of the body; it is nothing that others know.
+  std::erase_if(storage->origins, [&](const StorageRef& s) { return is_own(s.get()); });
+  const ContentsRef before = a.view ? nullptr : in_a(*a.storage).contents;
+  leaves().push_back({.a = Item(a), .b = Item(b), .before = before, .merged = merged, .storage = storage, .name = name});
+  tensors_.emplace(key, *item.tensor());
+  return item;
+}
+
+void Merger::merge_items(const std::vector<Item>& a, const std::vector<Item>& b, std::vector<Item>& out, const std::string& name) {
+  out.clear();
+  for (size_t i = 0; i < a.size(); ++i) out.push_back(merge(a[i], b[i], name.empty() ? name : fmt::format("{}[{}]", name, i)));
+}
+
+Item Merger::merge_tuples(const TupleObject& a, const TupleObject& b, const std::string& name) {
+  auto tuple = std::make_shared<TupleObject>();
+  tuple->type = a.type;
+  merge_items(a.items, b.items, tuple->items, name);
+  return tuple;
+}
+
+/// A new object for what is one of two: neither it nor they may change from here on.
+template <class T> std::shared_ptr<T> Merger::shared_copy(const std::shared_ptr<T>& a, const std::shared_ptr<T>& b) {
+  auto merged = evaluator_.make<T>(in_a(*a));
+  merged->shared = true;
+  for (const auto& from : {a, b}) {
+    if constexpr (std::is_same_v<T, ListObject>) lists_.push_back(from);
+    else if constexpr (std::is_same_v<T, DictObject>) dicts_.push_back(from);
+    else objects_.push_back(from);
+  }
+  made_here_.containers.insert(merged.get());
+  return merged;
+}
+
+Item Merger::merge_lists(const ListRef& a, const ListRef& b, const std::string& name) {
+  if (a == b && !is_own(a.get())) return a;
+  const auto key = std::pair<const void*, const void*>(a.get(), b.get());
+  if (const auto it = done_.find(key); it != done_.end()) return it->second;
+  const std::vector<Item>&in_one = in_a(*a).items, &in_other = in_b(*b).items;
+  if (in_one.size() != in_other.size()) return differ(fmt::format("a list of {}", in_one.size()), fmt::format("a list of {}", in_other.size()), name);
+  const ListRef list = shared_copy(a, b);
+  done_[key] = list;
+  merge_items(in_one, in_other, list->items, name);
+  return list;
+}
+
+void Merger::merge_entries(const DictObject& a, const DictObject& b, DictObject& out, const std::string& name) {
+  const bool same_keys = std::equal(a.entries.begin(), a.entries.end(), b.entries.begin(), b.entries.end(), [](const auto& x, const auto& y) {
+    return x.first.plain() && y.first.plain() && same_plain(*x.first.plain(), *y.first.plain());
+  });
+  if (!same_keys) {
+    out.conflict = differ("a dict with some keys", "one with others", name);
+    return;
+  }
+  for (size_t i = 0; i < a.entries.size(); ++i) out.entries[i].second = merge(a.entries[i].second, b.entries[i].second, name);
+}
+
+Item Merger::merge_dicts(const DictRef& a, const DictRef& b, const std::string& name) {
+  if (a == b && !is_own(a.get())) return a;
+  const auto key = std::pair<const void*, const void*>(a.get(), b.get());
+  if (const auto it = done_.find(key); it != done_.end()) return it->second;
+  const DictRef dict = shared_copy(a, b);
+  done_[key] = dict;
+  merge_entries(in_a(*a), in_b(*b), *dict, name);
+  return dict;
+}
+
+void Merger::merge_slots(const InstanceRef& instance, const InstanceObject& a, const InstanceObject& b, InstanceObject& out,
+                         const std::string& name) {
+  std::set<std::string> names;
+  for (const auto* from : {&a, &b}) {
+    for (const auto& [slot, item] : from->slots) names.insert(slot);
+  }
+  const auto slot_of = [&](const InstanceObject& state, const std::string& slot) {
+    const auto it = state.slots.find(slot);
+    return it != state.slots.end() ? it->second : instance->object ? evaluator_.initial_attribute(*instance, slot) : Item(Uninitialized{});
+  };
+  const std::string lead = instance->object ? (instance->path.empty() ? "" : instance->path + ".") : name.empty() ? "" : name + ".";
+  for (const std::string& slot : names) out.slots[slot] = merge(slot_of(a, slot), slot_of(b, slot), lead + slot);
+}
+
+Item Merger::merge_instances(const InstanceRef& a, const InstanceRef& b, const std::string& name) {
+  if (a == b && !is_own(a.get())) return a;
+  if (a->object || b->object || a->type != b->type) return differ(describe(Item(a)), "another", name);
+  const auto key = std::pair<const void*, const void*>(a.get(), b.get());
+  if (const auto it = done_.find(key); it != done_.end()) return it->second;
+  const InstanceRef instance = shared_copy(a, b);
+  done_[key] = instance;
+  merge_slots(instance, in_a(*a), in_b(*b), *instance, name);
+  return instance;
+}
+
+void Merger::merge_storage(const Storage& a, const Storage& b, Storage& out) {
+  out.contents = merge_contents(a.contents, b.contents, a.contents->name);
+  out.version = std::max({a.version, b.version}) + (a.contents != b.contents || out.contents != a.contents);
+  out.stale = a.stale || b.stale;
+  if (b.unclear_writes.size() > a.unclear_writes.size()) out.unclear_writes = b.unclear_writes, out.kept = b.kept;
+}
+
+Journal Merger::merge_objects(uint64_t start) {
+  Journal merged(start);
+  const auto each = [&]<class T>(std::type_identity<T>, auto&& combine) {
+    for (const Journal* journal : {&a_, &b_}) {
+      for (const auto& [object, state] : journal->changes<T>().entries()) {
+        if (is_own(object.get()) || merged.changes<T>().find(object.get())) continue;
+        const T &a = in_a(*object), &b = in_b(*object);
+        T out = a;
+        if constexpr (std::is_base_of_v<Container, T>) {
+          out.shared = a.shared || b.shared;
+          if (!out.conflict) out.conflict = b.conflict;
+        }
+        combine(object, a, b, out);
+        merged.changes<T>().record(object, out);
+      }
+    }
+  };
+  each(std::type_identity<Storage>(), [&](const StorageRef&, const Storage& a, const Storage& b, Storage& out) { merge_storage(a, b, out); });
+  each(std::type_identity<ListObject>(), [&](const ListRef&, const ListObject& a, const ListObject& b, ListObject& out) {
+    if (out.conflict) return;
+    if (a.items.size() == b.items.size()) return merge_items(a.items, b.items, out.items, "");
+    out.conflict = differ(fmt::format("of {} elements", a.items.size()), fmt::format("of {}", b.items.size()), "a list");
+  });
+  each(std::type_identity<DictObject>(), [&](const DictRef&, const DictObject& a, const DictObject& b, DictObject& out) {
+    if (!out.conflict) merge_entries(a, b, out, "");
+  });
+  each(std::type_identity<InstanceObject>(),
+       [&](const InstanceRef& object, const InstanceObject& a, const InstanceObject& b, InstanceObject& out) { merge_slots(object, a, b, out, ""); });
+  return merged;
+}
+
+void Merger::note_sharing() {
+  const auto freeze = [&](const auto& objects) {
+    for (const auto& object : objects) evaluator_.touch(*object), object->shared = true;
+  };
+  freeze(lists_), freeze(dicts_), freeze(objects_);
+  for (const Leaf& leaf : leaves()) {
+    if (!leaf.storage) continue;
+    for (const StorageRef& origin : leaf.storage->origins) evaluator_.touch(*origin), origin->maybe.push_back(leaf.storage);
+  }
+}
+
+std::string Merger::signature(uint64_t start) const {
+  std::string text;
+  std::map<const Storage*, size_t> first;
+  const auto& leaves = made_here_.leaves;
+  for (size_t i = 0; i < leaves.size(); ++i) {
+    text += ';';
+    if (!leaves[i].storage) continue;
+    std::set<std::string> parts;
+    for (const StorageRef& origin : leaves[i].storage->origins) {
+      const size_t place = first.try_emplace(origin.get(), i).first->second;
+      parts.insert(origin->born < start ? fmt::format("o{}", origin->born ? std::to_string(origin->born) : fmt::format("{}", fmt::ptr(origin.get())))
+                                        : fmt::format("l{}", place));
+    }
+    for (const std::string& p : parts) text += p;
+  }
+  for (const auto& [storage, state] : b_.changes<Storage>().entries()) text += state.stale ? 's' : '.';
+  return text;
+}
+
+}  // namespace mica::frontend
