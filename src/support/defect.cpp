@@ -39,7 +39,7 @@ constexpr DefectInfo defects[] = {
     {Defect::strided_load, "strided-load", "codegen", "a strided load forgets that its last vector was moved back"},
     {Defect::rounding_cast, "rounding-cast", "codegen", "floats are rounded to the nearest integer, not towards zero"},
     {Defect::task_split, "task-split", "codegen", "tasks that the number of threads does not divide are left out"},
-    {Defect::empty_tensor, "empty-tensor", "runtime", "a tensor without elements may not be null"},
+    {Defect::empty_tensor, "empty-tensor", "runtime", "a tensor without elements is taken for one without data"},
 };
 
 constexpr bool in_order() {

@@ -71,7 +71,7 @@ static int check_tensor(const struct subject* s, const mica_tensor* t, const str
   const size_t item = dtypes[v->dtype].bytes;
   if (__builtin_mul_overflow(elements, item, &bytes)) return SAY(s, MICA_ERR_SHAPE, "the shape has too many elements");
   if (t->nbytes < bytes) return SAY(s, MICA_ERR_BUFFER, "the buffer has %zu bytes, the tensor %zu", t->nbytes, bytes);
-  if ((bytes || mica_descriptor.debug_defect) && !t->data) return SAY(s, MICA_ERR_NULL, "data is null");
+  if ((bytes && !t->data) || (mica_descriptor.debug_defect && !t->nbytes)) return SAY(s, MICA_ERR_NULL, "data is null");
   if ((uintptr_t)t->data % item) return SAY(s, MICA_ERR_ALIGNMENT, "data is not aligned to %zu bytes", item);
   if ((uintptr_t)t->data > UINTPTR_MAX - bytes) return SAY(s, MICA_ERR_BUFFER, "the buffer runs past the end of memory");
   return MICA_OK;
