@@ -277,7 +277,9 @@ std::string Merger::signature(uint64_t start) const {
     }
     for (const std::string& p : parts) text += p;
   }
-  for (const auto& [storage, state] : b_.changes<Storage>().entries()) text += state.stale ? 's' : '.';
+  for (const auto& [storage, state] : b_.changes<Storage>().entries()) {
+    if (state.stale && storage->born < start) text += 's';
+  }
   return text;
 }
 

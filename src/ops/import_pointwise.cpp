@@ -48,6 +48,7 @@ template <Op T> Imported binary(ImportContext& ctx) {
 
 /// alpha * v, computed in `dtype`, that of the whole operator.
 Value scaled(ImportContext& ctx, Value v, std::string_view alpha, DType dtype) {
+  if (ctx.is_tensor(alpha)) return ctx.create(Mul{cast_to(ctx, v, dtype), cast_to(ctx, ctx.tensor(alpha), dtype)});  // a number that depends on data
   if (!ctx.has(alpha) || ctx.real(alpha) == 1) return v;
   const Value wide = cast_to(ctx, v, dtype);
   if (!is_bool(dtype)) return ctx.create(Mul{wide, number(ctx, ctx.scalar(alpha), wide)});
