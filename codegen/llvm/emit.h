@@ -4,6 +4,7 @@
 #include <llvm/IR/IRBuilder.h>
 #include <llvm/IR/Module.h>
 
+#include <functional>
 #include <optional>
 #include <string>
 #include <unordered_map>
@@ -25,6 +26,13 @@ void set_function_attributes(llvm::Function& function, const Target& target);
 
 /// The type of a kernel: void(ptr param..., ptr frame, i64 first, i64 last).
 llvm::FunctionType* kernel_type(llvm::LLVMContext& context, const Kernel& kernel);
+
+/// A size as i64; `symbols` gives the value of symbol k.
+llvm::Value* emit_size(llvm::IRBuilder<>& b, const Expr& e, const std::function<llvm::Value*(uint32_t)>& symbol);
+
+/// Emits mica_plan into `module`: i64 mica_plan(ptr dims). Behind the symbols' values it writes the derived sizes and where in the arena each
+/// slot begins, and returns the arena's bytes.
+void emit_plan(llvm::Module& module, const Program& program, const Target& target);
 
 /// Emits mica_main into `module`: every step in order, with barriers.
 void emit_main(llvm::Module& module, const Program& program, const Target& target);
@@ -72,6 +80,7 @@ class KernelEmitter {
 
   // emit_expr.cpp: values
   llvm::Value* emit(const Expr& e);
+  llvm::Value* emit_symbol(const ExprNode& e);
   llvm::Value* emit_node(const Expr& e);
   llvm::Value* emit_unary(const ExprNode& e);
   llvm::Value* emit_binary(const Expr& e);

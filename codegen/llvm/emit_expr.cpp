@@ -1,5 +1,6 @@
 // Values. Integers wrap; nothing here is undefined for any operand (no poison reaches a store or an address).
 #include <llvm/IR/Intrinsics.h>
+#include <llvm/IR/MDBuilder.h>
 
 #include "emit.h"
 #include "mica/runtime/frame.h"
@@ -77,6 +78,17 @@ llvm::Value* KernelEmitter::emit(const Expr& e) {
   return v;
 }
 
+/// The symbol's value in this run, read once at the kernel's entry.
+llvm::Value* KernelEmitter::emit_symbol(const ExprNode& e) {
+  llvm::IRBuilder<> b(function_->getEntryBlock().getTerminator());
+  auto* dims = b.CreateLoad(llvm::PointerType::getUnqual(context_), b.CreateConstInBoundsGEP1_64(b.getInt8Ty(), frame_, offsetof(mica_frame, dims)));
+  auto* value = b.CreateLoad(b.getInt64Ty(), b.CreateConstInBoundsGEP1_64(b.getInt64Ty(), dims, e.id - symbol_base), "$" + e.name);
+  value->setMetadata(llvm::LLVMContext::MD_invariant_load, llvm::MDNode::get(context_, {}));
+  const llvm::APInt low(64, static_cast<uint64_t>(e.int_value)), limit(64, static_cast<uint64_t>(e.limit));
+  value->setMetadata(llvm::LLVMContext::MD_range, llvm::MDBuilder(context_).createRange(low, limit));
+  return value;
+}
+
 llvm::Value* KernelEmitter::emit_node(const Expr& expr) {
   const ExprNode& e = *expr;
   switch (e.op) {
@@ -89,6 +101,7 @@ llvm::Value* KernelEmitter::emit_node(const Expr& expr) {
       return llvm::ConstantInt::get(context_, value.bitcastToAPInt());
     }
     case ExprOp::var: {
+      if (e.id >= symbol_base && !vars_.contains(e.id)) vars_[e.id] = emit_symbol(e);
       const auto found = vars_.find(e.id);
       MICA_CHECK(found != vars_.end(), kernel_.name + ": variable " + e.name + " is not bound here");
       return found->second;

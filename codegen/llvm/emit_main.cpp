@@ -5,6 +5,8 @@
 // A fault that one thread meets must not let it leave a loop alone: the others would wait for it in a barrier. Before the barrier
 // at the end of a trip the first thread writes whether there is a fault, and behind it all read that. The byte has two places in
 // turn: when the first thread writes one again, everybody has read it, since a barrier lies between.
+#include <llvm/IR/Intrinsics.h>
+
 #include "emit.h"
 #include "mica/runtime/frame.h"
 #include "mica/support/check.h"
@@ -14,10 +16,11 @@ namespace mica::codegen {
 
 namespace {
 
-int64_t extent_in_bytes(const Buffer& b) { return b.elements * size_of(b.element.dtype) * b.element.lanes; }
+int64_t extent_in_bytes(const Buffer& b) { return b.elements.high() * size_of(b.element.dtype) * b.element.lanes; }
 
 bool disjoint(const Binding& a, int64_t a_bytes, const Binding& b, int64_t b_bytes) {
   if (a.space != b.space) return true;
+  if (a.slot != b.slot) return true;
   // The runtime refuses outputs that overlap anything; every loop counts by itself.
   if ((a.space == Binding::Space::io || a.space == Binding::Space::trip) && a.io != b.io) return true;
   return a.offset + a_bytes <= b.offset || b.offset + b_bytes <= a.offset;
@@ -63,6 +66,7 @@ class MainEmitter {
     io_ = field(offsetof(mica_frame, io));
     barrier_ = field(offsetof(mica_frame, barrier));
     state_ = field(offsetof(mica_frame, state));
+    if (!program_.symbols.empty()) dims_ = field(offsetof(mica_frame, dims));
     const uint32_t loops = depth_of(program_.steps);
     if (loops) trips_ = b_.CreateAlloca(llvm::ArrayType::get(i64, loops));
     emit_steps(program_.steps, /*first=*/true);
@@ -158,15 +162,21 @@ class MainEmitter {
     if (binding.space == Binding::Space::state) base = state_;
     if (binding.space == Binding::Space::trip) base = b_.CreateConstInBoundsGEP1_64(b_.getInt64Ty(), trips_, binding.io);
     if (binding.space == Binding::Space::io) base = b_.CreateLoad(ptr_, b_.CreateConstInBoundsGEP1_64(ptr_, io_, binding.io));
+    if (binding.slot >= 0) {
+      const size_t place = program_.symbols.size() + program_.derived.size() + static_cast<size_t>(binding.slot);
+      base = b_.CreateInBoundsGEP(b_.getInt8Ty(), base, dim(static_cast<uint32_t>(place)));
+    }
     return b_.CreateConstInBoundsGEP1_64(b_.getInt8Ty(), base, static_cast<uint64_t>(binding.offset));
   }
+
+  llvm::Value* dim(uint32_t k) { return b_.CreateLoad(b_.getInt64Ty(), b_.CreateConstInBoundsGEP1_64(b_.getInt64Ty(), dims_, k)); }
 
   /// This thread's tasks: [tasks * tid / n, tasks * (tid + 1) / n).
   void emit_step(const Step& step) {
     const Kernel& kernel = program_.kernels.at(step.kernel);
     llvm::Value* tid = function_->getArg(1);
     llvm::Value* threads = function_->getArg(2);
-    llvm::Value* tasks = b_.getInt64(static_cast<uint64_t>(kernel.tasks));
+    llvm::Value* tasks = emit_size(b_, kernel.tasks, [&](uint32_t k) { return dim(k); });
     const auto share = [&](llvm::Value* id) {
       if (defect(Defect::task_split)) return b_.CreateMul(b_.CreateUDiv(tasks, threads), id);
       return b_.CreateUDiv(b_.CreateMul(tasks, id), threads);
@@ -201,10 +211,59 @@ class MainEmitter {
   llvm::IRBuilder<> b_;
   llvm::PointerType* ptr_;
   llvm::Function* function_ = nullptr;
-  llvm::Value *frame_ = nullptr, *arena_ = nullptr, *weights_ = nullptr, *io_ = nullptr, *barrier_ = nullptr, *state_ = nullptr, *trips_ = nullptr;
+  llvm::Value *frame_ = nullptr, *arena_ = nullptr, *weights_ = nullptr, *io_ = nullptr, *barrier_ = nullptr, *state_ = nullptr, *trips_ = nullptr,
+              *dims_ = nullptr;
 };
 
 }  // namespace
+
+llvm::Value* emit_size(llvm::IRBuilder<>& b, const Expr& e, const std::function<llvm::Value*(uint32_t)>& symbol) {
+  if (e->op == ExprOp::imm_int) return b.getInt64(static_cast<uint64_t>(e->int_value));
+  if (is_symbol(e)) return symbol(e->id - symbol_base);
+  const auto arg = [&](size_t i) { return emit_size(b, e->args[i], symbol); };
+  // Rounded down: one less where the remainder is not 0 and has the other sign.
+  const auto floor_div = [&](llvm::Value* x, llvm::Value* y) -> llvm::Value* {
+    llvm::Value *quotient = b.CreateSDiv(x, y), *rest = b.CreateSRem(x, y), *zero = b.getInt64(0);
+    llvm::Value* down = b.CreateAnd(b.CreateICmpNE(rest, zero), b.CreateICmpSLT(b.CreateXor(rest, y), zero));
+    return b.CreateSub(quotient, b.CreateZExt(down, b.getInt64Ty()));
+  };
+  switch (e->op) {
+    case ExprOp::add: return b.CreateAdd(arg(0), arg(1));
+    case ExprOp::sub: return b.CreateSub(arg(0), arg(1));
+    case ExprOp::neg: return b.CreateNeg(arg(0));
+    case ExprOp::mul: return b.CreateMul(arg(0), arg(1));
+    case ExprOp::floordiv: return floor_div(arg(0), arg(1));
+    case ExprOp::floormod: {
+      llvm::Value *x = arg(0), *y = arg(1);
+      return b.CreateSub(x, b.CreateMul(floor_div(x, y), y));
+    }
+    case ExprOp::min: return b.CreateBinaryIntrinsic(llvm::Intrinsic::smin, arg(0), arg(1));
+    case ExprOp::max: return b.CreateBinaryIntrinsic(llvm::Intrinsic::smax, arg(0), arg(1));
+    default: MICA_CHECK(false, "no size: " + to_string(e)); return nullptr;
+  }
+}
+
+void emit_plan(llvm::Module& module, const Program& program, const Target& target) {
+  llvm::IRBuilder<> b(module.getContext());
+  auto* type = llvm::FunctionType::get(b.getInt64Ty(), {llvm::PointerType::getUnqual(module.getContext())}, false);
+  auto* f = llvm::Function::Create(type, llvm::GlobalValue::ExternalLinkage, "mica_plan", module);
+  f->setVisibility(llvm::GlobalValue::HiddenVisibility);
+  f->setDSOLocal(true);
+  set_function_attributes(*f, target);
+  b.SetInsertPoint(llvm::BasicBlock::Create(module.getContext(), "entry", f));
+  const auto place = [&](size_t k) { return b.CreateConstInBoundsGEP1_64(b.getInt64Ty(), f->getArg(0), k); };
+  std::vector<llvm::Value*> symbols;
+  for (size_t k = 0; k < program.symbols.size(); ++k) symbols.push_back(b.CreateLoad(b.getInt64Ty(), place(k)));
+  const auto symbol = [&](uint32_t k) { return symbols.at(k); };
+  size_t next = symbols.size();
+  for (const Dim& d : program.derived) b.CreateStore(emit_size(b, d, symbol), place(next++));
+  llvm::Value* end = b.getInt64(program.slots.empty() ? static_cast<uint64_t>(program.arena_bytes) : 0);
+  for (const Dim& bytes : program.slots) {
+    b.CreateStore(end, place(next++));
+    end = b.CreateAdd(end, emit_size(b, bytes, symbol));
+  }
+  b.CreateRet(end);
+}
 
 void emit_main(llvm::Module& module, const Program& program, const Target& target) { MainEmitter(module, program, target).run(); }
 

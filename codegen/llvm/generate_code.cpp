@@ -49,7 +49,10 @@ void compile_unit(Unit& unit, size_t index, const Program& program, const Target
   module.setTargetTriple(target.triple);
   module.setDataLayout(machine->createDataLayout());
   module.setPICLevel(llvm::PICLevel::BigPIC);
-  if (index == 0) emit_main(module, program, target);
+  if (index == 0) {
+    emit_plan(module, program, target);
+    emit_main(module, program, target);
+  }
   for (uint32_t k : unit.kernels) KernelEmitter(module, program.kernels[k], target, disjoint_params(program, k)).run();
   std::string broken;
   llvm::raw_string_ostream stream(broken);

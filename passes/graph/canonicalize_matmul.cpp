@@ -34,7 +34,7 @@ bool is_bias(const Rewriter& rw, Value b, int64_t axis) {
   if (!rw.is_constant(b) || t.dtype != type.dtype || t.rank() > type.rank()) return false;
   const int64_t place = axis - (type.rank() - t.rank());
   for (int64_t i = 0; i < t.rank(); ++i)
-    if (t.shape[i] != (i == place ? type.shape[axis] : 1)) return false;
+    if (t.shape[i] != (i == place ? type.shape[axis] : Dim(1))) return false;
   return place >= 0;
 }
 
@@ -65,7 +65,7 @@ bool reshape_rows(Rewriter& rw, const Reshape& op) {
   const auto linear = rw.producer<Linear>(op.x);
   const Shape shape = rw.type(rw.at().result()).shape, made = rw.type(op.x).shape;
   if (!linear || rw.uses(op.x) != 1 || shape.rank() < 2 || made.rank() < 2 || shape[-1] != made[-1] || made[-1] == 0) return false;
-  std::vector<int64_t> sizes = shape.sizes();
+  std::vector<Dim> sizes = shape.dims();
   sizes.back() = rw.type(linear->x).shape[-1];
   return rw.replace(rw.create(Linear{rw.create(Reshape{linear->x, sizes}), linear->weight, linear->bias})), true;
 }

@@ -14,7 +14,9 @@ namespace {
 
 /// Windows of one size, side by side, along the last axes.
 struct Windows {
-  Ints kernel, no_padding;
+  std::vector<Dim> kernel;
+  Ints no_padding;
+  Ints fixed_kernel() const { return Ints(Shape(kernel).sizes()); }
   bool whole = true;   ///< one window a plane
   bool single = true;  ///< of one element each
 };
@@ -24,7 +26,7 @@ std::optional<Windows> equal_windows(const Shape& x, const Shape& y, size_t spat
   for (size_t i = 0; i < spatial; ++i) {
     const int64_t axis = x.rank() - static_cast<int64_t>(spatial - i);
     if (y[axis] == 0 || x[axis] % y[axis] != 0 || x[axis] == 0) return std::nullopt;
-    w.kernel.items.push_back(x[axis] / y[axis]);
+    w.kernel.push_back(x[axis] / y[axis]);
     w.no_padding.items.push_back(0);
     w.whole &= y[axis] == 1;
     w.single &= x[axis] == y[axis];
@@ -37,7 +39,8 @@ bool average(Rewriter& rw, const AdaptiveAvgPool& op) {
   const auto w = equal_windows(x, rw.type(rw.at().result()).shape, op.size.size());
   if (!w) return false;
   if (w->single) return rw.replace(op.x), true;
-  if (!w->whole) return rw.replace(rw.create(AvgPool{.x = op.x, .kernel = w->kernel, .stride = w->kernel, .padding = w->no_padding})), true;
+  if (!w->whole)
+    return rw.replace(rw.create(AvgPool{.x = op.x, .kernel = w->fixed_kernel(), .stride = w->fixed_kernel(), .padding = w->no_padding})), true;
   Ints axes;
   for (int64_t axis = x.rank() - static_cast<int64_t>(op.size.size()); axis < x.rank(); ++axis) axes.items.push_back(axis);
   return rw.replace(rw.create(Mean{op.x, axes, true})), true;
@@ -47,8 +50,11 @@ bool maximum(Rewriter& rw, const AdaptiveMaxPool& op) {
   const auto w = equal_windows(rw.type(op.x).shape, rw.type(rw.at().result()).shape, op.size.size());
   if (!w) return false;
   if (w->single) return rw.replace(op.x), true;
-  return rw.replace(rw.create(MaxPool{
-             .x = op.x, .kernel = w->kernel, .stride = w->kernel, .padding = w->no_padding, .dilation = std::vector<int64_t>(op.size.size(), 1)})),
+  return rw.replace(rw.create(MaxPool{.x = op.x,
+                                      .kernel = w->fixed_kernel(),
+                                      .stride = w->fixed_kernel(),
+                                      .padding = w->no_padding,
+                                      .dilation = std::vector<int64_t>(op.size.size(), 1)})),
          true;
 }
 

@@ -40,6 +40,11 @@ size_t hash_of(const Attr& a) {
             else h = mix(h, static_cast<size_t>(i));
           }
           return h;
+        } else if constexpr (std::is_same_v<T, Dim>) return structural_hash(x);
+        else if constexpr (std::is_same_v<T, Dims>) {
+          size_t h = x.items.size();
+          for (const Dim& d : x.items) h = mix(h, structural_hash(d));
+          return h;
         } else return static_cast<size_t>(x);
       },
       a);

@@ -116,7 +116,7 @@ bool fold_permute(Rewriter& rw) {
   if (!permute || !rw.type(permute->x).layout.is_identity() || rw.type(permute->x).rank() < 2) return false;
   const TensorType from = rw.type(permute->x), type = rw.type(rw.at().result());
   if (type.shape.elements() == 0) return false;
-  const std::vector<int64_t> operand_strides = from.strides();
+  const std::vector<Dim> operand_strides = from.strides();
   std::vector<int64_t> strides;
   size_t unit = 0;
   for (size_t i = 0; i < permute->axes.size(); ++i) {

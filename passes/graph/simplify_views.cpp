@@ -32,7 +32,7 @@ template <class T> bool drop_identity(Rewriter& rw, const T& op) {
 
 bool simplify_reshape(Rewriter& rw, const Reshape& op) {
   if (drop_identity(rw, op)) return true;
-  const std::vector<int64_t> sizes = rw.type(rw.at().result()).shape.sizes();
+  const std::vector<Dim> sizes = rw.type(rw.at().result()).shape.dims();
   if (const auto inner = rw.producer<Reshape>(op.x)) return rw.replace(rw.create(Reshape{inner->x, sizes})), true;
   if (op.shape.items == sizes) return false;
   return rw.replace(rw.create(Reshape{op.x, sizes})), true;
@@ -57,14 +57,14 @@ bool simplify_permute(Rewriter& rw, const Permute& op) {
   std::vector<int64_t> long_axes;
   for (const int64_t a : axes)
     if (rw.type(op.x).shape[a] != 1) long_axes.push_back(a);
-  if (std::ranges::is_sorted(long_axes)) return rw.replace(rw.create(Reshape{op.x, rw.type(rw.at().result()).shape.sizes()})), true;
+  if (std::ranges::is_sorted(long_axes)) return rw.replace(rw.create(Reshape{op.x, rw.type(rw.at().result()).shape.dims()})), true;
   if (axes == op.axes.items) return false;
   return rw.replace(rw.create(Permute{op.x, axes})), true;
 }
 
 bool simplify_expand(Rewriter& rw, const Expand& op) {
   if (drop_identity(rw, op)) return true;
-  const std::vector<int64_t> sizes = rw.type(rw.at().result()).shape.sizes();
+  const std::vector<Dim> sizes = rw.type(rw.at().result()).shape.dims();
   if (const auto inner = rw.producer<Expand>(op.x)) return rw.replace(rw.create(Expand{inner->x, sizes})), true;
   // Only new axes of size 1.
   if (rw.type(op.x).shape.elements() == rw.type(rw.at().result()).shape.elements()) return rw.replace(rw.create(Reshape{op.x, sizes})), true;
@@ -78,18 +78,18 @@ bool simplify_slice(Rewriter& rw, const Slice& op) {
   const int64_t axis = from_front(op.axis, shape.rank());
   const SliceRange range = slice_range(shape[axis], op.start, op.end, op.step);
   if (range.count == 0) return false;
-  const int64_t last = range.start + (range.count - 1) * op.step;  // the last element taken
+  const Dim last = range.start + (range.count - 1) * op.step;  // the last element taken
   if (const auto inner = rw.producer<Slice>(op.x); inner && from_front(inner->axis, shape.rank()) == axis) {
-    const int64_t begin = slice_range(rw.type(inner->x).shape[axis], inner->start, inner->end, inner->step).start;
-    const int64_t before = begin + range.start * (defect(Defect::slice_step) ? 1 : inner->step);
+    const Dim begin = slice_range(rw.type(inner->x).shape[axis], inner->start, inner->end, inner->step).start;
+    const Dim before = begin + range.start * (defect(Defect::slice_step) ? 1 : inner->step);
     return rw.replace(rw.create(Slice{inner->x, axis, before, before + (last - range.start) * inner->step + 1, op.step * inner->step})), true;
   }
   if (const auto cat = rw.producer<Cat>(op.x); cat && from_front(cat->axis, shape.rank()) == axis) {
-    int64_t offset = 0;
+    Dim offset = 0;
     for (const Value part : cat->xs.items) {
       const TensorType& t = rw.type(part);
       if (t.rank() != shape.rank()) return false;
-      const int64_t size = t.shape[axis];
+      const Dim size = t.shape[axis];
       if (range.start >= offset && last < offset + size && t.dtype == rw.type(op.x).dtype)
         return rw.replace(rw.create(Slice{part, axis, range.start - offset, last - offset + 1, op.step})), true;
       offset += size;
@@ -154,7 +154,7 @@ bool sink_expand(Rewriter& rw) {
   const auto types = n.info->infer(changed, Infer(rw.graph(), changed, ignored));
   if (!types || types->size() != 1 || (*types)[0].dtype != type.dtype || (*types)[0].shape.elements() * 2 > type.shape.elements()) return false;
   const std::vector<Value> small = rw.append(n.info, changed.fields);
-  return rw.replace(rw.create(Expand{small[0], type.shape.sizes()})), true;
+  return rw.replace(rw.create(Expand{small[0], type.shape.dims()})), true;
 }
 
 bool simplify(Rewriter& rw) {
@@ -169,12 +169,7 @@ bool simplify(Rewriter& rw) {
   return drop_operand_expand(rw) || sink_expand(rw);
 }
 
-bool run(Graph& graph, PassContext& context) {
-  // Sizes are compared and written down, so a graph with symbolic ones stays as it is until they are known.
-  for (const GraphValue& v : graph.values)
-    if (!v.type.shape.is_static()) return false;
-  return run_rewrite(graph, context, simplify);
-}
+bool run(Graph& graph, PassContext& context) { return run_rewrite(graph, context, simplify); }
 
 }  // namespace
 

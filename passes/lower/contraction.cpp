@@ -26,17 +26,17 @@ Tile choose_tile(const Contraction& c, const Target& target, int32_t lanes) {
   Tile best;
   double best_cost = 1e300;
   for (const Tile& s : shapes) {
-    const int64_t width = s.vectors * lanes;
+    const int64_t width = s.vectors * lanes, m = c.m.typical(), n = c.n.typical();
     if (target.vector_registers < 32 && s.vectors == 4) continue;
-    if (s.vectors > 1 && (s.vectors - 1) * lanes >= c.n) continue;
-    const int64_t panels = ceil_div(c.n, width), tiles = ceil_div(c.m, s.rows);
-    const double rows = static_cast<double>(ceil_div(c.m, tiles));
+    if (s.vectors > 1 && (s.vectors - 1) * lanes >= n) continue;
+    const int64_t panels = ceil_div(n, width), tiles = ceil_div(m, s.rows);
+    const double rows = static_cast<double>(ceil_div(m, tiles));
     // Per k step of a tile: rows * vectors multiply-adds at two a cycle, vectors + rows loads at two a cycle, and the loop itself.
     const double cycles = std::max(rows * s.vectors / 2.0, (rows + s.vectors) / 2.0) + 0.5;
     const double cost = cycles * static_cast<double>(panels * tiles);
     if (cost < best_cost * 0.995) {
       best_cost = cost;
-      best = {ceil_div(c.m, tiles), s.vectors};
+      best = {c.m.is_static() ? ceil_div(m, tiles) : std::min(s.rows, m), s.vectors};
     }
   }
   return best;
@@ -71,8 +71,8 @@ class ContractionLowering {
     lanes_ = emit_.target().lanes(size_of(c_.dtype));
     tile_ = choose_tile(c_, emit_.target(), lanes_);
     width_ = tile_.vectors * lanes_;
-    panels_ = ceil_div(c_.n, width_);
-    tiles_ = ceil_div(c_.m, tile_.rows);
+    panels_ = Dim::ceil_div(c_.n, width_);
+    tiles_ = Dim::ceil_div(c_.m, tile_.rows);
     tall_ = c_.m - tiles_ * (tile_.rows - 1);
     choose_chunks();
     choose_blocks();
@@ -89,32 +89,43 @@ class ContractionLowering {
   Emitter emit_;
   int32_t lanes_ = 1;
   Tile tile_;
-  int64_t width_ = 1, panels_ = 1;
-  int64_t tiles_ = 1, tall_ = 1;          ///< row tiles; the first `tall_` have tile_.rows rows, the rest one less
-  int64_t chunk_taps_ = 1, chunk_k_ = 1;  ///< of one accumulator chain
-  int64_t tap_chunks_ = 1, k_chunks_ = 1;
-  int64_t blocks_ = 1;  ///< groups of row tiles; a task is a batch entry, a block, a panel
+  int64_t width_ = 1;
+  Dim panels_ = 1;
+  Dim tiles_ = 1, tall_ = 1;  ///< row tiles; the first `tall_` have tile_.rows rows, the rest one less (below 0: see over_tiles)
+  int64_t chunk_taps_ = 1;    ///< of one accumulator chain
+  Dim chunk_k_ = 1;
+  int64_t tap_chunks_ = 1;
+  Dim k_chunks_ = 1;
+  Dim blocks_ = 1;           ///< groups of row tiles; a task is a batch entry, a block, a panel
+  int64_t block_tiles_ = 1;  ///< most tiles of a block
   bool panel_outer_ = true;
   uint32_t a_ = 0, b_ = 0, rows_ = 0, taps_ = 0, partial_ = 0;
   std::vector<uint32_t> axes_;
-  int64_t zero_row_ = 0;
+  Dim zero_row_ = 0;
   Expr panel_, tap_, value_, index_;
   Expr acc_marker_;
 
-  bool single_chain() const { return tap_chunks_ * k_chunks_ == 1; }
-  int64_t tiles_per_block() const { return ceil_div(tiles_, blocks_); }
+  bool single_chain() const { return tap_chunks_ == 1 && k_chunks_ == 1; }
+  int64_t tiles_per_block() const { return tiles_.is_static() && blocks_.is_static() ? ceil_div(tiles_, blocks_) : block_tiles_; }
 
   void choose_chunks() {
+    // A single row waits for B and has the time for more partial sums, which make up for its having no other accumulators.
+    const int64_t chain = c_.m.is_static() && c_.m == 1 ? max_chain / 16 : max_chain;
+    if (!c_.k.is_static()) {  // B is computed: one tap
+      chunk_k_ = c_.k.high() <= chain ? c_.k : Dim(chain);
+      k_chunks_ = c_.k.high() <= chain ? Dim(1) : Dim::ceil_div(c_.k, chain);
+      return;
+    }
     const int64_t steps = c_.taps * c_.k;
-    if (steps <= max_chain) {
+    if (steps <= chain) {
       chunk_taps_ = c_.taps;
       chunk_k_ = c_.k;
-    } else if (c_.k <= max_chain) {
-      chunk_taps_ = ceil_div(c_.taps, ceil_div(c_.taps, std::max<int64_t>(1, max_chain / c_.k)));
+    } else if (c_.k <= chain) {
+      chunk_taps_ = ceil_div(c_.taps, ceil_div(c_.taps, std::max<int64_t>(1, chain / c_.k)));
       chunk_k_ = c_.k;
     } else {
       chunk_taps_ = 1;
-      const int64_t pieces = ceil_div(c_.k, max_chain);
+      const int64_t pieces = ceil_div(c_.k, chain);
       chunk_k_ = ceil_div(ceil_div(c_.k, pieces), 4) * 4;
     }
     tap_chunks_ = ceil_div(c_.taps, chunk_taps_);
@@ -122,21 +133,28 @@ class ContractionLowering {
   }
 
   void choose_blocks() {
-    int64_t outer = 1;
-    for (const Expr& v : c_.batch) outer *= v->limit;
+    Dim outer = 1;
+    for (const Expr& v : c_.batch) outer *= extent_end(v);
     const int64_t element = size_of(c_.dtype);
     int64_t block_rows =
-        std::max<int64_t>(tile_.rows, (emit_.target().l2_bytes / 2) / std::max<int64_t>(1, c_.k * std::min<int64_t>(c_.taps, 2) * element));
+        std::max<int64_t>(tile_.rows, (emit_.target().l2_bytes / 2) / std::max<int64_t>(1, c_.k.typical() * std::min<int64_t>(c_.taps, 2) * element));
     if (!single_chain()) block_rows = std::min(block_rows, std::max<int64_t>(tile_.rows, partial_bytes / (width_ * element)));
-    blocks_ = std::max<int64_t>(1, ceil_div(c_.m, std::max(block_rows, tile_.rows)));
+    block_rows = std::max(block_rows, tile_.rows);
+    blocks_ = Dim::max(Dim::ceil_div(c_.m, block_rows), 1);
     const int64_t least_rows = 4 * tile_.rows;  // below this a panel of B is read too often
-    blocks_ = std::max(blocks_, std::min(ceil_div(wanted_tasks, outer * panels_), std::max<int64_t>(1, c_.m / least_rows)));
-    blocks_ = std::clamp<int64_t>(blocks_, 1, tiles_);
-    if (!single_chain()) {
-      while (tiles_per_block() * tile_.rows * width_ * element > partial_bytes && blocks_ < tiles_) ++blocks_;
+    blocks_ = Dim::max(blocks_, Dim::min(Dim::ceil_div(wanted_tasks, outer * panels_), Dim::max(c_.m / least_rows, 1)));
+    if (blocks_.is_static() && tiles_.is_static()) {
+      blocks_ = std::clamp<int64_t>(blocks_, 1, tiles_);
+      if (!single_chain()) {
+        while (tiles_per_block() * tile_.rows * width_ * element > partial_bytes && blocks_ < tiles_) blocks_ += 1;
+      }
+    } else {
+      // None of these is above the number of tiles. An even split gives a block at most block_tiles_ tiles.
+      block_tiles_ = std::max<int64_t>(1, block_rows / tile_.rows);
+      blocks_ = Dim::max(blocks_, Dim::ceil_div(tiles_, block_tiles_));
     }
-    const double a_bytes = static_cast<double>(c_.m) * static_cast<double>(c_.k),
-                 b_bytes = static_cast<double>(c_.n) * static_cast<double>(c_.k * c_.taps);
+    const double a_bytes = static_cast<double>(c_.m.typical()) * static_cast<double>(c_.k.typical()),
+                 b_bytes = static_cast<double>(c_.n.typical()) * static_cast<double>(c_.k.typical() * c_.taps);
     panel_outer_ = b_bytes > a_bytes || a_bytes * static_cast<double>(element) < static_cast<double>(emit_.target().l2_bytes) / 2;
   }
 
@@ -191,10 +209,41 @@ class ContractionLowering {
     return simplify(c_.a_base + offset);
   }
 
+  /// Output position of row m along each spatial axis, where offsets are computed.
+  std::vector<Expr> spatial_places(const Expr& m) const {
+    std::vector<Expr> places;
+    for (size_t s = 0; s < c_.spatial.size(); ++s) {
+      Dim inner = 1;
+      for (size_t t = s + 1; t < c_.spatial.size(); ++t) inner *= c_.spatial[t].outputs;
+      const Expr place = floordiv(m, inner);
+      places.push_back(simplify(s == 0 ? place : floormod(place, c_.spatial[s].outputs)));
+    }
+    return places;
+  }
+
+  /// row_offset from the position on each spatial axis.
+  Expr offset_at(const std::vector<Expr>& places) const {
+    Expr offset = c_.a_base, inside;
+    int64_t taps = c_.taps;
+    for (size_t s = 0; s < c_.spatial.size(); ++s) {
+      const SpatialAxis& axis = c_.spatial[s];
+      taps /= axis.taps;
+      const Expr tap = simplify(floormod(floordiv(tap_, taps), axis.taps));
+      const Expr at = simplify(places[s] * Expr(axis.stride) + tap * Expr(axis.dilation) - Expr(axis.padding));
+      offset = offset + at * Expr(axis.step);
+      const Dim last = (axis.outputs - 1) * axis.stride + (axis.taps - 1) * axis.dilation - axis.padding;
+      const auto require = [&](const Expr& e) { inside = inside ? inside && e : e; };
+      if (axis.padding > 0) require(at >= Expr(0));
+      if (!Dim::surely_less(last, axis.inputs)) require(at < Expr(axis.inputs));
+    }
+    offset = simplify(offset);
+    return inside ? select(inside, offset, Expr(zero_row_)) : offset;
+  }
+
   /// row_offset from the tables of the spatial axes.
   Expr sum_of_axes(const Expr& m) const {
     Expr sum;
-    int64_t outputs = c_.m, taps = c_.taps;
+    int64_t outputs = c_.m.size(), taps = c_.taps;
     for (size_t s = 0; s < axes_.size(); ++s) {
       const RowAxis& axis = c_.row_axes[s];
       outputs /= axis.outputs;
@@ -239,20 +288,43 @@ class ContractionLowering {
     if (c_.depthwise) {
       inner = multiply_step(acc, offsets, Expr(0));
     } else {
-      const Expr k = make_var("k", 0, c_.k);
-      const bool even = chunk_k_ % 2 == 0 && c_.k % 2 == 0 && c_.k > 2;
+      const Expr k = make_index("k", c_.k);
+      const bool even = c_.k.is_static() && chunk_k_ % 2 == 0 && c_.k % 2 == 0 && c_.k > 2, pairs = even || !c_.k.is_static();
       std::vector<Stmt> body = multiply_step(acc, offsets, k);
-      if (even) {
+      if (pairs) {
         for (Stmt& s : multiply_step(acc, offsets, k + Expr(1))) body.push_back(std::move(s));
       }
-      inner.push_back(Stmt::loop(k, k_low, k_high, Expr(even ? 2 : 1), std::move(body)));
+      if (pairs && !even) {
+        const Expr last = make_index("k", c_.k), odd = simplify(k_low + floordiv(k_high - k_low, 2) * Expr(2));
+        inner.push_back(Stmt::loop(k, k_low, odd, Expr(2), std::move(body)));
+        inner.push_back(Stmt::loop(last, odd, k_high, Expr(1), multiply_step(acc, offsets, last)));
+      } else {
+        inner.push_back(Stmt::loop(k, k_low, k_high, Expr(even ? 2 : 1), std::move(body)));
+      }
     }
+    std::vector<std::pair<Expr, Expr>> hoisted;  // what does not depend on the tap
     for (int64_t i = acc.rows; i-- > 0;) {
+      const Expr m = simplify(m0 + Expr(i));
+      Expr offset;
+      if (c_.spatial.empty()) {
+        offset = row_offset(m);
+      } else {
+        std::vector<Expr> places;
+        for (const Expr& place : spatial_places(m)) {
+          hoisted.emplace_back(make_var("place", 0, int64_t{1} << 40), place);
+          places.push_back(hoisted.back().first);
+        }
+        offset = offset_at(places);
+      }
       std::vector<Stmt> wrapped;
-      wrapped.push_back(Stmt::let(offsets[i], row_offset(simplify(m0 + Expr(i))), std::move(inner)));
+      wrapped.push_back(Stmt::let(offsets[i], offset, std::move(inner)));
       inner = std::move(wrapped);
     }
-    if (c_.taps > 1) out.push_back(Stmt::loop(tap_, tap_low, tap_high, Expr(1), std::move(inner)));
+    if (!hoisted.empty()) {
+      if (c_.taps > 1) inner = one(Stmt::loop(tap_, tap_low, tap_high, Expr(1), std::move(inner)));
+      for (auto& [place, value] : hoisted) inner = bind(place, value, std::move(inner));
+      for (Stmt& s : inner) out.push_back(std::move(s));
+    } else if (c_.taps > 1) out.push_back(Stmt::loop(tap_, tap_low, tap_high, Expr(1), std::move(inner)));
     else
       for (Stmt& s : inner) out.push_back(std::move(s));
     return out;
@@ -295,22 +367,42 @@ class ContractionLowering {
     return out;
   }
 
-  /// `body(first row, rows, tile within the block)` for the tiles [low, high), tall ones first.
+  /// `body(first row, rows, row within the block)` for the tiles [low, high), tall ones first. A row within the block counts tile_.rows
+  /// for every tile.
   template <class Body> std::vector<Stmt> over_tiles(const Expr& low, const Expr& high, Body&& body) {
-    std::vector<Stmt> out;
     const int64_t r = tile_.rows;
+    std::vector<Stmt> out;
+    const auto tiles = [&](const Expr& t, const Expr& from, const Expr& to, const Expr& first, int64_t rows) {
+      out.push_back(Stmt::loop(t, from, to, Expr(1), body(simplify(first), rows, simplify((t - low) * Expr(r)))));
+    };
     if (tall_ == tiles_) {
-      const Expr t = make_var("tile", 0, tiles_);
-      out.push_back(Stmt::loop(t, low, high, Expr(1), body(simplify(t * Expr(r)), r, simplify(t - low))));
+      const Expr t = var("tile", tiles_);
+      tiles(t, low, high, t * Expr(r), r);
       return out;
     }
-    if (tall_ > 0) {
-      const Expr t = make_var("tile", 0, tall_);
-      out.push_back(Stmt::loop(t, low, min(high, Expr(tall_)), Expr(1), body(simplify(t * Expr(r)), r, simplify(t - low))));
+    if (tall_.is_static() ? tall_ > 0 : true) {
+      const Expr t = tall_.is_static() ? var("tile", tall_) : var("tile", tiles_);
+      tiles(t, low, min(high, Expr(tall_)), t * Expr(r), r);
     }
-    const Expr t = make_var("tile", tall_, tiles_);
-    out.push_back(Stmt::loop(t, max(low, Expr(tall_)), high, Expr(1), body(simplify(t * Expr(r - 1) + Expr(tall_)), r - 1, simplify(t - low))));
-    return out;
+    const Expr t = tall_.is_static() ? make_var("tile", tall_, tiles_) : var("tile", tiles_);
+    if (r > 1) tiles(t, max(low, Expr(tall_)), high, t * Expr(r - 1) + Expr(tall_), r - 1);
+    if (tall_.is_static() || tall_.low() >= 0) return out;
+    // Too few rows to make tiles of r and r - 1 of them: whole tiles, then what is left in powers of two.
+    std::vector<Stmt> balanced = std::move(out);
+    out.clear();
+    const Dim whole = c_.m / r, rest = c_.m % r;
+    const Expr w = var("tile", tiles_);
+    tiles(w, low, min(high, Expr(whole)), w * Expr(r), r);
+    for (int64_t piece = int64_t{1} << 30; piece > 0; piece /= 2) {
+      if (piece >= r) continue;
+      // Rows of the rest that larger pieces have taken.
+      const Expr taken = simplify(floordiv(rest, 2 * piece) * Expr(2 * piece));
+      std::vector<Stmt> one_piece = body(simplify(Expr(whole) * Expr(r) + taken), piece, simplify((Expr(whole) - low) * Expr(r) + taken));
+      out.push_back(Stmt::branch(Expr(whole) < high && simplify(taken + Expr(piece)) <= Expr(rest), std::move(one_piece)));
+    }
+    std::vector<Stmt> choice;
+    choice.push_back(Stmt::branch(Expr(tall_) >= Expr(0), std::move(balanced), std::move(out)));
+    return choice;
   }
 
   std::vector<Stmt> one_chain(const Expr& low, const Expr& high) {
@@ -326,7 +418,7 @@ class ContractionLowering {
   std::vector<Stmt> many_chains(const Expr& low, const Expr& high) {
     const int64_t tile_vectors = tile_.rows * tile_.vectors;
     partial_ = emit_.local("partial", {c_.dtype, lanes_}, tiles_per_block() * tile_vectors, Memory::stack);
-    const auto slot = [&](const Expr& tile, int64_t i, int64_t j) { return simplify(tile * Expr(tile_vectors) + Expr(i * tile_.vectors + j)); };
+    const auto slot = [&](const Expr& row, int64_t i, int64_t j) { return simplify(row * Expr(tile_.vectors) + Expr(i * tile_.vectors + j)); };
     const auto load = [&](const Expr& at) { return make_load(partial_, {c_.dtype, lanes_}, {at}); };
     const Expr tc = var("tap_chunk", tap_chunks_), kc = var("k_chunk", k_chunks_);
     const Expr tap_low = simplify(tc * Expr(chunk_taps_)), k_low = simplify(kc * Expr(chunk_k_));
@@ -366,7 +458,7 @@ class ContractionLowering {
     return v;
   }
   static std::vector<Stmt> bind(const Expr& v, const Expr& value, std::vector<Stmt> body) { return one(Stmt::let(v, value, std::move(body))); }
-  static std::vector<Stmt> loop(const Expr& v, int64_t extent, std::vector<Stmt> body) {
+  static std::vector<Stmt> loop(const Expr& v, const Dim& extent, std::vector<Stmt> body) {
     if (extent == 1) return bind(v, Expr(0), std::move(body));
     return one(Stmt::loop(v, Expr(0), Expr(extent), Expr(1), std::move(body)));
   }
@@ -376,7 +468,7 @@ class ContractionLowering {
     tap_ = var("tap", c_.taps);
     const Expr block = var("block", blocks_);
     const Expr low = simplify(floordiv(block * Expr(tiles_), blocks_)), high = simplify(floordiv((block + Expr(1)) * Expr(tiles_), blocks_));
-    const Expr low_var = make_var("low", 0, tiles_ + 1), high_var = make_var("high", 0, tiles_ + 1);
+    const Expr low_var = make_index("low", tiles_ + 1), high_var = make_index("high", tiles_ + 1);
     std::vector<Stmt> body = single_chain() ? one_chain(low_var, high_var) : many_chains(low_var, high_var);
     if (c_.taps == 1 && single_chain()) body = bind(tap_, Expr(0), std::move(body));
     body = bind(low_var, low, bind(high_var, high, std::move(body)));
@@ -384,18 +476,20 @@ class ContractionLowering {
     std::vector<Expr> order = c_.batch;
     order.push_back(panel_outer_ ? panel_ : block);
     order.push_back(panel_outer_ ? block : panel_);
-    int64_t tasks = 1;
-    for (const Expr& v : order) tasks *= v->limit;
-    const Expr task = make_var("task", 0, tasks);
-    int64_t stride = 1;
+    Dim tasks = 1;
+    for (const Expr& v : order) tasks *= extent_end(v);
+    const Expr task = make_index("task", tasks);
+    Dim stride = 1;
     for (size_t i = order.size(); i-- > 0;) {
-      body = bind(order[i], simplify(floormod(floordiv(task, stride), order[i]->limit)), std::move(body));
-      stride *= order[i]->limit;
+      // The outermost part is within its extent anyway; with integers `simplify` sees that.
+      const Expr place = floordiv(task, stride);
+      body = bind(order[i], simplify(i == 0 && !tasks.is_static() ? place : floormod(place, extent_end(order[i]))), std::move(body));
+      stride *= extent_end(order[i]);
     }
-    int64_t outer = 1;
-    for (const Expr& v : c_.batch) outer *= v->limit;
-    emit_.kernel().flops =
-        2.0 * static_cast<double>(outer) * static_cast<double>(c_.m) * static_cast<double>(c_.n) * static_cast<double>(c_.k * c_.taps);
+    Dim outer = 1;
+    for (const Expr& v : c_.batch) outer *= extent_end(v);
+    emit_.kernel().flops = 2.0 * static_cast<double>(outer.typical()) * static_cast<double>(c_.m.typical()) * static_cast<double>(c_.n.typical()) *
+                           static_cast<double>(c_.k.typical() * c_.taps);
     emit_.finish(task, tasks, std::move(body));
   }
 };

@@ -18,27 +18,36 @@ struct RowAxis {
 };
 inline constexpr int32_t outside = -(1 << 29);  ///< a sum with one of these is negative whatever the rest
 
+/// One spatial axis of a convolution whose sizes depend on symbols: there is no table, offsets are computed from the output position.
+struct SpatialAxis {
+  Dim outputs, inputs;
+  Dim step;  ///< elements from one input position to the next
+  int64_t taps = 1, stride = 1, padding = 0, dilation = 1;
+};
+
 /// One contraction, whatever op it came from.
 struct Contraction {
   DType dtype = DType::f32;
   std::vector<Expr> batch;  ///< variables of the outer index space
-  int64_t m = 1, n = 1, k = 1, taps = 1;
+  Dim m = 1, n = 1, k = 1;  ///< k, and n where B is packed, are static then
+  int64_t taps = 1;
   bool depthwise = false;    ///< B is one vector of n per tap, A a vector too; k = 1
   std::vector<Expr> result;  ///< indices of the anchor's result, over `batch`, `m_var`, `n_var`
   Expr m_var, n_var;
   // A
   Value a;
   Expr a_base;                       ///< over `batch`
-  int64_t a_row = 0;                 ///< row(m, 0) = a_row * m when there is no table
+  Dim a_row = 0;                     ///< row(m, 0) = a_row * m when there is no table
   std::vector<int32_t> rows;         ///< m entries, or m * taps when `padded`; an entry of -1 is a row of zeros
   std::vector<int32_t> tap_offsets;  ///< one per tap, when rows are not padded
   bool padded = false;
-  std::vector<RowAxis> row_axes;  ///< instead of `rows` where that table would be large: row(m, t) is a sum over the spatial axes
+  std::vector<RowAxis> row_axes;     ///< instead of `rows` where that table would be large: row(m, t) is a sum over the spatial axes
+  std::vector<SpatialAxis> spatial;  ///< instead of all tables
   // B
   Value b;  ///< read in rows: element b_base + k * b_row + n
   bool packed = false;
   Expr b_base;
-  int64_t b_row = 0;
+  Dim b_row = 0;
   /// Element (tap, k, n) of a constant B for batch group `g`, as an index into the constant.
   std::function<int64_t(int64_t g, int64_t tap, int64_t k, int64_t n)> b_at;
   int64_t groups = 1;
@@ -50,6 +59,6 @@ struct Contraction {
 /// The contraction that a node is, if it is one that can be scheduled (describe_contraction.cpp).
 std::optional<Contraction> describe(const Graph& graph, const Node& node);
 
-inline Expr var(const char* name, int64_t extent) { return make_var(name, 0, std::max<int64_t>(extent, 1)); }
+inline Expr var(const char* name, const Dim& extent) { return make_index(name, Dim::max(extent, 1)); }
 
 }  // namespace mica::lower

@@ -12,20 +12,9 @@ namespace {
 
 constexpr int64_t largest_row_table = 1 << 16;  ///< entries; larger tables are kept per axis
 
-bool all_static(const Graph& graph, const Node& node) {
-  bool ok = graph.type(node.results[0]).shape.is_static();
-  node.for_operands([&](Value v) { ok &= graph.type(v).shape.is_static(); });
-  return ok;
-}
-
 /// Coefficients of an access along its operand's axes.
-std::vector<int64_t> strides_of(const Access& access) {
-  const Affine flat = to_affine(access.flat);
-  std::vector<int64_t> strides;
-  for (const Expr& v : access.vars) strides.push_back(flat.coefficient_of(v->id));
-  return strides;
-}
-int64_t offset_of(const Access& access) { return to_affine(access.flat).constant; }
+std::vector<Dim> strides_of(const Access& access) { return linear_index(access.flat, access.vars).value().strides; }
+Dim offset_of(const Access& access) { return linear_index(access.flat, access.vars).value().offset; }
 
 // ---- convolution ----
 bool has_padding(const Conv& op, size_t spatial) {
@@ -34,14 +23,32 @@ bool has_padding(const Conv& op, size_t spatial) {
   return any;
 }
 
-void conv_rows(const Conv& op, const Shape& x, const Shape& weight, const Shape& out, const std::vector<int64_t>& strides, size_t spatial,
-               bool merged, Contraction& c) {
+void spatial_rows(const Conv& op, const Shape& x, const Shape& weight, const Shape& out, const std::vector<Dim>& strides, size_t spatial, bool merged,
+                  bool plain, Contraction& c) {
+  bool dense = plain;
+  for (size_t s = 0; s + 1 < spatial; ++s) dense &= strides[2 + s] == strides[3 + s] * x[static_cast<int64_t>(3 + s)];
+  if (dense) {
+    c.a_row = strides[1 + spatial];
+    return;
+  }
+  for (size_t s = 0; s < spatial; ++s) {
+    const auto axis = static_cast<int64_t>(2 + s);
+    SpatialAxis a{out[axis], x[axis], strides[2 + s], s < spatial - merged ? weight[axis].size() : 1, op.stride[s], op.padding[s], op.dilation[s]};
+    const Dim last = (a.outputs - 1) * a.stride + (a.taps - 1) * a.dilation - a.padding;
+    c.padded |= a.padding > 0 || !Dim::surely_less(last, a.inputs);
+    c.spatial.push_back(std::move(a));
+  }
+}
+
+void conv_rows(const Conv& op, const Shape& x, const Shape& weight, const Shape& out, const std::vector<Dim>& strides, size_t spatial, bool merged,
+               Contraction& c) {
   const size_t tap_axes = spatial - merged;
   const bool plain =
       c.taps == 1 && !has_padding(op, spatial) && std::all_of(op.stride.items.begin(), op.stride.items.end(), [](int64_t s) { return s == 1; });
+  if (!x.is_static() || !out.is_static()) return spatial_rows(op, x, weight, out, strides, spatial, merged, plain, c);
   if (!plain && c.m * c.taps > largest_row_table) {
     for (size_t s = 0; s < spatial; ++s) {
-      RowAxis axis{out[2 + s], s < tap_axes ? weight[2 + s] : 1, {}};
+      RowAxis axis{out[2 + s], s < tap_axes ? weight[2 + s].size() : 1, {}};
       for (int64_t o = 0; o < axis.outputs; ++o) {
         for (int64_t t = 0; t < axis.taps; ++t) {
           const int64_t at = o * op.stride[s] - op.padding[s] + t * op.dilation[s];
@@ -66,7 +73,7 @@ void conv_rows(const Conv& op, const Shape& x, const Shape& weight, const Shape&
         const bool slip = defect(Defect::dilation_axis) && s + 1 == spatial;
         const int64_t at = o[s] * op.stride[s] - op.padding[s] + tap[s] * (slip ? 1 : op.dilation[s]);
         inside &= at >= 0 && at < x[2 + s];
-        offset += at * strides[2 + s];
+        offset += at * strides[2 + s].size();
       }
       padded |= !inside;
       table.push_back(inside ? static_cast<int32_t>(offset) : -1);
@@ -103,12 +110,12 @@ std::optional<Contraction> describe_conv(const Graph& graph, const Node& node, c
   const Shape &x = xt.shape, &w = graph.type(op.weight).shape, &out = graph.type(node.results[0]).shape;
   if (!graph.is_constant(op.weight) || xt.rank() < 3) return std::nullopt;
   const auto spatial = static_cast<size_t>(xt.rank() - 2);
-  const std::vector<int64_t> strides = strides_of(access);
+  const std::vector<Dim> strides = strides_of(access);
   const int64_t channels = x[1], per_group = channels / op.groups, outputs = w[0] / op.groups;
   if (channels > 1 && strides[1] != 1) return std::nullopt;
-  int64_t furthest = 0;
+  Dim furthest = 0;
   for (int64_t a = 0; a < xt.rank(); ++a) furthest += (x[a] - 1) * strides[a];
-  if (furthest >= -outside) return std::nullopt;
+  if (furthest.high() >= -outside) return std::nullopt;
 
   Contraction c;
   c.depthwise = op.groups == channels && outputs == 1 && channels > 1;
@@ -140,9 +147,9 @@ std::optional<Contraction> describe_conv(const Graph& graph, const Node& node, c
   c.a_base = image * Expr(strides[0]) + group * Expr(per_group) + Expr(offset_of(access));
   conv_rows(op, x, w, out, strides, spatial, merged, c);
   c.result = {image, c.depthwise ? c.n_var : group * Expr(outputs) + c.n_var};
-  int64_t inner = c.m;
   for (size_t s = 0; s < spatial; ++s) {
-    inner /= out[2 + s];
+    Dim inner = 1;
+    for (size_t t = s + 1; t < spatial; ++t) inner *= out[2 + t];
     c.result.push_back(simplify(floormod(floordiv(c.m_var, inner), out[2 + s])));
   }
   c.b = op.weight;
@@ -173,7 +180,7 @@ std::optional<Contraction> describe_conv(const Graph& graph, const Node& node, c
 
 // ---- matrix products ----
 /// Merges leading axes of A into rows while they are evenly spaced; what is left is batch. `keep` axes (where B varies) never merge.
-void merge_rows(const Shape& lead, const std::vector<int64_t>& strides, const std::vector<bool>& keep, Contraction& c, std::vector<Expr>& places) {
+void merge_rows(const Shape& lead, const std::vector<Dim>& strides, const std::vector<bool>& keep, Contraction& c, std::vector<Expr>& places) {
   const auto rank = static_cast<int64_t>(strides.size());
   c.m = 1;
   c.a_row = 0;
@@ -184,14 +191,14 @@ void merge_rows(const Shape& lead, const std::vector<int64_t>& strides, const st
       merged.push_back(axis);
       continue;
     }
-    if (keep[axis] || (c.m > 1 && strides[axis] != c.a_row * c.m)) break;
+    if (keep[axis] || (c.m != 1 && strides[axis] != c.a_row * c.m)) break;
     if (c.m == 1) c.a_row = strides[axis];
     c.m *= lead[axis];
     merged.push_back(axis);
   }
   c.m_var = var("m", c.m);
   places.assign(rank, Expr());
-  int64_t inner = 1;
+  Dim inner = 1;
   for (int64_t a : merged) {
     places[a] = lead[a] == 1 ? Expr(0) : simplify(floormod(floordiv(c.m_var, inner), lead[a]));
     inner *= lead[a];
@@ -209,14 +216,14 @@ std::optional<Contraction> describe_linear(const Graph& graph, const Node&, cons
   const TensorType& xt = graph.type(op.x);
   if (!graph.is_constant(op.weight) || xt.rank() < 1) return std::nullopt;
   const Access access = resolve_access(graph, op.x, xt.rank() - 1);
-  std::vector<int64_t> strides = strides_of(access);
+  std::vector<Dim> strides = strides_of(access);
   Contraction c;
   c.dtype = xt.dtype;
   c.k = xt.shape[-1];
   c.n = graph.type(op.weight).shape[0];
-  if (c.k > 1 && strides.back() != 1) return std::nullopt;
+  if (c.k != 1 && strides.back() != 1) return std::nullopt;
   strides.pop_back();
-  std::vector<int64_t> lead = xt.shape.sizes();
+  std::vector<Dim> lead = xt.shape.dims();
   lead.pop_back();
   std::vector<Expr> places;
   merge_rows(Shape(lead), strides, std::vector<bool>(lead.size(), false), c, places);
@@ -239,24 +246,24 @@ std::optional<Contraction> describe_matmul(const Graph& graph, const Node& node,
   const Shape &as = graph.type(op.a).shape, &bs = graph.type(op.b).shape, &out = graph.type(node.results[0]).shape;
   if (as.rank() < 2 || bs.rank() < 2) return std::nullopt;
   const Access a = resolve_access(graph, op.a, as.rank() - 1), b = resolve_access(graph, op.b, bs.rank() - 1);
-  const std::vector<int64_t> a_strides = strides_of(a), b_strides = strides_of(b);
+  const std::vector<Dim> a_strides = strides_of(a), b_strides = strides_of(b);
   Contraction c;
   c.dtype = graph.type(op.a).dtype;
   c.k = as[-1];
   c.n = bs[-1];
-  if ((c.k > 1 && a_strides.back() != 1) || (c.n > 1 && b_strides.back() != 1)) return std::nullopt;
+  if ((c.k != 1 && a_strides.back() != 1) || (c.n != 1 && b_strides.back() != 1)) return std::nullopt;
   // Axes of the result before n; A is broadcast along those that it lacks or has with size 1.
   const int64_t lead_rank = out.rank() - 1;
-  std::vector<int64_t> lead, strides(lead_rank, 0), b_lead(lead_rank, 0);
+  std::vector<Dim> lead, strides(lead_rank, Dim(0)), b_lead(lead_rank, Dim(0));
   std::vector<bool> keep(lead_rank, false);
   for (int64_t i = 0; i < lead_rank; ++i) lead.push_back(out[i]);
   for (int64_t i = 0; i < as.rank() - 1; ++i) {
     const int64_t at = lead_rank - (as.rank() - 1) + i;
-    strides[at] = as[i] == 1 ? 0 : a_strides[i];
+    strides[at] = as[i] == 1 ? Dim(0) : a_strides[i];
   }
   for (int64_t i = 0; i < bs.rank() - 2; ++i) {
     const int64_t at = lead_rank - 1 - (bs.rank() - 2) + i;
-    b_lead[at] = bs[i] == 1 ? 0 : b_strides[i];
+    b_lead[at] = bs[i] == 1 ? Dim(0) : b_strides[i];
     keep[at] = bs[i] != 1;
   }
   std::vector<Expr> places;
@@ -278,7 +285,7 @@ std::optional<Contraction> describe_matmul(const Graph& graph, const Node& node,
   c.b = b.base;
   c.packed = graph.is_constant(b.base) && !b_varies;
   if (c.packed) {
-    const int64_t row = c.b_row, base = offset_of(b);
+    const int64_t row = c.b_row, base = offset_of(b).size();
     c.b_at = [row, base](int64_t, int64_t, int64_t k, int64_t n) { return base + k * row + n; };
   }
   return c;
@@ -287,13 +294,17 @@ std::optional<Contraction> describe_matmul(const Graph& graph, const Node& node,
 }  // namespace
 
 std::optional<Contraction> describe(const Graph& graph, const Node& node) {
-  if (node.results.size() != 1 || !all_static(graph, node)) return std::nullopt;
+  if (node.results.size() != 1) return std::nullopt;
   const TensorType& type = graph.type(node.results[0]);
   if (type.shape.elements() == 0 || (type.dtype != DType::f32 && type.dtype != DType::f64)) return std::nullopt;
   std::optional<Contraction> c;
-  if (auto conv = match<Conv>(node)) c = describe_conv(graph, node, *conv);
-  else if (auto linear = match<Linear>(node)) c = describe_linear(graph, node, *linear);
-  else if (auto matmul = match<Matmul>(node)) c = describe_matmul(graph, node, *matmul);
+  try {
+    if (auto conv = match<Conv>(node)) c = describe_conv(graph, node, *conv);
+    else if (auto linear = match<Linear>(node)) c = describe_linear(graph, node, *linear);
+    else if (auto matmul = match<Matmul>(node)) c = describe_matmul(graph, node, *matmul);
+  } catch (const SymbolicSize&) {
+    return std::nullopt;  // an axis that schedules need as a number: the generic road
+  }
   if (!c || c->k == 0 || graph.type(c->a).dtype != type.dtype || graph.type(c->b).dtype != type.dtype) return std::nullopt;
   return c;
 }

@@ -65,10 +65,10 @@ bool PendingProgram::can_have_tail(Value v) const {
   return root.id >= base && root.id - base < graph->values.size() && has_own_place(*graph, Value{root.id - base});
 }
 
-int64_t PendingProgram::zero_tail(Value v, int64_t elements) {
+Dim PendingProgram::zero_tail(Value v, const Dim& elements) {
   const Alias a = storage_of(v);
   Tail& tail = tails[a.root.id];
-  tail.elements = std::max(tail.elements, elements);
+  tail.elements = Dim::max(tail.elements, elements);
   return types[a.root.id].shape.elements() - a.offset;
 }
 
@@ -130,7 +130,7 @@ uint32_t Emitter::temporary(Value numbered, bool written) {
   return static_cast<uint32_t>(params_.size() - 1);
 }
 
-uint32_t Emitter::weight_buffer(uint32_t weight, DType dtype, int64_t elements) {
+uint32_t Emitter::weight_buffer(uint32_t weight, DType dtype, const Dim& elements) {
   for (uint32_t i = 0; i < step_.operands.size(); ++i) {
     if (step_.operands[i].kind == Operand::Kind::weight && step_.operands[i].weight == weight && params_[i].element.dtype == dtype) return i;
   }
@@ -167,9 +167,11 @@ Expr Emitter::guard(const Expr& e, const Expr& condition, std::map<std::pair<con
   }
   Expr result = e->args.empty() ? e : with_args(e, std::move(args));
   if (result->op == ExprOp::load && condition && !result->masked) {
-    const int64_t elements = params_[result->id].elements;
+    const Dim& elements = params_[result->id].elements;
     const auto b = bounds(result->args[0]);
-    if (!b || b->low < 0 || b->high >= elements) result = make_load(result->id, result->type, result->args, condition);
+    const bool below =
+        b && (elements.is_static() ? b->high < elements.size() : constant_int(simplify(result->args[0] < Expr(elements))).value_or(0) != 0);
+    if (!b || b->low < 0 || !below) result = make_load(result->id, result->type, result->args, condition);
   }
   // An index that is not used is not looked at either.
   if (result->op == ExprOp::checked_index && condition)
@@ -183,7 +185,7 @@ Expr Emitter::load_moved(const Expr& load, int64_t axis) {
   const TensorType& type = graph().type(v);
   const ConstantData& data = graph().constant(v);
   const auto size = static_cast<size_t>(size_of(type.dtype));
-  const int64_t extent = type.shape[axis], inner = type.strides()[axis], outer = type.shape.elements() / (extent * inner);
+  const int64_t extent = type.shape[axis], inner = type.strides()[axis], outer = type.shape.elements() / std::max<int64_t>(extent * inner, 1);
   std::vector<std::byte> bytes(data.bytes.size());
   for (int64_t o = 0; o < outer; ++o) {
     for (int64_t a = 0; a < extent; ++a) {
@@ -231,7 +233,7 @@ void renumber(Stmt& s, const std::function<Expr(const Expr&)>& fix, uint32_t par
 }
 }  // namespace
 
-void Emitter::finish(Expr task, int64_t tasks, std::vector<Stmt> body, bool barrier) {
+void Emitter::finish(Expr task, const Dim& tasks, std::vector<Stmt> body, bool barrier) {
   const auto params = static_cast<uint32_t>(params_.size());
   const auto fix = [&](const Expr& e) {
     return rewrite(e, [&](const Expr& n) -> Expr {
@@ -247,7 +249,7 @@ void Emitter::finish(Expr task, int64_t tasks, std::vector<Stmt> body, bool barr
   k.task = task;
   k.tasks = tasks;
   k.body = std::move(body);
-  for (const Buffer& b : params_) k.bytes += static_cast<double>(b.elements * size_of(b.element.dtype));
+  for (const Buffer& b : params_) k.bytes += static_cast<double>(b.elements.typical() * size_of(b.element.dtype));
   step_.barrier = barrier;
   program_.steps.push_back(std::move(step_));
 }

@@ -8,6 +8,7 @@ namespace mica::lower {
 
 constexpr int64_t alignment = 64;  ///< bytes, of every value in the arena and in the state
 constexpr int64_t align_up(int64_t n, int64_t unit = alignment) { return (n + unit - 1) / unit * unit; }
+inline Dim align_up(const Dim& n) { return Dim::ceil_div(n, alignment) * alignment; }
 
 /// A kernel parameter, or what control flow reads, before memory is planned. Values of all graphs of a program, the regions' among
 /// them, are numbered through (PendingProgram::global).
@@ -37,7 +38,7 @@ struct PendingStep {
 /// Zeros behind a value's own elements, so that a padded tap can point there instead of outside. Written in every run before
 /// the value is, since arena bytes are shared.
 struct Tail {
-  int64_t elements = 0;
+  Dim elements = 0;
 };
 
 /// A value that is a part of another's memory.
@@ -81,7 +82,7 @@ struct PendingProgram {
   /// True when zeros can stand behind v: it has a place of its own in the arena.
   bool can_have_tail(Value v) const;
   /// Asks for at least `elements` zeros behind v's memory; their index relative to v's first element.
-  int64_t zero_tail(Value v, int64_t elements);
+  Dim zero_tail(Value v, const Dim& elements);
 
   /// The weight that holds a constant's bytes; equal bytes are held once.
   uint32_t add_constant(const ConstantData& data);
@@ -104,7 +105,7 @@ class Emitter {
   uint32_t kernel_output() const { return output_; }
   /// The parameter that holds a temporary (PendingProgram::add_temporary).
   uint32_t temporary(Value numbered, bool written);
-  uint32_t weight_buffer(uint32_t weight, DType dtype, int64_t elements);
+  uint32_t weight_buffer(uint32_t weight, DType dtype, const Dim& elements);
   uint32_t local(std::string name, ExprType element, int64_t elements, Memory memory);
   /// From now on flatten() reads constant `v` from a copy in which `axis` is the innermost one.
   void move_axis_last(Value v, int64_t axis) { last_axis_[v.id] = axis; }
@@ -115,7 +116,7 @@ class Emitter {
   void mark_same_place(uint32_t buffer) { step_.operands.at(buffer).same_place = true; }
   void mark_partial() { step_.partial = true; }
   /// Ends the kernel: `tasks` runs of `body` over `task`.
-  void finish(Expr task, int64_t tasks, std::vector<Stmt> body, bool barrier = true);
+  void finish(Expr task, const Dim& tasks, std::vector<Stmt> body, bool barrier = true);
 
  private:
   Expr guard(const Expr& e, const Expr& condition, std::map<std::pair<const ExprNode*, const ExprNode*>, Expr>& memo);
@@ -163,6 +164,6 @@ bool lower_contraction(PendingProgram& program, const Region& region);
 /// A recurrent layer: a loop over the steps around one kernel. False when the region does not fit.
 bool lower_recurrence(PendingProgram& program, const Region& region);
 /// Decides where barriers are needed, places every value in the arena by its lifetime, binds parameters, fills tails.
-Program plan_memory(PendingProgram& pending);
+Program plan_memory(PendingProgram& pending, const Graph& graph);
 
 }  // namespace mica::lower

@@ -20,17 +20,49 @@ bool has_own_place(const Graph& graph, Value v) {
 
 std::vector<Expr> index_vars(const Shape& shape) {
   std::vector<Expr> vars;
-  for (int64_t a = 0; a < shape.rank(); ++a) vars.push_back(make_var(fmt::format("i{}", a), 0, std::max<int64_t>(shape[a], 1)));
+  for (int64_t a = 0; a < shape.rank(); ++a) vars.push_back(make_index(fmt::format("i{}", a), Dim::max(shape[a], 1)));
   return vars;
 }
 
 Expr flat_index(const TensorType& type, const std::vector<Expr>& where) {
-  const std::vector<int64_t> strides = type.strides();
+  const std::vector<Dim> strides = type.strides();
   Expr flat(0);
   for (size_t a = 0; a < where.size(); ++a) {
     if (type.shape[static_cast<int64_t>(a)] != 1) flat = flat + where[a] * Expr(strides[a]);
   }
   return simplify(flat);
+}
+
+std::optional<LinearIndex> linear_index(const Expr& flat, const std::vector<Expr>& vars) {
+  const Affine sum = to_affine(flat);
+  LinearIndex out;
+  out.offset = sum.constant;
+  out.strides.assign(vars.size(), Dim(0));
+  for (const Affine::Term& t : sum.terms) {
+    Dim stride = t.coefficient;
+    Expr var;
+    bool good = true;
+    const std::function<void(const Expr&)> factor = [&](const Expr& f) {
+      if (f->op == ExprOp::mul) {
+        factor(f->args[0]);
+        factor(f->args[1]);
+      } else if (is_size(f)) {
+        stride *= Dim::of(f);
+      } else {
+        good = good && !var && f->op == ExprOp::var;
+        var = f;
+      }
+    };
+    factor(t.atom);
+    if (!good) return std::nullopt;
+    Dim* to = &out.offset;
+    for (size_t i = 0; var && i < vars.size(); ++i) {
+      if (vars[i]->id == var->id) to = &out.strides[i];
+    }
+    if (var && to == &out.offset) return std::nullopt;
+    *to += stride;
+  }
+  return out;
 }
 
 bool has_reduction(const Expr& e) {
@@ -259,7 +291,7 @@ class Fuser {
       region.anchor_value = {};
       return require(v);
     }
-    const bool free = f.expression && (p.info->is(Trait::view) || (f.cost <= 1 && reads_nothing(p)) || graph_.type(v).shape.elements() <= 1);
+    const bool free = f.expression && (p.info->is(Trait::view) || (f.cost <= 1 && reads_nothing(p)) || graph_.type(v).shape.elements().high() <= 1);
     if (!f.expression || f.cost > c.budget || c.times > most_times || !(all_here || free) || region.inlined.size() > most_inlined) return require(v);
     region.inlined.insert(v.id);
     Candidate next = c;
@@ -302,12 +334,12 @@ class Fuser {
     visit(e, [&](const Expr& n) {
       if (n->op != ExprOp::reduce) return;
       double extent = 1;
-      for (const Expr& v : n->vars) extent *= static_cast<double>(v->limit - v->int_value);
+      for (const Expr& v : n->vars) extent *= static_cast<double>((extent_end(v) - v->int_value).typical());
       reads = std::max(reads, extent);
     });
-    const double result = static_cast<double>(std::max<int64_t>(graph_.type(anchor.results[0]).shape.elements(), 1));
+    const double result = static_cast<double>(std::max<int64_t>(graph_.type(anchor.results[0]).shape.elements().typical(), 1));
     double operand = 1;
-    anchor.for_operands([&](Value v) { operand = std::max(operand, static_cast<double>(graph_.type(v).shape.elements())); });
+    anchor.for_operands([&](Value v) { operand = std::max(operand, static_cast<double>(graph_.type(v).shape.elements().typical())); });
     const bool reads_once = operand <= 1.01 * result || reads * result <= 1.01 * operand;
     return reads_once ? 64 : 2;
   }
@@ -347,11 +379,11 @@ std::optional<std::vector<Expr>> forward_indices(const Graph& graph, const Node&
     row_major.layout = {};
     const Expr flat = flat_index(row_major, where);
     std::vector<Expr> result(to.rank());
-    int64_t stride = 1;
+    Dim stride = 1;
     for (int64_t a = to.rank(); a-- > 0;) {
       result[a] = a == 0 ? floordiv(flat, stride) : floormod(floordiv(flat, stride), to.shape[a]);
       result[a] = to.shape[a] == 1 ? Expr(0) : simplify(result[a]);
-      stride *= std::max<int64_t>(to.shape[a], 1);
+      stride *= Dim::max(to.shape[a], 1);
     }
     return result;
   }
@@ -396,10 +428,9 @@ Access resolve_access(const Graph& graph, Value v, int64_t unit_axis) {
   Value at = v;
   const auto acceptable = [&](Value base, const std::vector<Expr>& indices) -> std::optional<Expr> {
     const Expr flat = flat_index(graph.type(base), indices);
-    for (const Affine::Term& t : to_affine(flat).terms) {
-      if (t.atom->op != ExprOp::var) return std::nullopt;
-    }
-    if (unit_axis >= 0 && graph.type(v).shape[unit_axis] != 1 && to_affine(flat).coefficient_of(access.vars[unit_axis]->id) != 1) return std::nullopt;
+    const auto linear = linear_index(flat, access.vars);
+    if (!linear) return std::nullopt;
+    if (unit_axis >= 0 && graph.type(v).shape[unit_axis] != 1 && linear->strides[unit_axis] != 1) return std::nullopt;
     return flat;
   };
   access.base = v;

@@ -9,132 +9,21 @@
 #include "mica/ops/index.h"
 #include "mica/ops/view.h"
 #include "mica/support/defect.h"
+#include "nest.h"
 
 namespace mica::lower {
 
 namespace {
 
 constexpr int64_t max_staged_row = 8192;  // elements
-
-int64_t extent_of(const Expr& var) { return var->limit - var->int_value; }
-
-bool divides_with(const Expr& e, const Expr& var) {
-  bool found = false;
-  visit(e, [&](const Expr& n) { found |= (n->op == ExprOp::floordiv || n->op == ExprOp::floormod) && depends_on(n, var->id); });
-  return found;
-}
-
-/// What one region computes, while its loops are being chosen.
-struct Nest {
-  std::vector<Expr> vars;  ///< of the stored element, outermost in memory first; extent 1 left out
-  Expr value;              ///< with Reduce nodes
-  Expr index;              ///< where it is stored, in elements
-  DType dtype;
-};
-
-/// Merges neighbouring loops whose addresses all are affine in the merged variable.
-void collapse(Nest& nest) {
-  for (size_t i = nest.vars.size(); i-- > 1;) {
-    const Expr outer = nest.vars[i - 1], inner = nest.vars[i];
-    const int64_t e = extent_of(inner);
-    const Expr t = make_var("t", 0, extent_of(outer) * e);
-    const std::vector<VarBinding> bindings{{outer, floordiv(t, e)}, {inner, floormod(t, e)}};
-    const Expr value = simplify(substitute(nest.value, bindings)), index = simplify(substitute(nest.index, bindings));
-    if (divides_with(value, t) || divides_with(index, t)) continue;
-    nest.value = value;
-    nest.index = index;
-    nest.vars[i - 1] = t;
-    nest.vars.erase(nest.vars.begin() + i);
-  }
-}
-
-/// The same for the variables of every reduction.
-Expr collapse_reductions(const Expr& e) {
-  return rewrite(e, [](const Expr& n) -> Expr {
-    if (n->op != ExprOp::reduce) return {};
-    std::vector<Expr> vars;
-    Expr body = n->args[0];
-    for (const Expr& v : n->vars) {
-      if (extent_of(v) == 1) body = simplify(substitute(body, {{v, Expr(v->int_value)}}));
-      else vars.push_back(v);
-    }
-    for (size_t i = vars.size(); i-- > 1;) {
-      const int64_t inner = extent_of(vars[i]);
-      const Expr t = make_var("r", 0, extent_of(vars[i - 1]) * inner);
-      const Expr merged = simplify(substitute(body, {{vars[i - 1], floordiv(t, inner)}, {vars[i], floormod(t, inner)}}));
-      if (divides_with(merged, t)) continue;
-      body = merged;
-      vars[i - 1] = t;
-      vars.erase(vars.begin() + i);
-    }
-    if (vars.empty()) return body;
-    return make_reduce(n->reduce_op, vars, body);
-  });
-}
-
-/// Rough cost of one vector's memory accesses in `e` when `var` runs over the lanes.
-double access_cost(const Expr& e, const Expr& var, int32_t lanes) {
-  double cost = 0;
-  visit(e, [&](const Expr& n) {
-    if (n->op != ExprOp::load) return;
-    // A condition that differs from lane to lane (padding along the lanes) is computed for every vector.
-    if (n->masked && depends_on(n->args.back(), var->id)) cost += 2;
-    if (!depends_on(n->args[0], var->id)) {
-      cost += 0.3;
-      return;
-    }
-    const Affine a = to_affine(n->args[0]);
-    bool affine = true;
-    for (const Affine::Term& t : a.terms) affine &= t.atom->op == ExprOp::var || !depends_on(t.atom, var->id);
-    const int64_t stride = a.coefficient_of(var->id);
-    cost += affine && stride == 1 ? 1 : affine && stride != 0 ? lanes : 2 * lanes;
-  });
-  return cost;
-}
-
-double store_cost(const Expr& index, const Expr& var, int32_t lanes) {
-  const int64_t stride = to_affine(index).coefficient_of(var->id);
-  return stride == 1 ? 1 : 1.5 * lanes;
-}
-
-/// True when r stands inside another reduction of e and uses a variable of it, so that it must be computed in that one's loops.
-bool inside_another(const Expr& e, const Expr& r) {
-  std::set<uint32_t> bound;
-  visit(e, [&](const Expr& n) {
-    for (const Expr& v : n->vars) bound.insert(v->id);
-  });
-  for (const Expr& v : free_vars(r)) {
-    if (bound.count(v->id)) return true;
-  }
-  return false;
-}
-
-std::vector<Expr> reductions_in(const Expr& e) {
-  std::vector<Expr> found;
-  visit(e, [&](const Expr& n) {
-    if (n->op != ExprOp::reduce) return;
-    for (const Expr& f : found) {
-      if (equivalent(f, n)) return;
-    }
-    found.push_back(n);
-  });
-  return found;
-}
-
-Expr replace_node(const Expr& e, const Expr& from, const Expr& to) {
-  return rewrite(e, [&](const Expr& n) -> Expr { return equivalent(n, from) ? to : Expr(); });
-}
-
-bool contains(const Expr& e, const Expr& part) {
-  bool found = false;
-  visit(e, [&](const Expr& n) { found |= equivalent(n, part); });
-  return found;
-}
+/// Shorter than max_chain: a partial sum is one addition beside what these loops load and compute anyway, and every halving makes sums better.
+constexpr int64_t short_chain = 64;
+static_assert(short_chain <= max_chain);
 
 /// Wraps statements in `for var in [low, limit)`.
 std::vector<Stmt> loop_over(const Expr& var, std::vector<Stmt> body) {
   std::vector<Stmt> out;
-  out.push_back(Stmt::loop(var, Expr(var->int_value), Expr(var->limit), Expr(1), std::move(body)));
+  out.push_back(Stmt::loop(var, Expr(var->int_value), Expr(extent_end(var)), Expr(1), std::move(body)));
   return out;
 }
 
@@ -185,16 +74,15 @@ class GenericLowering {
     double reduce_steps = 1;
     for (const Expr& r : reductions_) {
       double steps = 1;
-      for (const Expr& v : r->vars) steps *= static_cast<double>(extent_of(v));
+      for (const Expr& v : r->vars) steps *= typical(extent_of(v));
       reduce_steps = std::max(reduce_steps, steps);
     }
     for (int a = -1; a < static_cast<int>(nest_.vars.size()); ++a) {
       if (row_possible(a)) {
         double cost = 0;
         for (const Expr& r : reductions_) cost += best_row_cost(r);
-        const double steps = a >= 0 ? static_cast<double>(extent_of(nest_.vars[a])) : 1;
-        if (a >= 0)
-          cost += store_cost(nest_.index, nest_.vars[a], lanes_) * steps / (static_cast<double>(std::min<int64_t>(extent_of(nest_.vars[a]), lanes_)));
+        const double steps = a >= 0 ? typical(extent_of(nest_.vars[a])) : 1;
+        if (a >= 0) cost += store_cost(nest_.index, nest_.vars[a], lanes_) * steps / std::min<double>(typical(extent_of(nest_.vars[a])), lanes_);
         // A row's reduction is shared by the whole inner axis.
         consider(cost / steps, a, true);
       }
@@ -204,15 +92,14 @@ class GenericLowering {
       }
       const Expr& v = nest_.vars[a];
       double per_vector = store_cost(nest_.index, v, lanes_) + access_cost(nest_.value, v, lanes_) * reduce_steps;
-      consider(per_vector / static_cast<double>(std::min<int64_t>(extent_of(v), lanes_)), a, false);
+      consider(per_vector / std::min<double>(typical(extent_of(v)), lanes_), a, false);
     }
   }
 
   double best_row_cost(const Expr& r) const {
     double best = INFINITY, steps = 1;
-    for (const Expr& v : r->vars) steps *= static_cast<double>(extent_of(v));
-    for (const Expr& v : r->vars)
-      best = std::min(best, access_cost(r->args[0], v, lanes_) * steps / static_cast<double>(std::min<int64_t>(extent_of(v), lanes_)));
+    for (const Expr& v : r->vars) steps *= typical(extent_of(v));
+    for (const Expr& v : r->vars) best = std::min(best, access_cost(r->args[0], v, lanes_) * steps / std::min<double>(typical(extent_of(v)), lanes_));
     return best;
   }
 
@@ -220,14 +107,16 @@ class GenericLowering {
   /// Distributes the outer variables over tasks and loops; `body` is what runs for one point of them.
   void finish(std::vector<Expr> outer, std::vector<Stmt> body) {
     size_t split = 0;
-    int64_t tasks = 1;
-    while (split < outer.size() && tasks < 64) tasks *= extent_of(outer[split++]);
+    Dim tasks = 1;
+    while (split < outer.size() && tasks.typical() < 64) tasks *= extent_of(outer[split++]);
     for (size_t i = outer.size(); i-- > split;) body = loop_over(outer[i], std::move(body));
-    const Expr task = make_var("task", 0, std::max<int64_t>(tasks, 1));
-    int64_t stride = 1;
+    const Expr task = make_index("task", Dim::max(tasks, 1));
+    Dim stride = 1;
     for (size_t i = split; i-- > 0;) {
-      const int64_t e = extent_of(outer[i]);
-      const Expr value = simplify(floormod(floordiv(task, stride), e));
+      const Dim e = extent_of(outer[i]);
+      // The outermost part is within its extent anyway; with integers `simplify` sees that.
+      const Expr place = floordiv(task, stride);
+      const Expr value = simplify(i == 0 && !tasks.is_static() ? place : floormod(place, e));
       std::vector<Stmt> wrapped;
       wrapped.push_back(Stmt::let(outer[i], value, std::move(body)));
       body = std::move(wrapped);
@@ -236,7 +125,11 @@ class GenericLowering {
     emit_.finish(task, tasks, std::move(body));
   }
 
+  template <class Body> std::vector<Stmt> vector_loop(const Dim& extent, Body&& body) {
+    return vector_loop(Expr(0), extent, extent.is_static() ? extent.size() : -1, std::forward<Body>(body));
+  }
   /// `for base in [low, high) step lanes`, full vectors first, then the tail under a mask (or one by one where the target has none).
+  /// `extent` is high - low, or -1 where that is not one number.
   template <class Body> std::vector<Stmt> vector_loop(const Expr& low, const Expr& high, int64_t extent, Body&& body) {
     std::vector<Stmt> out;
     const int64_t full = extent / lanes_ * lanes_;
@@ -267,13 +160,13 @@ class GenericLowering {
     }
     const Expr v = nest_.vars[vector_axis_];
     outer.erase(outer.begin() + vector_axis_);
-    const int64_t extent = extent_of(v);
-    if (reductions_.size() == 1 && extent >= lanes_) return emit_tiles(v, outer);
-    int64_t outer_points = 1;
+    const Dim extent = extent_of(v);
+    if (reductions_.size() == 1 && extent.typical() >= lanes_) return emit_tiles(v, outer);
+    Dim outer_points = 1;
     for (const Expr& o : outer) outer_points *= extent_of(o);
     const int64_t block = 4096;
-    if (outer_points < 16 && extent > 2 * block) {  // few rows: cut them
-      const Expr part = make_var("part", 0, ceil_div(extent, block));
+    if (outer_points.typical() < 16 && extent.typical() > 2 * block) {  // few rows: cut them
+      const Expr part = make_index("part", Dim::ceil_div(extent, block));
       outer.push_back(part);
       const Expr low = part * Expr(block);
       const bool exact = extent % block == 0;
@@ -284,7 +177,7 @@ class GenericLowering {
                                    : vector_loop(low, high, -1, [&](const Expr& b, const Expr& m, int32_t l) { return lane_body(v, b, m, l, {}); });
       return finish(outer, std::move(body));
     }
-    finish(outer, vector_loop(Expr(0), Expr(extent), extent, [&](const Expr& b, const Expr& m, int32_t l) { return lane_body(v, b, m, l, {}); }));
+    finish(outer, vector_loop(extent, [&](const Expr& b, const Expr& m, int32_t l) { return lane_body(v, b, m, l, {}); }));
   }
 
   std::vector<Stmt> plain_loop(const Expr& v, const Expr& low, const Expr& high) {
@@ -327,14 +220,14 @@ class GenericLowering {
   }
 
   using Combine = std::function<Expr(const Expr&)>;
-  /// acc[i] = reduction of steps[i] over r's variables, all in one loop nest; chains are cut at max_chain.
+  /// acc[i] = reduction of steps[i] over r's variables, all in one loop nest; chains are cut at short_chain.
   /// `body` runs before the steps in each turn.
   std::vector<Stmt> accumulate(const Expr& r, ExprType type, const std::vector<uint32_t>& accs, const std::vector<Combine>& steps,
                                std::vector<Stmt> body = {}) {
     const Expr identity = make_broadcast(reduce_identity(r->reduce_op, type.dtype), type.lanes);
     int64_t total_steps = 1;
-    for (const Expr& v : r->vars) total_steps *= extent_of(v);
-    const bool cut = r->reduce_op == ReduceOp::sum && type.dtype == DType::f32 && total_steps > max_chain;
+    for (const Expr& v : r->vars) total_steps *= extent_of(v).high();
+    const bool cut = r->reduce_op == ReduceOp::sum && type.dtype == DType::f32 && total_steps > short_chain;
     std::vector<uint32_t> inner = accs;
     std::vector<Stmt> out;
     for (uint32_t a : accs) out.push_back(Stmt::store(a, Expr(0), identity));
@@ -350,7 +243,7 @@ class GenericLowering {
     // The innermost loops whose product stays below the limit form a chain; a single longer loop is cut into chunks.
     size_t split = r->vars.size();
     int64_t chain = 1;
-    while (split > 0 && chain * extent_of(r->vars[split - 1]) <= max_chain) chain *= extent_of(r->vars[--split]);
+    while (split > 0 && chain * extent_of(r->vars[split - 1]).high() <= short_chain) chain *= extent_of(r->vars[--split]).high();
     const auto with_total = [&](std::vector<Stmt> loops) {
       std::vector<Stmt> b;
       for (uint32_t a : inner) b.push_back(Stmt::store(a, Expr(0), identity));
@@ -366,10 +259,10 @@ class GenericLowering {
       for (size_t i = split; i-- > 0;) body = loop_over(r->vars[i], std::move(body));
     } else {
       const Expr v = r->vars.back();
-      const Expr chunk = make_var("chunk", 0, ceil_div(extent_of(v), max_chain));
+      const Expr chunk = make_index("chunk", Dim::ceil_div(extent_of(v), short_chain));
       std::vector<Stmt> loop;
-      loop.push_back(
-          Stmt::loop(v, chunk * Expr(max_chain), min(chunk * Expr(max_chain) + Expr(max_chain), Expr(v->limit)), Expr(1), std::move(body)));
+      loop.push_back(Stmt::loop(v, chunk * Expr(short_chain), min(chunk * Expr(short_chain) + Expr(short_chain), Expr(extent_end(v))), Expr(1),
+                                std::move(body)));
       body = loop_over(chunk, with_total(std::move(loop)));
       for (size_t i = r->vars.size() - 1; i-- > 0;) body = loop_over(r->vars[i], std::move(body));
     }
@@ -379,8 +272,12 @@ class GenericLowering {
 
   /// One reduction and a vector axis: tiles of rows x vectors share what they load, and hide the latency of additions.
   void emit_tiles(const Expr& v, std::vector<Expr> outer) {
-    const int64_t extent = extent_of(v), vectors = extent / lanes_;
-    const int wide = vectors % 4 == 0 ? 4 : vectors % 3 == 0 ? 3 : vectors % 2 == 0 ? 2 : 1;
+    const Dim extent = extent_of(v), vectors = extent / lanes_;
+    const int wide = !extent.is_static() ? static_cast<int>(std::min<int64_t>(4, vectors.typical()))
+                     : vectors % 4 == 0  ? 4
+                     : vectors % 3 == 0  ? 3
+                     : vectors % 2 == 0  ? 2
+                                         : 1;
     const int64_t most = emit_.target().vector_registers >= 32 ? 24 : 12;  // accumulators
     int row_axis = -1;
     int64_t rows = 1;
@@ -396,18 +293,22 @@ class GenericLowering {
     const Expr row = row_axis >= 0 ? outer[row_axis] : Expr();
     Expr row_tile;
     if (row) {
-      row_tile = make_var("rows", 0, extent_of(row) / rows);
+      row_tile = make_index("rows", extent_of(row) / rows);
       outer[row_axis] = row_tile;
     }
     const int64_t tile = static_cast<int64_t>(lanes_) * wide;
-    const int64_t tiles = extent / tile, done = tiles * tile;
+    const Dim tiles = extent / tile, done = tiles * tile;
+    const bool some_tiles = tiles != 0, rest = done != extent;
     // What all rows read along the lanes (the B of a product) is walked in panels, one after the other, each for all rows.
-    const size_t place = tiles > 0 ? panel_place(v, outer, row_tile, row) : outer.size();
+    const size_t place = some_tiles ? panel_place(v, outer, row_tile, row) : outer.size();
     const bool panels = place < outer.size();
-    const Expr tile_var = make_var("tile", 0, tiles + (panels && done < extent));
+    const Expr tile_var = make_index("tile", tiles + (panels && rest));
     std::vector<Stmt> body, tail;
-    if (tiles > 0) body = tile_body(v, tile_var * Expr(tile), wide, Expr(), lanes_, row, row_tile, rows);
-    if (done < extent) {
+    if (some_tiles) body = tile_body(v, tile_var * Expr(tile), wide, Expr(), lanes_, row, row_tile, rows);
+    if (rest && !extent.is_static()) {
+      tail = vector_loop(Expr(done), Expr(extent), -1,
+                         [&](const Expr& base, const Expr& mask, int32_t lanes) { return tile_body(v, base, 1, mask, lanes, row, row_tile, rows); });
+    } else if (rest) {
       const Expr one = make_var("u", done, extent);
       if (emit_.target().masked_memory) tail = tile_body(v, Expr(done), 1, tail_mask(Expr(done), Expr(extent), lanes_), lanes_, row, row_tile, rows);
       else tail = loop_over(one, tile_body(v, one, 1, Expr(), 1, row, row_tile, rows));
@@ -421,7 +322,7 @@ class GenericLowering {
       outer.insert(outer.begin() + static_cast<int64_t>(place), tile_var);
       return finish(outer, std::move(body));
     }
-    if (tiles > 0) both = loop_over(tile_var, std::move(body));
+    if (some_tiles) both = loop_over(tile_var, std::move(body));
     append(both, std::move(tail));
     finish(outer, std::move(both));
   }
@@ -432,8 +333,8 @@ class GenericLowering {
     size_t place = outer.size();
     visit(reductions_[0]->args[0], [&](const Expr& n) {
       if (n->op != ExprOp::load || !depends_on(n->args[0], v->id)) return;
-      double bytes = static_cast<double>(extent_of(v) * size_of(n->type.dtype));
-      for (const Expr& r : reductions_[0]->vars) bytes *= depends_on(n->args[0], r->id) ? static_cast<double>(extent_of(r)) : 1;
+      double bytes = typical(extent_of(v)) * static_cast<double>(size_of(n->type.dtype));
+      for (const Expr& r : reductions_[0]->vars) bytes *= depends_on(n->args[0], r->id) ? typical(extent_of(r)) : 1;
       if (bytes < static_cast<double>(emit_.target().l1_bytes)) return;
       size_t own = outer.size();
       while (own > 0 && !depends_on(n->args[0], (row_tile && outer[own - 1]->id == row_tile->id ? row : outer[own - 1])->id)) --own;
@@ -487,7 +388,7 @@ class GenericLowering {
     Expr value = nest_.value;
     for (Expr r = next_reduction(value); r; r = next_reduction(value)) value = reduce_row(body, r, v, value);
     if (v) {
-      append(body, vector_loop(Expr(0), Expr(extent_of(v)), extent_of(v), [&](const Expr& base, const Expr& mask, int32_t lanes) {
+      append(body, vector_loop(extent_of(v), [&](const Expr& base, const Expr& mask, int32_t lanes) {
                std::vector<Stmt> out;
                out.push_back(vector_store(emit_.kernel_output(), nest_.index, vectorize(value, v, base, lanes, mask), v, base, lanes, mask));
                return out;
@@ -498,31 +399,49 @@ class GenericLowering {
     finish(outer, std::move(body));
   }
 
-  /// Emits one reduction of the row and returns `value` with its result, and whatever the reduction staged, put in.
-  Expr reduce_row(std::vector<Stmt>& out, const Expr& r, const Expr& v, Expr value) {
+  /// The variable of a reduction along which its operands are read most cheaply.
+  size_t cheapest_lane(const Expr& r) const {
     size_t lane = 0;
     double best = INFINITY;
     for (size_t i = 0; i < r->vars.size(); ++i) {
-      const double cost = access_cost(r->args[0], r->vars[i], lanes_) / static_cast<double>(std::min<int64_t>(extent_of(r->vars[i]), lanes_));
+      const double cost = access_cost(r->args[0], r->vars[i], lanes_) / std::min<double>(typical(extent_of(r->vars[i])), lanes_);
       if (cost < best) {
         best = cost;
         lane = i;
       }
     }
+    return lane;
+  }
+
+  /// What several accumulators of one reduction come to.
+  static Expr combined(const std::vector<uint32_t>& accs, ExprType type, ReduceOp op) {
+    Expr sum;
+    for (uint32_t a : accs) {
+      const Expr x = make_load(a, type, {Expr(0)});
+      const bool slip = defect(Defect::unrolled_maximum) && op == ReduceOp::max;
+      sum = sum ? reduce_combine(slip ? ReduceOp::min : op, sum, x) : x;
+    }
+    return sum;
+  }
+
+  /// Emits one reduction of the row and returns `value` with its result, and whatever the reduction staged, put in.
+  Expr reduce_row(std::vector<Stmt>& out, const Expr& r, const Expr& v, Expr value) {
+    const size_t lane = cheapest_lane(r);
     const Expr t = r->vars[lane];
-    const int64_t extent = extent_of(t);
+    const Dim extent = extent_of(t);
+    const bool fixed = extent.is_static();
     std::vector<Expr> others = r->vars;
     others.erase(others.begin() + lane);
     const Expr body = r->args[0];
-    const int64_t vectors = extent / lanes_;
-    const int unroll = vectors % 4 == 0 && vectors >= 4 ? 4 : vectors % 2 == 0 && vectors >= 2 ? 2 : 1;
+    const int64_t vectors = extent.typical() / lanes_;
+    const int unroll = !fixed ? (vectors >= 4 ? 4 : 1) : vectors % 4 == 0 && vectors >= 4 ? 4 : vectors % 2 == 0 && vectors >= 2 ? 2 : 1;
     const ExprType type{r->type.dtype, lanes_};
 
     // What this pass computes and a later one needs again is kept in a local row; what is the same all along it is no row.
     uint32_t row = 0;
     const bool staged =
-        others.empty() && extent <= max_staged_row && depends_on(body, t->id) && worth_staging(body) && staged_later(value, r, t, v, body);
-    if (staged) row = emit_.local("row", {body->type.dtype, 1}, ceil_div(extent, lanes_) * lanes_, Memory::stack);
+        others.empty() && extent.high() <= max_staged_row && depends_on(body, t->id) && worth_staging(body) && staged_later(value, r, t, v, body);
+    if (staged) row = emit_.local("row", {body->type.dtype, 1}, ceil_div(extent.high(), lanes_) * lanes_, Memory::stack);
 
     const Expr identity = make_broadcast(reduce_identity(r->reduce_op, type.dtype), lanes_);
     std::vector<uint32_t> accs;
@@ -540,10 +459,12 @@ class GenericLowering {
       return s;
     };
     std::vector<Stmt> loops;
-    const int64_t chunk = static_cast<int64_t>(lanes_) * unroll, whole = vectors * lanes_;
-    const bool cut = r->reduce_op == ReduceOp::sum && type.dtype == DType::f32 && others.empty() && whole / chunk > max_chain;
+    // Chunks of several vectors, then (where the extent varies) vectors that do not fill a chunk, then lanes that do not fill a vector.
+    const int64_t chunk = static_cast<int64_t>(lanes_) * unroll;
+    const Dim vectored = extent / lanes_ * lanes_, whole = fixed ? vectored : extent / chunk * chunk;
+    const bool cut = r->reduce_op == ReduceOp::sum && type.dtype == DType::f32 && others.empty() && whole.high() / chunk > short_chain;
     const auto chunk_loop = [&](const Expr& low, const Expr& high) {
-      const Expr base = make_var("v", 0, std::max<int64_t>(extent, 1));
+      const Expr base = make_index("v", Dim::max(extent, 1));
       std::vector<Stmt> b;
       for (int u = 0; u < unroll; ++u) append(b, step(accs[u], simplify(base + Expr(int64_t{lanes_} * u)), Expr()));
       return Stmt::loop(base, low, high, Expr(chunk), std::move(b));
@@ -552,27 +473,30 @@ class GenericLowering {
     if (cut) {
       total = emit_.local("total", type, 1, Memory::registers);
       out.push_back(Stmt::store(total, Expr(0), identity));
-      const Expr part = make_var("part", 0, ceil_div(whole, chunk * max_chain));
+      const Expr part = make_index("part", Dim::ceil_div(whole, chunk * short_chain));
       std::vector<Stmt> b;
-      b.push_back(chunk_loop(part * Expr(chunk * max_chain), min(part * Expr(chunk * max_chain) + Expr(chunk * max_chain), Expr(whole))));
+      b.push_back(chunk_loop(part * Expr(chunk * short_chain), min(part * Expr(chunk * short_chain) + Expr(chunk * short_chain), Expr(whole))));
       Expr sum = make_load(total, type, {Expr(0)});
       for (uint32_t a : accs) sum = sum + make_load(a, type, {Expr(0)});
       b.push_back(Stmt::store(total, Expr(0), sum));
       for (uint32_t a : accs) b.push_back(Stmt::store(a, Expr(0), identity));
       append(loops, loop_over(part, std::move(b)));
-    } else if (whole > 0) {
+    } else if (whole != 0) {
       loops.push_back(chunk_loop(Expr(0), Expr(whole)));
     }
-    if (whole < extent) append(loops, row_tail(step, accs[0], whole, extent, t, body, r, staged, row));
+    if (!fixed && unroll > 1) {
+      const Expr base = make_index("v", extent);
+      loops.push_back(Stmt::loop(base, Expr(whole), Expr(vectored), Expr(lanes_), step(accs[0], base, Expr())));
+    }
+    if (vectored != extent) {
+      std::vector<Stmt> tail = row_tail(step, accs[0], vectored, extent, t, body, r, staged, row);
+      if (fixed) append(loops, std::move(tail));
+      else loops.push_back(Stmt::branch(Expr(vectored) < Expr(extent), std::move(tail)));
+    }
     for (size_t i = others.size(); i-- > 0;) loops = loop_over(others[i], std::move(loops));
     append(out, std::move(loops));
 
-    Expr sum;
-    for (uint32_t a : accs) {
-      const Expr x = make_load(a, type, {Expr(0)});
-      const bool slip = defect(Defect::unrolled_maximum) && r->reduce_op == ReduceOp::max;
-      sum = sum ? reduce_combine(slip ? ReduceOp::min : r->reduce_op, sum, x) : x;
-    }
+    Expr sum = combined(accs, type, r->reduce_op);
     if (cut) sum = make_load(total, type, {Expr(0)}) + sum;
     const uint32_t result = emit_.local("result", {type.dtype, 1}, 1, Memory::registers);
     out.push_back(Stmt::store(result, Expr(0), make_horizontal(r->reduce_op, sum)));
@@ -581,19 +505,21 @@ class GenericLowering {
   }
 
   template <class Step>
-  std::vector<Stmt> row_tail(Step&& step, uint32_t acc, int64_t whole, int64_t extent, const Expr& t, const Expr& body, const Expr& r, bool staged,
-                             uint32_t row) {
+  std::vector<Stmt> row_tail(Step&& step, uint32_t acc, const Dim& whole, const Dim& extent, const Expr& t, const Expr& body, const Expr& r,
+                             bool staged, uint32_t row) {
     if (emit_.target().masked_memory) return step(acc, Expr(whole), tail_mask(Expr(whole), Expr(extent), lanes_));
     // Without masked memory: one by one into lane 0 of the accumulator.
     const ExprType type{r->type.dtype, lanes_};
-    const Expr u = make_var("u", whole, extent);
+    const Expr u = make_var("u", whole.low(), extent.high());
     const Expr x = vectorize(body, t, u, 1, {});
     const Expr lane0 = tail_mask(Expr(0), Expr(1), lanes_);
     const Expr now = make_load(acc, type, {Expr(0)});
     std::vector<Stmt> b;
     if (staged) b.push_back(Stmt::store(row, u, x));
     b.push_back(Stmt::store(acc, Expr(0), select(lane0, reduce_combine(r->reduce_op, now, make_broadcast(x, lanes_)), now)));
-    return loop_over(u, std::move(b));
+    std::vector<Stmt> out;
+    out.push_back(Stmt::loop(u, Expr(whole), Expr(extent), Expr(1), std::move(b)));
+    return out;
   }
 
   /// More than a load: something that costs to compute twice.
@@ -746,7 +672,7 @@ void lower_cat(PendingProgram& program, const Region& region) {
   const TensorType& type = graph.type(region.output);
   const Cat cat = *match<Cat>(region.anchor);
   const int64_t axis = cat.axis < 0 ? cat.axis + type.rank() : cat.axis;
-  int64_t offset = 0;
+  Dim offset = 0;
   for (Value part : cat.xs.items) {
     const TensorType& from = graph.type(part);
     if (from.shape.elements() == 0) continue;  // also torch's rank-1 operand without elements

@@ -93,7 +93,7 @@ void lower_loop(PendingProgram& p, const Node& node, const Loop& op, Diagnostics
   const std::vector<Value> variables = numbered(p, node.results), initial = numbered(p, op.carried.items);
   for (size_t k = 0; k < variables.size(); ++k) p.add_copy(initial[k], variables[k], step.label + ": begin");
   const Value trip = p.add_temporary({DType::i64, {}, {}});
-  p.places[trip.id] = {Binding::Space::trip, 0, p.depth};
+  p.places[trip.id] = {Binding::Space::trip, 0, p.depth, -1};
   std::vector<Value> inputs = {trip};
   inputs.insert(inputs.end(), variables.begin(), variables.end());
   for (const Value v : op.captures.items) inputs.push_back(p.global(v));

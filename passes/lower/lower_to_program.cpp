@@ -36,7 +36,7 @@ void lower_region(PendingProgram& pending, const Region& region, Diagnostics& di
   lower_generic(pending, region);
 }
 
-Binding place(Binding::Space space, int64_t offset, size_t io) { return {space, offset, static_cast<uint32_t>(io)}; }
+Binding place(Binding::Space space, int64_t offset, size_t io) { return {space, offset, static_cast<uint32_t>(io), -1}; }
 
 /// Where the caller's buffers and what is kept between runs are.
 void place_signature(PendingProgram& pending) {
@@ -56,11 +56,20 @@ void place_signature(PendingProgram& pending) {
 }  // namespace
 
 void lower_graph(PendingProgram& pending, Diagnostics& diagnostics) {
-  const std::vector<Region> regions = fuse_regions(*pending.graph, pending.options.schedules);
+  std::vector<Region> regions;
+  try {
+    regions = fuse_regions(*pending.graph, pending.options.schedules);
+  } catch (const SymbolicSize& size) {
+    report_symbolic(diagnostics, "the model", size);
+    return;
+  }
   std::set<const Node*> whole;  // nodes in kernel form: all of their results are made at once
   for (const Region& region : regions) {
     const bool again = region.root->info->kernel && !whole.insert(region.root).second;
-    if (!again) lower_region(pending, region, diagnostics);
+    const Node& meaning = region.anchor ? *region.anchor : *region.root;
+    try {
+      if (!again) lower_region(pending, region, diagnostics);
+    } catch (const SymbolicSize& size) { report_symbolic(diagnostics, meaning.info->name(), size).at(pending.graph->location(meaning)); }
   }
 }
 
@@ -79,7 +88,7 @@ Result<Program> lower_to_program(const Graph& graph, const Target& target, const
   for (const State& s : graph.states)
     if (s.output != s.input) pending.add_copy(pending.global(s.output), pending.global(s.input), fmt::format("keep {}", s.name));
   coalesce_copies(pending);
-  return plan_memory(pending);
+  return plan_memory(pending, graph);
 }
 
 }  // namespace mica

@@ -5,6 +5,9 @@
 // Groups are numbered through the text of a program, the branches of an `if` one behind the other. That order is one in time as
 // well because a barrier stands before control flow, behind it, and at the end of a loop's trip. What is used in a loop and also
 // outside lives through the whole loop.
+//
+// Where sizes depend on symbols, which values share memory is fixed here and the offsets follow at run time: a value gets a slot, values
+// whose lives do not meet share one, a slot is as large as the largest of them, and the slots stand one behind the other.
 #include <algorithm>
 #include <unordered_map>
 #include <utility>
@@ -19,10 +22,12 @@ namespace {
 constexpr int64_t page_bytes = 4096;
 
 struct Life {
-  int64_t bytes = 0;           // rounded up
-  int64_t touched = 0;         // what kernels read and write
+  Dim bytes = 0;               // rounded up
+  Dim touched = 0;             // what kernels read and write
   size_t first = 0, last = 0;  // groups
-  int64_t offset = -1;
+  int64_t offset = 0;
+  int32_t slot = -1;
+  bool meets(const Life& other) const { return other.first <= last && first <= other.last; }
 };
 
 bool can_fault(const Kernel& k) {
@@ -145,7 +150,7 @@ void fill_tails(PendingProgram& p) {
     b.written = true;
     step.kernel.buffers = {b};
     step.kernel.task = make_var("task", 0, 1);
-    const Expr i = make_var("i", 0, tail.elements);
+    const Expr i = make_index("i", tail.elements);
     std::vector<Stmt> body;
     body.push_back(Stmt::store(0, simplify(i + Expr(type.shape.elements())), imm(type.dtype, 0)));
     step.kernel.body.push_back(Stmt::loop(i, Expr(0), Expr(tail.elements), Expr(1), std::move(body)));
@@ -213,9 +218,9 @@ class Lifetimes {
     if (fresh) {
       const auto tail = p_.tails.find(root);
       const TensorType& type = p_.types[root];
-      const int64_t elements = type.shape.elements() + (tail == p_.tails.end() ? 0 : tail->second.elements);
-      const int64_t touched = elements * size_of(type.dtype);
-      lives_.push_back({align_up(std::max<int64_t>(touched, 1)), touched, group, group, -1});
+      const Dim elements = type.shape.elements() + (tail == p_.tails.end() ? Dim(0) : tail->second.elements);
+      const Dim touched = elements * size_of(type.dtype);
+      lives_.push_back({align_up(Dim::max(touched, 1)), touched, group, group});
       seen_.emplace_back();
     }
     Life& life = lives_[entry->second];
@@ -252,7 +257,7 @@ int64_t place(std::vector<Life>& lives) {
       at = std::max(at, high);
     }
     l->offset = at;
-    total = std::max(total, at + l->bytes);
+    total = std::max<int64_t>(total, at + l->bytes);
     placed.push_back(l);
   }
   return total;
@@ -265,12 +270,50 @@ int64_t place_apart(std::vector<Life>& lives, DebugMemory side, std::vector<int6
   for (Life& l : lives) {
     guards.push_back(at);
     at += page_bytes;
-    const int64_t pages = align_up(l.bytes, page_bytes);
-    l.offset = side == DebugMemory::behind ? at + pages - l.touched : at;
+    const int64_t pages = align_up(l.bytes.size(), page_bytes);
+    l.offset = side == DebugMemory::behind ? at + pages - l.touched.size() : at;
     at += pages;
   }
   guards.push_back(at);
   return at + page_bytes;
+}
+
+/// A slot for each; the slots' bytes. Large values choose first, so that a slot's later tenants seldom make it grow.
+std::vector<Dim> place_in_slots(std::vector<Life>& lives) {
+  std::vector<Life*> order;
+  for (Life& l : lives) order.push_back(&l);
+  std::stable_sort(order.begin(), order.end(), [](const Life* a, const Life* b) { return a->bytes.typical() > b->bytes.typical(); });
+  std::vector<Dim> slots;
+  std::vector<std::vector<const Life*>> tenants;
+  for (Life* l : order) {
+    int32_t best = -1;
+    int64_t growth = 0;
+    for (size_t s = 0; s < slots.size(); ++s) {
+      if (std::any_of(tenants[s].begin(), tenants[s].end(), [&](const Life* other) { return l->meets(*other); })) continue;
+      const int64_t grows = Dim::max(slots[s], l->bytes).typical() - slots[s].typical() + (Dim::max(slots[s], l->bytes) != slots[s]);
+      if (best < 0 || grows < growth) best = static_cast<int32_t>(s), growth = grows;
+    }
+    if (best < 0) {
+      best = static_cast<int32_t>(slots.size());
+      slots.emplace_back(0);
+      tenants.emplace_back();
+    }
+    l->slot = best;
+    slots[best] = Dim::max(slots[best], l->bytes);
+    tenants[best].push_back(l);
+  }
+  return slots;
+}
+
+/// The sizes of outputs that are neither integers nor symbols, each once.
+std::vector<Dim> derived_sizes(const Graph& graph) {
+  std::vector<Dim> derived;
+  for (Value v : graph.outputs) {
+    for (const Dim& d : graph.type(v).shape.dims()) {
+      if (!d.is_static() && d.symbol_id() < 0 && std::find(derived.begin(), derived.end(), d) == derived.end()) derived.push_back(d);
+    }
+  }
+  return derived;
 }
 
 int64_t lower_bound(const std::vector<Life>& lives) {
@@ -278,7 +321,7 @@ int64_t lower_bound(const std::vector<Life>& lives) {
   for (const Life& l : lives) groups = std::max(groups, l.last + 1);
   std::vector<int64_t> alive(groups, 0);
   for (const Life& l : lives) {
-    for (size_t g = l.first; g <= l.last; ++g) alive[g] += l.bytes;
+    for (size_t g = l.first; g <= l.last; ++g) alive[g] += l.bytes.typical();
   }
   return alive.empty() ? 0 : *std::max_element(alive.begin(), alive.end());
 }
@@ -288,7 +331,7 @@ void renumber(Kernel& k) {
   std::unordered_map<uint32_t, Expr> names;
   const auto renamed = [&](const Expr& e) {
     return rewrite(e, [&](const Expr& n) -> Expr {
-      if (n->op != ExprOp::var) return {};
+      if (n->op != ExprOp::var || is_symbol(n)) return {};
       Expr& to = names[n->id];
       if (!to) to = make_numbered_var(static_cast<uint32_t>(names.size()), n->name, n->int_value, n->limit, n->type.dtype);
       return to;
@@ -336,12 +379,15 @@ class Binder {
   }
 
   Binding binding(const Operand& o) const {
-    if (o.kind == Operand::Kind::weight) return {Binding::Space::weights, program_.weights[o.weight].offset, 0};
+    if (o.kind == Operand::Kind::weight) return {Binding::Space::weights, program_.weights[o.weight].offset, 0, -1};
     const Alias where = p_.storage(o.value);
     const int64_t bytes = where.offset * size_of(p_.types[o.value.id].dtype);
     Binding b;
     if (const auto place = p_.places.find(where.root.id); place != p_.places.end()) b = place->second;
-    else b = {Binding::Space::arena, lives_[index_.at(where.root.id)].offset, 0};
+    else {
+      const Life& life = lives_[index_.at(where.root.id)];
+      b = {Binding::Space::arena, life.offset, 0, life.slot};
+    }
     b.offset += bytes;
     return b;
   }
@@ -383,7 +429,7 @@ std::optional<uint32_t> add_initial_states(PendingProgram& p, int64_t state_byte
 
 }  // namespace
 
-Program plan_memory(PendingProgram& p) {
+Program plan_memory(PendingProgram& p, const Graph& graph) {
   fill_tails(p);
   Barriers(p).place(p.steps, {});
   Lifetimes lifetimes(p);
@@ -391,7 +437,14 @@ Program plan_memory(PendingProgram& p) {
 
   Program program;
   const DebugMemory debug = p.options.debug_memory;
-  program.arena_bytes = debug == DebugMemory::off ? place(lives) : place_apart(lives, debug, program.guard_pages);
+  program.symbols = graph.symbols;
+  program.derived = derived_sizes(graph);
+  if (!graph.symbols.empty()) {
+    program.slots = place_in_slots(lives);
+    for (const Dim& bytes : program.slots) program.arena_bytes += bytes.high();
+  } else {
+    program.arena_bytes = debug == DebugMemory::off ? place(lives) : place_apart(lives, debug, program.guard_pages);
+  }
   program.arena_lower_bound = lower_bound(lives);
   program.fault_sites = p.fault_sites;
   for (const auto& [id, data] : p.initial_states) program.state_bytes += align_up(std::max<int64_t>(p.types[id].bytes(), 1));

@@ -243,7 +243,10 @@ class RecurrenceLowering {
   };
 
   /// Element strides of a value's axes.
-  std::vector<int64_t> strides(Value v) const { return graph_.type(v).strides(); }
+  std::vector<int64_t> strides(Value v) const {
+    const std::vector<Dim> all = graph_.type(v).strides();
+    return {all.begin(), all.end()};
+  }
 
   Body cell_task(bool first, const Expr& step) {
     const Expr t = at_step(step);

@@ -12,6 +12,14 @@ namespace mica::lower {
 /// Longest chain of additions into one f32 accumulator before it is added to a total: the error of a sum grows with its chain.
 inline constexpr int64_t max_chain = 256;
 
+/// An index as offset + sum of stride * variable; strides may depend on symbols.
+struct LinearIndex {
+  Dim offset = 0;
+  std::vector<Dim> strides;  ///< one a variable
+};
+/// Nothing where `flat` is no such sum over `vars`.
+std::optional<LinearIndex> linear_index(const Expr& flat, const std::vector<Expr>& vars);
+
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 /// A set of nodes that becomes one kernel (or a few without a barrier between them): at most one anchor, with the work before and

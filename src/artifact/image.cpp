@@ -85,7 +85,7 @@ Result<void> check_image(const Image& image, Diagnostics& diagnostics) {
   for (const auto* values : {&d.inputs, &d.outputs}) {
     for (const Value& v : *values) {
       MICA_CHECK(v.shape.size() <= MICA_MAX_RANK);
-      MICA_CHECK(std::ranges::all_of(v.shape, [&](int64_t size) { return size >= -d.symbols; }));
+      MICA_CHECK(std::ranges::all_of(v.shape, [&](int64_t size) { return size >= -static_cast<int64_t>(d.symbols.size() + d.derived.size()); }));
     }
   }
   int64_t end = 0;
@@ -122,6 +122,9 @@ std::string descriptor_bytes(const Descriptor& d, size_t manifest_bytes) {
   std::vector<uint32_t> sites;
   for (const std::string& site : d.fault_sites) sites.push_back(bytes.add_text(site));
 
+  std::vector<mica_descriptor_symbol> symbols;
+  for (const SymbolRange& s : d.symbols) symbols.push_back({.low = s.low, .high = s.high, .name_at = bytes.add_text(s.name)});
+
   head.arena_bytes = static_cast<uint64_t>(d.arena_bytes);
   head.state_bytes = static_cast<uint64_t>(d.state_bytes);
   head.weights_bytes = static_cast<uint64_t>(d.weights_bytes);
@@ -133,7 +136,10 @@ std::string descriptor_bytes(const Descriptor& d, size_t manifest_bytes) {
   head.features_at = bytes.add_text(joined(checked_features(d)));
   head.inputs = static_cast<uint32_t>(d.inputs.size());
   head.outputs = static_cast<uint32_t>(d.outputs.size());
-  head.symbols = static_cast<uint32_t>(d.symbols);
+  head.symbols = static_cast<uint32_t>(d.symbols.size());
+  head.derived = static_cast<uint32_t>(d.derived.size());
+  head.slots = static_cast<uint32_t>(d.slots);
+  head.symbols_at = bytes.add(symbols.data(), symbols.size());
   head.sites = static_cast<uint32_t>(sites.size());
   head.guards = static_cast<uint32_t>(d.guard_pages.size());
   head.guards_at = bytes.add(d.guard_pages.data(), d.guard_pages.size());
@@ -159,6 +165,11 @@ std::string make_manifest(const Descriptor& d, std::string_view more) {
   for (const auto& [key, values] : {std::pair{"inputs", &d.inputs}, {"outputs", &d.outputs}}) {
     json[key] = nlohmann::ordered_json::array();
     for (const Value& v : *values) json[key].push_back(value_json(v));
+  }
+  if (!d.symbols.empty()) {
+    json["symbols"] = nlohmann::ordered_json::array();
+    for (const SymbolRange& s : d.symbols) json["symbols"].push_back({{"name", s.name}, {"low", s.low}, {"high", s.high}});
+    json["derived"] = d.derived;
   }
   json["structure"] = d.structure;
   json["target"] = {{"triple", d.triple}, {"features", checked_features(d)}};

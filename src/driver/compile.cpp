@@ -104,10 +104,25 @@ std::string model_name(const std::filesystem::path& model) {
   return name;
 }
 
-artifact::Value artifact_value(const Graph& graph, Value v, const std::string& name) {
+/// Sizes that are not fixed are numbered: the symbols, then the program's derived sizes.
+artifact::Value artifact_value(const Graph& graph, const Program& program, Value v, const std::string& name) {
   artifact::Value a{name, graph.type(v).dtype, {}};
-  for (const Dim& d : graph.type(v).shape.dims()) a.shape.push_back(d.is_symbol() ? -1 - d.symbol_id() : d.size());
+  for (const Dim& d : graph.type(v).shape.dims()) {
+    const auto place = std::find(program.derived.begin(), program.derived.end(), d) - program.derived.begin();
+    if (d.is_static()) a.shape.push_back(d);
+    else if (d.symbol_id() >= 0) a.shape.push_back(-1 - d.symbol_id());
+    else a.shape.push_back(-1 - static_cast<int64_t>(graph.symbols.size()) - place);
+  }
   return a;
+}
+
+/// The flag's text again, with symbols where two samples gave a range.
+std::string input_text(const InputSpec& s) {
+  if (s.symbols.empty()) return s.text;
+  std::string text;
+  for (size_t a = 0; a < s.symbols.size(); ++a)
+    text += (a ? "x" : "") + (s.symbols[a].empty() ? s.shape[static_cast<int64_t>(a)].to_string() : s.symbols[a]);
+  return (s.name.empty() ? "" : s.name + ":") + text + (s.dtype ? fmt::format(":{}", name_of(*s.dtype)) : "");
 }
 
 /// The driver's part of the manifest: enough to draw inputs, to verify against the right signature, and to build the same file again.
@@ -115,8 +130,11 @@ std::string manifest_json(const Options& options, const Graph& graph, const Prog
   nlohmann::ordered_json j;
   j["model"] = {{"file", options.model.filename().string()}, {"hash", hash}, {"method", options.load.method}};
   auto inputs = nlohmann::ordered_json::array();
-  for (const InputSpec& s : options.load.inputs) inputs.push_back(s.text);
+  for (const InputSpec& s : options.load.inputs) inputs.push_back(input_text(s));
+  auto dims = nlohmann::ordered_json::array();
+  for (const Symbol& s : options.load.symbols) dims.push_back(fmt::format("{}={}..{}", s.name, s.low, s.high));
   j["options"] = {{"cpu", options.cpu}, {"cpu_features", options.cpu_features}, {"precision", options.precision}, {"inputs", inputs}};
+  if (!dims.empty()) j["options"]["dims"] = dims;
   j["cpu"] = target.cpu;
   j["draw"] = nlohmann::ordered_json::array();
   for (const InputDraw& d : find_input_draws(graph)) j["draw"].push_back(to_string(d));
@@ -130,7 +148,8 @@ std::string manifest_json(const Options& options, const Graph& graph, const Prog
   j["steps"] = steps;
   j["workspace_lower_bound"] = program.arena_lower_bound;
   j["kernels"] = nlohmann::ordered_json::array();
-  for (const Kernel& k : program.kernels) j["kernels"].push_back({{"name", k.name}, {"tasks", k.tasks}, {"flops", k.flops}, {"bytes", k.bytes}});
+  for (const Kernel& k : program.kernels)
+    j["kernels"].push_back({{"name", k.name}, {"tasks", k.tasks.typical()}, {"flops", k.flops}, {"bytes", k.bytes}});
   return j.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 
@@ -142,11 +161,14 @@ artifact::Image make_image(const Options& options, const Graph& graph, const Pro
   std::sort(image.weights.begin(), image.weights.end(), [](const auto& a, const auto& b) { return a.offset < b.offset; });
   artifact::Descriptor& d = image.descriptor;
   d.name = model_name(options.model);
-  for (Value v : graph.inputs) d.inputs.push_back(artifact_value(graph, v, graph.values[v.id].name));
+  for (Value v : graph.inputs) d.inputs.push_back(artifact_value(graph, program, v, graph.values[v.id].name));
   for (size_t i = 0; i < graph.outputs.size(); ++i)
-    d.outputs.push_back(artifact_value(graph, graph.outputs[i], i < graph.output_names.size() ? graph.output_names[i] : fmt::format("output{}", i)));
+    d.outputs.push_back(
+        artifact_value(graph, program, graph.outputs[i], i < graph.output_names.size() ? graph.output_names[i] : fmt::format("output{}", i)));
   d.structure = graph.output_structure.text;
-  d.symbols = static_cast<int64_t>(graph.symbols.size());
+  for (const Symbol& s : graph.symbols) d.symbols.push_back({s.name, s.low, s.high});
+  for (const Dim& size : program.derived) d.derived.push_back(size.to_string());
+  d.slots = static_cast<int64_t>(program.slots.size());
   d.arena_bytes = program.arena_bytes;
   d.weights_bytes = program.weights_bytes;
   d.state_bytes = program.state_bytes;

@@ -61,7 +61,7 @@ int64_t rows_selected(const Graph& g, const Node& n, size_t field, size_t k) {
     if (auto all = std::get_if<Ints>(&n.fields[i]); all && params[i] == "axes" && k < all->size()) axis = (*all)[k];
   }
   const TensorType& type = g.type(*table);
-  if (!type.has_axis(axis) || type.shape.dim(axis).is_symbol()) return -1;
+  if (!type.has_axis(axis) || !type.shape.dim(axis).is_static()) return -1;
   return type.shape[axis];
 }
 

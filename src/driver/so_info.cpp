@@ -12,12 +12,25 @@ namespace {
 
 using nlohmann::json;
 
-SoValue value_from(const json& j) {
+/// Sizes below zero are numbered: symbols, then what follows from them, of which the text is not read here.
+Dim size_from(int64_t size, const std::vector<Symbol>& symbols) {
+  if (size >= 0) return size;
+  const auto k = static_cast<size_t>(-1 - size);
+  if (k < symbols.size()) return Dim::symbol(static_cast<int32_t>(k), symbols[k].name, symbols[k].low, symbols[k].high);
+  return Dim::symbol(static_cast<int32_t>(k), "?", 0, int64_t{1} << 40);
+}
+
+SoValue value_from(const json& j, const SoInfo& info, const json& derived) {
   SoValue v{j.value("name", ""), {}};
   v.type.dtype = parse_dtype(j.value("dtype", "f32")).value_or(DType::f32);
   std::vector<Dim> dims;
-  for (const auto& size : j.at("shape"))
-    dims.push_back(size.get<int64_t>() < 0 ? Dim::symbol(static_cast<int32_t>(-1 - size.get<int64_t>())) : Dim(size.get<int64_t>()));
+  for (const auto& entry : j.at("shape")) {
+    const auto size = entry.get<int64_t>();
+    const size_t k = size < 0 ? static_cast<size_t>(-1 - size) : 0;
+    if (size < 0 && k >= info.symbols.size() && k - info.symbols.size() < derived.size())
+      dims.push_back(Dim::symbol(static_cast<int32_t>(k), derived[k - info.symbols.size()].get<std::string>(), 0, int64_t{1} << 40));
+    else dims.push_back(size_from(size, info.symbols));
+  }
   v.type.shape = Shape(std::move(dims));
   return v;
 }
@@ -67,21 +80,34 @@ class Collector {
     return place(g.name, std::move(*t), g.file);
   }
 
+  /// The type at the symbols' sizes: those that a given input has, else those that are asked for, else the greatest.
+  TensorType fixed(const TensorType& type, std::vector<int64_t> sizes) const {
+    for (size_t k = sizes.size(); k < info_.symbols.size(); ++k) sizes.push_back(info_.symbols[k].high);
+    for (size_t i = 0; i < found_.size(); ++i) {
+      if (!found_[i]) continue;
+      for (int64_t a = 0; a < info_.inputs[i].type.rank(); ++a) {
+        const int32_t k = info_.inputs[i].type.shape[a].symbol_id();
+        if (k >= 0 && set_.tensors[i].type.rank() > a) sizes.at(static_cast<size_t>(k)) = set_.tensors[i].type.shape[a];
+      }
+    }
+    TensorType out = type;
+    std::vector<Dim> dims;
+    for (const Dim& d : type.shape.dims()) dims.emplace_back(d.at(sizes));
+    out.shape = Shape(std::move(dims));
+    return out;
+  }
+
   Result<InputSet> finish(const InputSource& source) {
     for (size_t i = 0; i < found_.size(); ++i) {
       if (found_[i]) continue;
       const SoValue& v = info_.inputs[i];
-      if (!v.type.shape.is_static()) {
-        diagnostics_.error("missing-input", "input `{}` has symbolic sizes, so it has to be given", v.name)
-            .help(fmt::format("--input {}=@{}.npy", v.name, v.name));
-        continue;
-      }
-      if (i < source.traced.size() && static_cast<int64_t>(source.traced[i].size()) == v.type.bytes()) {
-        set_.tensors[i] = {v.type, source.traced[i]};
+      const TensorType type = fixed(v.type, source.sizes);
+      if (i < source.traced.size() && static_cast<int64_t>(source.traced[i].size()) == type.bytes()) {
+        set_.tensors[i] = {type, source.traced[i]};
         set_.origins[i] = "traced";
       } else {
         const InputDraw draw = i < info_.draws.size() ? info_.draws[i] : InputDraw{};
-        set_.tensors[i] = draw_input(v.type, draw, source.seed, i);
+        set_.tensors[i] = draw_input(type, draw, source.seed, i);
         set_.origins[i] = fmt::format("drawn ({})", to_string(draw));
       }
     }
@@ -207,10 +233,14 @@ Result<SoInfo> read_so_info(const std::filesystem::path& file, Diagnostics& diag
   try {
     const json j = json::parse(info.manifest);
     info.name = j.value("name", "");
-    for (const auto& v : j.at("inputs")) info.inputs.push_back(value_from(v));
-    for (const auto& v : j.at("outputs")) info.outputs.push_back(value_from(v));
+    for (const auto& s : j.value("symbols", json::array()))
+      info.symbols.push_back({s.at("name").get<std::string>(), s.at("low").get<int64_t>(), s.at("high").get<int64_t>()});
+    const json derived = j.value("derived", json::array());
+    for (const auto& v : j.at("inputs")) info.inputs.push_back(value_from(v, info, derived));
+    for (const auto& v : j.at("outputs")) info.outputs.push_back(value_from(v, info, derived));
     for (const auto& d : j.value("draw", json::array())) info.draws.push_back(parse_input_draw(d.get<std::string>()));
     info.winograd = j.value("winograd", false);
+    if (j.contains("options")) info.dim_specs = j["options"].value("dims", std::vector<std::string>{});
     if (j.contains("options")) info.input_specs = j["options"].value("inputs", std::vector<std::string>{});
     if (j.contains("model")) info.method = j["model"].value("method", "forward"), info.model_hash = j["model"].value("hash", "");
   } catch (const json::exception& e) {
@@ -219,6 +249,42 @@ Result<SoInfo> read_so_info(const std::filesystem::path& file, Diagnostics& diag
     return Failure{};
   }
   return info;
+}
+
+Result<std::vector<int64_t>> choose_sizes(const SoInfo& info, const std::vector<std::string>& flags, int64_t (*otherwise)(const Symbol&),
+                                          Diagnostics& diagnostics) {
+  const size_t errors = diagnostics.error_count();
+  std::vector<int64_t> sizes;
+  std::string known;
+  for (const Symbol& s : info.symbols) {
+    sizes.push_back(otherwise(s));
+    known += fmt::format("{}{}={}..{}", known.empty() ? "" : ", ", s.name, s.low, s.high);
+  }
+  for (const std::string& text : flags) {
+    const size_t equals = std::min(text.find('='), text.size());
+    const auto found = std::ranges::find(info.symbols, text.substr(0, equals), &Symbol::name);
+    char* end = nullptr;
+    const int64_t size = equals < text.size() ? std::strtoll(text.c_str() + equals + 1, &end, 10) : 0;
+    if (found == info.symbols.end() || !end || *end || size < found->low || size > found->high) {
+      diagnostics
+          .error("dim-value", "--dim {}: {}", text,
+                 info.symbols.empty()          ? "the model has no symbolic sizes"
+                 : found == info.symbols.end() ? "the model has no such symbol"
+                 : !end || *end                ? "this is not SYMBOL=SIZE"
+                                               : "the size is outside the range that the model was compiled for")
+          .help(info.symbols.empty() ? "compile it for a range: mica compile --input ids:1xS --dim S=16..512" : "its symbols: " + known);
+      continue;
+    }
+    sizes[static_cast<size_t>(found - info.symbols.begin())] = size;
+  }
+  if (diagnostics.error_count() != errors) return Failure{};
+  return sizes;
+}
+
+std::string sizes_text(const std::vector<Symbol>& symbols, const std::vector<int64_t>& sizes) {
+  std::string text;
+  for (size_t k = 0; k < symbols.size(); ++k) text += fmt::format("{}{}={}", k ? ", " : "", symbols[k].name, sizes[k]);
+  return text;
 }
 
 Result<InputSet> collect_inputs(const SoInfo& info, const InputSource& source, Diagnostics& diagnostics) {

@@ -79,7 +79,8 @@ Result<std::vector<SoValue>> list_values(int (*query)(size_t, mica_value_info*),
     }
     std::vector<Dim> dims;
     for (int32_t axis = 0; axis < info.rank; ++axis)
-      dims.push_back(info.shape[axis] < 0 ? Dim::symbol(static_cast<int32_t>(-1 - info.shape[axis])) : Dim(info.shape[axis]));
+      dims.push_back(info.shape[axis] < 0 ? Dim::symbol(static_cast<int32_t>(-1 - info.shape[axis]), "?", 0, int64_t{1} << 40)
+                                          : Dim(info.shape[axis]));
     values.push_back({info.name, {dtypes[info.dtype - 1], Shape(std::move(dims)), {}}});
   }
   return values;
@@ -154,12 +155,18 @@ void SoModel::bind(std::vector<RawTensor> inputs) {
   Impl& s = *impl_;
   s.bound_inputs = std::move(inputs);
   s.bound_outputs.clear();
-  for (const SoValue& v : s.outputs) {
-    RawTensor t{v.type, {}};
-    if (v.type.shape.is_static()) t.bytes.assign(static_cast<size_t>(v.type.bytes()), std::byte{0xff});
+  s.bound_in.set(s.bound_inputs);
+  for (size_t i = 0; i < s.outputs.size(); ++i) {
+    RawTensor t{s.outputs[i].type, {}};
+    if (!t.type.shape.is_static()) {
+      std::vector<int64_t> shape(static_cast<size_t>(t.type.rank()));
+      // Inputs that do not fit are refused by the run, with a sentence.
+      (void)s.api->output_shape(s.bound_in.tensors.data(), s.bound_in.tensors.size(), i, shape.data(), shape.size());
+      t.type.shape = Shape(shape);
+    }
+    t.bytes.assign(static_cast<size_t>(t.type.bytes()), std::byte{0xff});
     s.bound_outputs.push_back(std::move(t));
   }
-  s.bound_in.set(s.bound_inputs);
   s.bound_out.set(s.bound_outputs);
 }
 

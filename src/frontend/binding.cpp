@@ -88,7 +88,8 @@ Argument Binder::tensor(const std::string& name, const c10::IValue* traced) {
   Argument a;
   a.kind = Kind::input;
   a.input = binding_.inputs.size();
-  binding_.inputs.push_back({name, type, traced_type && *traced_type == type && has_data(data) ? data : at::Tensor()});
+  binding_.inputs.push_back({name, type, traced_type && *traced_type == type && has_data(data) ? data : at::Tensor(),
+                             data.defined() ? data.sizes().vec() : std::vector<int64_t>{}});
   return a;
 }
 

@@ -22,7 +22,8 @@ struct Argument {
 struct BoundInput {
   std::string name;
   TensorType type;
-  at::Tensor traced;  ///< data from the archive; undefined when there is none of this type
+  at::Tensor traced;                  ///< data from the archive; undefined when there is none of this type
+  std::vector<int64_t> traced_sizes;  ///< of the tensor that the model was traced with, whatever its type; empty without one
 };
 
 struct Binding {

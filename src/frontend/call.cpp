@@ -198,6 +198,7 @@ std::optional<c10::IValue> Evaluator::ivalue_of(const Item& item, const c10::Typ
 bool Evaluator::import_value(const NamedItem& argument, ImportValue& value) {
   const Item& item = argument.item;
   if (const auto* tensor = item.tensor()) return value = value_of(*tensor), true;
+  if (const auto* size = item.size()) return value = *size, true;
   if (const auto* v = item.plain()) {
     if (v->isInt()) value = v->toInt();
     else if (v->isDouble()) value = v->toDouble();
@@ -214,6 +215,15 @@ bool Evaluator::import_value(const NamedItem& argument, ImportValue& value) {
   std::vector<int64_t> ints;
   std::vector<double> reals;
   bool real = false;
+  if (std::any_of(list->items.begin(), list->items.end(), [](const Item& i) { return i.size() != nullptr; })) {
+    Dims sizes;
+    for (const Item& i : list->items) {
+      const auto size = size_of_item(i);
+      if (!size) return false;
+      sizes.items.push_back(*size);
+    }
+    return value = std::move(sizes), true;
+  }
   for (const Item& i : list->items) {
     if (i.tensor()) values.items.push_back(value_of(*i.tensor()));
     else if (i.is_none()) values.items.emplace_back();
@@ -256,6 +266,12 @@ Item Evaluator::item_of(const ImportValue& value) {
   if (const auto* vs = std::get_if<std::vector<double>>(&value)) {
     auto list = list_of(c10::FloatType::get());
     for (const double v : *vs) list->items.emplace_back(c10::IValue(v));
+    return list;
+  }
+  if (const auto* v = std::get_if<Dim>(&value)) return size_item(*v);
+  if (const auto* vs = std::get_if<Dims>(&value)) {
+    auto list = list_of(c10::IntType::get());
+    for (const Dim& v : vs->items) list->items.push_back(size_item(v));
     return list;
   }
   if (const auto* v = std::get_if<int64_t>(&value)) return c10::IValue(*v);
@@ -409,6 +425,20 @@ std::vector<Item> Evaluator::both(const Operator& op, const std::string& name, c
 
 // ---- one operator ----
 
+/// A trace computes with sizes as rank-0 tensors: the result of arithmetic on two is remembered as a size too.
+void Evaluator::keep_size(const std::string& base, const std::vector<Item>& in, Item& result) {
+  if (!result.tensor() || result.tensor()->type().rank() || result.tensor()->type().dtype != DType::i64 || in.size() < 2) return;
+  const auto a = size_of_item(in[0]), b = size_of_item(in[1]);
+  if (!a || !b || (a->is_static() && b->is_static())) return;
+  const bool scaled =
+      (base == "aten::add" || base == "aten::sub" || base == "aten::rsub") && in.size() > 2 && !(in[2].is_int() && in[2].integer() == 1);
+  if (scaled) return;
+  std::string op = base;
+  if (base == "aten::div" && in.size() > 2 && in[2].plain() && in[2].plain()->isString())
+    op = in[2].plain()->toStringRef() == "floor" ? "aten::floordiv" : "aten::__round_to_zero_floordiv";
+  if (const auto size = size_arithmetic(op, *a, *b)) read(*result.tensor())->size = *size;
+}
+
 bool Evaluator::check_training(const Node& node, const std::vector<NamedItem>& arguments) {
   const std::string base = node.kind().toQualString();
   const auto rate = [&](std::string_view name) {
@@ -464,6 +494,7 @@ std::vector<Item> Evaluator::run_operator(Node& node, const std::vector<Item>& i
   std::vector<Item> results;
   if (!written && run_view(*op, name, arguments, results)) return results;
   results = both(*op, name, arguments, written != nullptr);
+  if (results.size() == 1) keep_size(base, in, results[0]);
   if (!written || results.empty()) return results;
   const Tensor* self = in[0].tensor();
   const Tensor* value = results[0].tensor();

@@ -192,15 +192,21 @@ void Evaluator::run_node(Node& node, Environment& environment) {
     return;
   }
   enter(node);
-  if (run_prim(node, environment)) return;
-  const std::vector<Item> inputs = inputs_of(node, environment);
-  std::vector<Item> results;
-  const size_t errors = diagnostics_.error_count();
-  if (!run_number(node, inputs, results) && !run_python(node, inputs, results)) results = run_operator(node, inputs);
-  results.resize(node.outputs().size());
-  if (lacks_result(inputs, results) && diagnostics_.error_count() == errors && unsupported_.empty())
-    data_dependent(fmt::format("an operand of {}", node.kind().toQualString()), "it has to be known while compiling");
-  set_outputs(node, std::move(results), environment);
+  try {
+    if (run_prim(node, environment)) return;
+    const std::vector<Item> inputs = inputs_of(node, environment);
+    std::vector<Item> results;
+    const size_t errors = diagnostics_.error_count();
+    if (!run_number(node, inputs, results) && !run_python(node, inputs, results)) results = run_operator(node, inputs);
+    results.resize(node.outputs().size());
+    if (lacks_result(inputs, results) && diagnostics_.error_count() == errors && unsupported_.empty())
+      data_dependent(fmt::format("an operand of {}", node.kind().toQualString()), "it has to be known while compiling");
+    set_outputs(node, std::move(results), environment);
+  } catch (const SymbolicSize& size) {
+    report_symbolic(diagnostics_, node.kind().toQualString(), size).at(here());
+    if (++errors_here_ >= 20) throw Stop{};
+    forget_outputs(node, environment);
+  }
 }
 
 bool Evaluator::is_instance(const Item& item, const c10::TypePtr& type) {
@@ -237,6 +243,7 @@ bool Evaluator::is_instance(const Item& item, const c10::TypePtr& type) {
     return t && (!dict->value || dict->value->isSubtypeOf(*t->getValueType()));
   }
   if (const auto instance = item.instance()) return instance->type->isSubtypeOf(*type);
+  if (item.size()) return type->kind() == c10::TypeKind::IntType || type->kind() == c10::TypeKind::NumberType;
   return item.plain() && item.plain()->type()->isSubtypeOf(*type);
 }
 

@@ -135,11 +135,15 @@ class Evaluator {
   bool run_dict(const std::string& name, const std::vector<Item>& inputs, std::vector<Item>& results);
   bool run_question(const std::string& name, const std::vector<Item>& inputs, std::vector<Item>& results);
   /// Numbers, text and lists of them, by LibTorch's own operator; allow-listed.
+  /// Arithmetic on sizes that depend on symbols.
+  bool run_size(const std::string& name, const std::vector<Item>& inputs, std::vector<Item>& results);
+  std::optional<Dim> size_of_item(const Item& item);
   bool run_scalar(torch::jit::Node& node, const std::vector<Item>& inputs, std::vector<Item>& results);
   Item number_of(const Tensor& tensor, const std::string& op);
 
   // ---- tensor operators (call.cpp) ----
   std::vector<Item> run_operator(torch::jit::Node& node, const std::vector<Item>& inputs);
+  void keep_size(const std::string& base, const std::vector<Item>& inputs, Item& result);
   bool check_training(const torch::jit::Node& node, const std::vector<NamedItem>& arguments);
   /// By LibTorch when every tensor is a small constant; nothing otherwise.
   std::optional<std::vector<Item>> run_constant(const torch::jit::Operator& op, const std::vector<NamedItem>& arguments, bool in_place);
@@ -164,11 +168,11 @@ class Evaluator {
   ContentsRef read_view(const ViewRef& view);
   void write(const Tensor& tensor, ContentsRef contents);
   void mark_stale(const StorageRef& written);
-  ContentsRef slice_of(const ContentsRef& base, int64_t axis, int64_t start, int64_t end, int64_t step);
+  ContentsRef slice_of(const ContentsRef& base, int64_t axis, const Dim& start, const Dim& end, int64_t step);
   ContentsRef select_of(const ContentsRef& base, int64_t axis, int64_t index);
   ContentsRef reshape_of(const ContentsRef& base, const Shape& shape);
   ContentsRef permute_of(const ContentsRef& base, const std::vector<int64_t>& order);
-  ContentsRef slice_scatter(const ContentsRef& base, const ContentsRef& part, int64_t axis, int64_t start, int64_t end, int64_t step);
+  ContentsRef slice_scatter(const ContentsRef& base, const ContentsRef& part, int64_t axis, const Dim& start, const Dim& end, int64_t step);
   ContentsRef select_scatter(const ContentsRef& base, const ContentsRef& part, int64_t axis, int64_t index);
 
   // ---- messages ----
@@ -198,6 +202,8 @@ class Evaluator {
   bool warned_input_ = false;
 };
 
+/// a OP b on sizes, for "aten::add" and the like; nothing when the operator gives no size.
+std::optional<Dim> size_arithmetic(std::string_view op, const Dim& a, const Dim& b);
 /// "aten::add_.Tensor" of a schema.
 std::string full_name(const c10::FunctionSchema& schema);
 bool contains_unknown(const Item& item);

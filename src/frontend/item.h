@@ -1,9 +1,9 @@
 #pragma once
 // What the evaluator's environment maps a TorchScript value to.
 //
-// Shapes are static, so most of a model's Python arithmetic (sizes, lists, branches) is known while importing and only tensor operators become
-// nodes. An Item is therefore a Python value that is known, a number of which only the kind is known because it depends on data, or a tensor of
-// which at least the type is known.
+// Shapes are known up to symbols, so most of a model's Python arithmetic (sizes, lists, branches) is done while importing and only tensor
+// operators become nodes. An Item is therefore a Python value that is known, a size that depends on symbols, a number of which only the kind is
+// known because it depends on data, or a tensor of which at least the type is known.
 //
 // A tensor is a handle: a Storage that in-place operators write to, and a chain of Views that says which part of it. Contents are immutable;
 // a write gives the storage new contents and a new version, and a view whose contents are older derives them again (views.cpp).
@@ -13,6 +13,7 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <optional>
 #include <string>
 #include <variant>
 #include <vector>
@@ -24,9 +25,10 @@ namespace mica::frontend {
 /// Elements of a tensor: a graph value, a constant known while importing, or both.
 struct Contents {
   TensorType type;
-  Value value;          ///< invalid until it is needed in the graph
-  at::Tensor constant;  ///< undefined when it depends on inputs
-  std::string name;     ///< of a parameter: "layer1.0.conv1.weight"
+  Value value;              ///< invalid until it is needed in the graph
+  at::Tensor constant;      ///< undefined when it depends on inputs
+  std::string name;         ///< of a parameter: "layer1.0.conv1.weight"
+  std::optional<Dim> size;  ///< what a rank-0 i64 tensor holds where that is a size depending on symbols, as traces compute with sizes
 };
 using ContentsRef = std::shared_ptr<Contents>;
 
@@ -126,14 +128,15 @@ using DictRef = std::shared_ptr<DictObject>;
 using InstanceRef = std::shared_ptr<InstanceObject>;
 
 struct Item {
-  /// An IValue here is None, a number, text, a device or the like: never a tensor or a container.
-  std::variant<Unknown, c10::IValue, Tensor, ListRef, TupleRef, DictRef, InstanceRef, Number, Text, Conflict, Uninitialized> data;
+  /// An IValue here is None, a number, text, a device or the like: never a tensor or a container. A Dim is an integer that depends on symbols.
+  std::variant<Unknown, c10::IValue, Tensor, ListRef, TupleRef, DictRef, InstanceRef, Dim, Number, Text, Conflict, Uninitialized> data;
 
   Item() = default;
   template <class T> Item(T value) : data(std::move(value)) {}
   bool is_unknown() const { return std::holds_alternative<Unknown>(data); }
   const c10::IValue* plain() const { return std::get_if<c10::IValue>(&data); }
   const Tensor* tensor() const { return std::get_if<Tensor>(&data); }
+  const Dim* size() const { return std::get_if<Dim>(&data); }
   const Number* number() const { return std::get_if<Number>(&data); }
   const Text* text() const { return std::get_if<Text>(&data); }
   bool is_uninitialized() const { return std::holds_alternative<Uninitialized>(data); }
@@ -161,6 +164,8 @@ struct Item {
   }
 };
 
+/// A size as a Python value: a known integer where it is one.
+inline Item size_item(const Dim& size) { return size.is_static() ? Item(c10::IValue(size.size())) : Item(size); }
 inline Item none_item() { return Item(c10::IValue()); }
 
 /// Ends an import after its reason has been reported; never leaves this folder.

@@ -44,6 +44,7 @@ std::vector<StorageRef> origins_of(const StorageRef& storage) {
 std::string describe(const Item& item) {
   if (const Tensor* t = item.tensor()) return t->type().to_string();
   if (const auto kind = number_kind(item)) return kind_name(*kind);
+  if (item.size()) return item.size()->to_string();
   if (item.is_none()) return "None";
   if (const c10::IValue* v = item.plain()) return v->isString() ? fmt::format("'{}'", v->toStringRef()) : v->tagKind();
   if (item.list()) return fmt::format("a list of {}", item.list()->items.size());
@@ -88,6 +89,7 @@ Item Merger::merge(const Item& a, const Item& b, const std::string& name) {
     return differ(kind_name(*kind), kind_name(*other), name);
   }
   if (a.plain() && b.plain() && same_plain(*a.plain(), *b.plain())) return a;
+  if (a.size() && b.size() && *a.size() == *b.size()) return a;
   if (a.tensor() && b.tensor()) return merge_tensors(*a.tensor(), *b.tensor(), name);
   if (a.list() && b.list()) return merge_lists(std::get<ListRef>(a.data), std::get<ListRef>(b.data), name);
   if (a.tuple() && b.tuple() && a.tuple()->items.size() == b.tuple()->items.size()) return merge_tuples(*a.tuple(), *b.tuple(), name);

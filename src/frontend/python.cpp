@@ -200,6 +200,11 @@ bool is_python_operator(const std::string& base_name) {
 
 bool Evaluator::run_python(Node& node, const std::vector<Item>& in, std::vector<Item>& out) {
   const std::string name = node.kind().toQualString();
+  if (name == "prim::NumToTensor" && in[0].size()) {
+    const ContentsRef contents = import_one("aten::scalar_tensor", {{"s", *in[0].size()}});
+    contents->size = *in[0].size();
+    return out = {fresh(contents)}, true;
+  }
   if (name == "prim::NumToTensor") {
     const auto value = in[0].plain();
     if (!value || !value->isScalar()) return out = {Item()}, true;
@@ -219,6 +224,7 @@ bool Evaluator::run_python(Node& node, const std::vector<Item>& in, std::vector<
     if (in[0].is_unknown() || in[1].is_unknown()) return out = {Item()}, true;
     if (in[0].is_none() || in[1].is_none()) return out = {c10::IValue((in[0].is_none() && in[1].is_none()) == yes)}, true;
   }
+  if (run_size(name, in, out)) return true;
   if (!in.empty() && in[0].tensor() && run_question(name, in, out)) return true;
   if (!in.empty() && in[0].list() && run_list(name, node, in, out)) return true;
   if (!in.empty() && in[0].dict() && run_dict(name, in, out)) return true;
@@ -229,6 +235,10 @@ bool Evaluator::run_python(Node& node, const std::vector<Item>& in, std::vector<
 
 Item Evaluator::number_of(const Tensor& tensor, const std::string& op) {
   const ContentsRef contents = read(tensor);
+  if (contents->size) {
+    if (op == "aten::Int" || op == "aten::IntImplicit" || op == "aten::ScalarImplicit" || op == "aten::item") return *contents->size;
+    (void)contents->size->size();  // raises
+  }
   if (!contents->constant.defined()) return dynamic_number_of(tensor, op);
   if (contents->constant.numel() != 1) return {};
   const at::Scalar value = contents->constant.item();
@@ -239,30 +249,95 @@ Item Evaluator::number_of(const Tensor& tensor, const std::string& op) {
   return c10::IValue(value);
 }
 
+/// The size that an item is: an integer, a size, or a rank-0 tensor that holds one.
+std::optional<Dim> Evaluator::size_of_item(const Item& item) {
+  if (item.size()) return *item.size();
+  if (item.is_int()) return Dim(item.integer());
+  if (!item.tensor() || item.tensor()->type().rank() || item.tensor()->type().dtype != DType::i64) return std::nullopt;
+  const ContentsRef contents = read(*item.tensor());
+  if (contents->size) return contents->size;
+  if (contents->constant.defined()) return Dim(contents->constant.item<int64_t>());
+  return std::nullopt;
+}
+
+/// Division rounds towards minus infinity, as Python's // does.
+std::optional<Dim> size_arithmetic(std::string_view op, const Dim& a, const Dim& b) {
+  if (op == "aten::add") return a + b;
+  if (op == "aten::sub") return a - b;
+  if (op == "aten::rsub") return b - a;
+  if (op == "aten::mul") return a * b;
+  if (op == "prim::min" || op == "aten::min" || op == "aten::minimum") return Dim::min(a, b);
+  if (op == "prim::max" || op == "aten::max" || op == "aten::maximum") return Dim::max(a, b);
+  const bool divides = b.low() > 0;
+  if (divides && (op == "aten::floordiv" || op == "aten::floor_divide")) return a / b;
+  if (divides && (op == "aten::remainder" || op == "aten::mod")) return a % b;
+  if (divides && a.low() >= 0 && (op == "aten::__round_to_zero_floordiv" || op == "aten::fmod")) return op == "aten::fmod" ? a % b : a / b;
+  return std::nullopt;
+}
+
+namespace {
+
+std::optional<bool> size_comparison(std::string_view op, const Dim& a, const Dim& b) {
+  if (op == "aten::lt") return a < b;
+  if (op == "aten::le") return a <= b;
+  if (op == "aten::gt") return a > b;
+  if (op == "aten::ge") return a >= b;
+  if (op != "aten::eq" && op != "aten::ne") return std::nullopt;
+  // Equal for all values, or for none: else `a <= b` and `a >= b` differ within the range, and one of them raises.
+  const bool same = a == b || (a <= b && a >= b);
+  return same == (op == "aten::eq");
+}
+
+}  // namespace
+
+bool Evaluator::run_size(const std::string& name, const std::vector<Item>& in, std::vector<Item>& out) {
+  if (std::none_of(in.begin(), in.end(), [](const Item& i) { return i.size() != nullptr; })) return false;
+  if (in.size() == 1) {
+    const Dim& size = *in[0].size();
+    if (name == "aten::Int" || name == "aten::IntImplicit" || name == "aten::ScalarImplicit" || (name == "prim::abs" && size.low() >= 0))
+      return out = {in[0]}, true;
+    if (name == "aten::neg") return out = {size_item(0 - size)}, true;
+    if (name == "aten::Bool") return out = {c10::IValue(size_comparison("aten::ne", size, 0).value())}, true;
+  }
+  const auto a = in.size() == 2 ? size_of_item(in[0]) : std::nullopt, b = in.size() == 2 ? size_of_item(in[1]) : std::nullopt;
+  if (a && b && !in[0].tensor() && !in[1].tensor()) {
+    if (const auto size = size_arithmetic(name, *a, *b)) return out = {size_item(*size)}, true;
+    if (const auto truth = size_comparison(name, *a, *b)) return out = {c10::IValue(*truth)}, true;
+  }
+  const bool of_numbers = std::find(std::begin(scalar_operators), std::end(scalar_operators), name) != std::end(scalar_operators) &&
+                          std::none_of(in.begin(), in.end(), [](const Item& i) { return i.tensor() || i.list() || i.dict(); });
+  if (!of_numbers) return false;
+  for (const Item& i : in) {
+    if (i.size()) (void)i.size()->size();  // raises: no number is known
+  }
+  return false;
+}
+
 bool Evaluator::run_question(const std::string& name, const std::vector<Item>& in, std::vector<Item>& out) {
   const Tensor& tensor = *in[0].tensor();
   const TensorType type = tensor.type();
   const auto answer = [&](c10::IValue value) { return out = {std::move(value)}, true; };
-  const auto int_list = [&](const std::vector<int64_t>& values) {
+  const auto size_answer = [&](const Dim& size) { return out = {size_item(size)}, true; };
+  const auto int_list = [&](const std::vector<Dim>& values) {
     auto list = make<ListObject>();
     list->element = c10::IntType::get();
-    for (const int64_t v : values) list->items.emplace_back(c10::IValue(v));
+    for (const Dim& v : values) list->items.push_back(size_item(v));
     out = {std::move(list)};
     return true;
   };
   if (name == "aten::size" || name == "prim::shape") {
-    if (in.size() < 2) return int_list(type.shape.sizes());
+    if (in.size() < 2) return int_list(type.shape.dims());
     if (!in[1].is_int()) return out = {Item()}, true;
     const int64_t axis = normal_index(in[1].integer(), type.rank());
-    if (axis >= 0) return answer(type.shape[axis]);
+    if (axis >= 0) return size_answer(type.shape[axis]);
     diagnostics_.error("axis-out-of-range", "size({}) of a tensor {} has no such axis", in[1].integer(), type.to_string())
         .at(here())
         .help("pass an input of the rank that the model expects: --input NAME:SHAPE");
     throw Stop{};
   }
   if (name == "aten::dim" || name == "aten::ndimension" || name == "prim::ndim") return answer(type.rank());
-  if (name == "aten::numel") return answer(type.shape.elements());
-  if (name == "aten::len") return answer(type.rank() ? type.shape[0] : 0);
+  if (name == "aten::numel") return size_answer(type.shape.elements());
+  if (name == "aten::len") return size_answer(type.rank() ? type.shape[0] : Dim(0));
   if (name == "prim::dtype") return answer(static_cast<int64_t>(scalar_type_of(type.dtype)));
   if (name == "prim::device") return answer(at::Device(at::kCPU));
   if (name == "prim::layout") return answer(static_cast<int64_t>(at::kStrided));

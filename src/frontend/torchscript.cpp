@@ -100,6 +100,41 @@ bool evaluate(const torch::jit::Module& module, const torch::jit::Method& method
   return true;
 }
 
+/// True when `text` has the number as a word of its own.
+bool names_number(const std::string& text, int64_t number) {
+  const std::string digits = std::to_string(number);
+  const auto is_word = [&](size_t at) {
+    return at < text.size() && (std::isalnum(static_cast<unsigned char>(text[at])) || text[at] == '_' || text[at] == '.');
+  };
+  for (size_t at = text.find(digits); at != std::string::npos; at = text.find(digits, at + 1)) {
+    if ((at == 0 || !is_word(at - 1)) && !is_word(at + digits.size())) return true;
+  }
+  return false;
+}
+
+/// Hands on what was reported. A trace keeps sizes as numbers where the model computed with them in Python: an error that names the size
+/// which a symbolic dimension had then says so.
+void pass_on(const Diagnostics& found, const Binding& binding, Diagnostics& diagnostics) {
+  for (const Diagnostic& d : found.all()) {
+    Diagnostic& copy = diagnostics.add(d.severity, d.error_class, d.name, d.message);
+    copy = d;
+    if (d.severity != Severity::error) continue;
+    for (const BoundInput& input : binding.inputs) {
+      if (static_cast<int64_t>(input.traced_sizes.size()) != input.type.rank()) continue;
+      for (int64_t a = 0; a < input.type.rank(); ++a) {
+        const Dim& dim = input.type.shape[a];
+        const int64_t traced = input.traced_sizes[static_cast<size_t>(a)];
+        if (dim.is_static() || traced < 2 || !names_number(d.message, traced)) continue;
+        copy.note(fmt::format("{} is the size that {} had when the model was traced (axis {} of '{}'): the trace holds it as a number", traced,
+                              dim.to_string(), a, input.name))
+            .help(
+                "take the size from a tensor in the model (x.size(1), torch.arange(x.size(1))) and trace again, or use torch.jit.script, or "
+                "compile for that size");
+      }
+    }
+  }
+}
+
 }  // namespace
 
 Result<LoadedModel> load_torchscript(const std::filesystem::path& file, const LoadOptions& options, Diagnostics& diagnostics) {
@@ -112,7 +147,11 @@ Result<LoadedModel> load_torchscript(const std::filesystem::path& file, const Lo
     if (!binding) return Failure{};
     LoadedModel model;
     Graph graph;
-    if (!evaluate(*module, *method, *binding, graph, diagnostics)) return Failure{};
+    graph.symbols = options.symbols;
+    Diagnostics found;
+    const bool good = evaluate(*module, *method, *binding, graph, found);
+    pass_on(found, *binding, diagnostics);
+    if (!good) return Failure{};
     graph.input_structure.text = binding->structure;
     model.graph = compact(std::move(graph));
     if (binding->has_traced_data) {

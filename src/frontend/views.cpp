@@ -84,6 +84,11 @@ const Item* find(const std::vector<NamedItem>& arguments, std::string_view name)
   }
   return nullptr;
 }
+std::optional<Dim> size(const std::vector<NamedItem>& arguments, std::string_view name) {
+  const Item* item = find(arguments, name);
+  if (item && item->size()) return *item->size();
+  return item && item->is_int() ? std::optional(Dim(item->integer())) : std::nullopt;
+}
 std::optional<int64_t> integer(const std::vector<NamedItem>& arguments, std::string_view name) {
   const Item* item = find(arguments, name);
   return item && item->is_int() ? std::optional(item->integer()) : std::nullopt;
@@ -95,8 +100,8 @@ bool only_splits(const Shape& from, const Shape& to) {
   int64_t t = 0;
   for (int64_t f = 0; f < from.rank(); ++f) {
     if (from[f] == 1) continue;
-    int64_t product = 1;
-    while (t < to.rank() && product < from[f]) product *= to[t++];
+    Dim product = 1;
+    while (t < to.rank() && product != from[f]) product *= to[t++];
     if (product != from[f]) return false;
   }
   return true;
@@ -131,7 +136,7 @@ void collect_unclear(const View* view, std::vector<const View*>& out) {
 
 // ---- contents of parts ----
 
-ContentsRef Evaluator::slice_of(const ContentsRef& base, int64_t axis, int64_t start, int64_t end, int64_t step) {
+ContentsRef Evaluator::slice_of(const ContentsRef& base, int64_t axis, const Dim& start, const Dim& end, int64_t step) {
   ContentsRef part;
   if (!base->constant.defined() || (base->value && !graph_.is_constant(base->value)))
     part = import_one("aten::slice.Tensor", {{"self", materialise(base)}, {"dim", axis}, {"start", start}, {"end", end}, {"step", step}});
@@ -152,7 +157,7 @@ ContentsRef Evaluator::select_of(const ContentsRef& base, int64_t axis, int64_t 
 ContentsRef Evaluator::reshape_of(const ContentsRef& base, const Shape& shape) {
   ContentsRef part;
   if (!base->constant.defined() || (base->value && !graph_.is_constant(base->value)))
-    part = import_one("aten::reshape", {{"self", materialise(base)}, {"shape", shape.sizes()}});
+    part = import_one("aten::reshape", {{"self", materialise(base)}, {"shape", Dims(shape.dims())}});
   else part = std::make_shared<Contents>();
   if (base->constant.defined()) part->constant = base->constant.reshape(shape.sizes()), part->type = *type_of(part->constant);
   return part;
@@ -167,7 +172,7 @@ ContentsRef Evaluator::permute_of(const ContentsRef& base, const std::vector<int
   return part;
 }
 
-ContentsRef Evaluator::slice_scatter(const ContentsRef& base, const ContentsRef& part, int64_t axis, int64_t start, int64_t end, int64_t step) {
+ContentsRef Evaluator::slice_scatter(const ContentsRef& base, const ContentsRef& part, int64_t axis, const Dim& start, const Dim& end, int64_t step) {
   if (base->constant.defined() && part->constant.defined()) {
     auto whole = std::make_shared<Contents>(*base);
     whole->constant = at::slice_scatter(base->constant, part->constant, axis, start, end, step);
@@ -228,16 +233,18 @@ bool Evaluator::run_copy(const std::string& base_name, const std::vector<NamedIt
 
 /// The results of split, chunk or unbind become views: slices along `axis`, or single rows of it.
 void Evaluator::make_parts(const Tensor& self, const std::string& name, int64_t axis, bool rows, ListObject& parts) {
-  int64_t at = 0;
+  int64_t row = 0;
+  Dim at = 0;
   for (Item& item : parts.items) {
     const ContentsRef part = read(*item.tensor());
     if (rows) {
       item = make_view(
-          self, name, part, [=, this](const ContentsRef& p) { return select_of(p, axis, at); },
-          [=, this](const ContentsRef& p, const ContentsRef& n) { return defect(Defect::unbind_write) ? p : select_scatter(p, n, axis, at); }, false);
-      ++at;
+          self, name, part, [=, this](const ContentsRef& p) { return select_of(p, axis, row); },
+          [=, this](const ContentsRef& p, const ContentsRef& n) { return defect(Defect::unbind_write) ? p : select_scatter(p, n, axis, row); },
+          false);
+      ++row;
     } else {
-      const int64_t end = at + part->type.shape[axis];
+      const Dim end = at + part->type.shape[axis];
       item = make_view(
           self, name, part, [=, this](const ContentsRef& p) { return slice_of(p, axis, at, end, 1); },
           [=, this](const ContentsRef& p, const ContentsRef& n) { return slice_scatter(p, n, axis, at, end, 1); }, false);
@@ -324,11 +331,11 @@ bool Evaluator::run_view(const Operator& op, const std::string& name, const std:
       put = [=, this](const ContentsRef&, const ContentsRef& n) { return permute_of(n, back); };
     }
   } else if (rule->kind == ViewKind::slice) {
-    const auto length = integer(arguments, "length");
-    int64_t start = integer(arguments, "start").value_or(0);
+    const auto length = size(arguments, "length");
+    Dim start = size(arguments, "start").value_or(0);
     const int64_t step = integer(arguments, "step").value_or(1);
-    if (length && start < 0) start += type.shape[axis];
-    const int64_t end = length ? start + *length : integer(arguments, "end").value_or(type.rank() ? type.shape[axis] : 0);
+    if (length && start < 0) start = start + type.shape[axis];
+    const Dim end = length ? start + *length : size(arguments, "end").value_or(type.rank() ? type.shape[axis] : Dim(0));
     const Item* first = find(arguments, "start");
     if (!first || !first->tensor())
       put = [=, this](const ContentsRef& p, const ContentsRef& n) { return slice_scatter(p, n, axis, start, end, step); };

@@ -8,6 +8,7 @@
 #include <unordered_map>
 #include <unordered_set>
 
+#include "mica/ir/dim.h"
 #include "mica/support/check.h"
 #include "mica/support/defect.h"
 
@@ -105,14 +106,14 @@ Expr Expr::index_immediate(int64_t value) { return imm_i(DType::i64, value); }
 
 Expr imm(DType dtype, double value) {
   if (!is_float(dtype)) return imm_i(dtype, static_cast<int64_t>(value));
-  ExprNode n{.op = ExprOp::imm_float, .type = {dtype, 1}, .args = {}, .name = {}, .vars = {}};
+  ExprNode n{.op = ExprOp::imm_float, .type = {dtype, 1}, .args = {}, .name = {}, .vars = {}, .extent = {}};
   n.float_value = value;
   return finish(std::move(n));
 }
 
 Expr imm_i(DType dtype, int64_t value) {
   if (is_float(dtype)) return imm(dtype, static_cast<double>(value));
-  ExprNode n{.op = ExprOp::imm_int, .type = {dtype, 1}, .args = {}, .name = {}, .vars = {}};
+  ExprNode n{.op = ExprOp::imm_int, .type = {dtype, 1}, .args = {}, .name = {}, .vars = {}, .extent = {}};
   n.int_value = wrap_to(dtype, value);
   return finish(std::move(n));
 }
@@ -123,7 +124,7 @@ Expr make_var(std::string name, int64_t low, int64_t limit, DType dtype) {
 }
 
 Expr make_numbered_var(uint32_t id, std::string name, int64_t low, int64_t limit, DType dtype) {
-  ExprNode n{.op = ExprOp::var, .type = {dtype, 1}, .args = {}, .name = std::move(name), .vars = {}};
+  ExprNode n{.op = ExprOp::var, .type = {dtype, 1}, .args = {}, .name = std::move(name), .vars = {}, .extent = {}};
   n.int_value = low;
   n.limit = limit;
   n.id = id;
@@ -131,7 +132,7 @@ Expr make_numbered_var(uint32_t id, std::string name, int64_t low, int64_t limit
 }
 
 Expr make_load(uint32_t source, ExprType type, std::vector<Expr> indices, Expr mask) {
-  ExprNode n{.op = ExprOp::load, .type = type, .args = std::move(indices), .name = {}, .vars = {}};
+  ExprNode n{.op = ExprOp::load, .type = type, .args = std::move(indices), .name = {}, .vars = {}, .extent = {}};
   n.id = source;
   if (mask) {
     n.masked = true;
@@ -146,7 +147,7 @@ Expr make_unary(ExprOp op, Expr x) {
   if (x->op == ExprOp::imm_int && op == ExprOp::neg) return imm_i(type.dtype, -x->int_value);
   if (x->op == ExprOp::imm_int && op == ExprOp::lnot) return imm_i(DType::b8, !x->int_value);
   if (x->op == ExprOp::imm_float && op == ExprOp::neg) return imm(type.dtype, -x->float_value);
-  ExprNode n{.op = op, .type = type, .args = {std::move(x)}, .name = {}, .vars = {}};
+  ExprNode n{.op = op, .type = type, .args = {std::move(x)}, .name = {}, .vars = {}, .extent = {}};
   return finish(std::move(n));
 }
 
@@ -157,42 +158,42 @@ Expr make_binary(ExprOp op, Expr a, Expr b) {
              fmt::format("{} of {} and {}: {} | {}", name_of(op), name_of(a->type.dtype), name_of(b->type.dtype), to_string(a), to_string(b)));
   ExprType type = a->type;
   if (is_comparison(op) || op == ExprOp::land || op == ExprOp::lor) type.dtype = DType::b8;
-  ExprNode n{.op = op, .type = type, .args = {std::move(a), std::move(b)}, .name = {}, .vars = {}};
+  ExprNode n{.op = op, .type = type, .args = {std::move(a), std::move(b)}, .name = {}, .vars = {}, .extent = {}};
   return finish(std::move(n));
 }
 
 Expr make_reduce(ReduceOp op, std::vector<Expr> vars, Expr body) {
-  ExprNode n{.op = ExprOp::reduce, .reduce_op = op, .type = body->type, .args = {std::move(body)}, .name = {}, .vars = std::move(vars)};
+  ExprNode n{.op = ExprOp::reduce, .reduce_op = op, .type = body->type, .args = {std::move(body)}, .name = {}, .vars = std::move(vars), .extent = {}};
   return finish(std::move(n));
 }
 
 Expr make_ramp(Expr base, Expr stride, int32_t lanes) {
   if (lanes == 1) return base;
-  ExprNode n{.op = ExprOp::ramp, .type = {base->type.dtype, lanes}, .args = {base, stride}, .name = {}, .vars = {}};
+  ExprNode n{.op = ExprOp::ramp, .type = {base->type.dtype, lanes}, .args = {base, stride}, .name = {}, .vars = {}, .extent = {}};
   return finish(std::move(n));
 }
 
 Expr make_broadcast(Expr x, int32_t lanes) {
   if (lanes == x->type.lanes) return x;
   MICA_CHECK(x->type.lanes == 1);
-  ExprNode n{.op = ExprOp::broadcast, .type = {x->type.dtype, lanes}, .args = {x}, .name = {}, .vars = {}};
+  ExprNode n{.op = ExprOp::broadcast, .type = {x->type.dtype, lanes}, .args = {x}, .name = {}, .vars = {}, .extent = {}};
   return finish(std::move(n));
 }
 
 Expr make_horizontal(ReduceOp op, Expr x) {
   if (x->type.lanes == 1) return x;
-  ExprNode n{.op = ExprOp::horizontal, .reduce_op = op, .type = {x->type.dtype, 1}, .args = {x}, .name = {}, .vars = {}};
+  ExprNode n{.op = ExprOp::horizontal, .reduce_op = op, .type = {x->type.dtype, 1}, .args = {x}, .name = {}, .vars = {}, .extent = {}};
   return finish(std::move(n));
 }
 
 Expr make_dot(ExprOp op, Expr a, Expr b, Expr c) {
   const ExprType type = c->type;
-  ExprNode n{.op = op, .type = type, .args = {std::move(a), std::move(b), std::move(c)}, .name = {}, .vars = {}};
+  ExprNode n{.op = op, .type = type, .args = {std::move(a), std::move(b), std::move(c)}, .name = {}, .vars = {}, .extent = {}};
   return finish(std::move(n));
 }
 
 Expr checked_index(Expr index, int64_t extent, std::string fault_text, uint32_t site) {
-  ExprNode n{.op = ExprOp::checked_index, .type = index->type, .args = {std::move(index)}, .name = std::move(fault_text), .vars = {}};
+  ExprNode n{.op = ExprOp::checked_index, .type = index->type, .args = {std::move(index)}, .name = std::move(fault_text), .vars = {}, .extent = {}};
   n.limit = extent;
   n.id = site;
   return finish(std::move(n));
@@ -206,7 +207,7 @@ Expr select(Expr condition, Expr a, Expr b) {
   match_lanes(a, b);
   MICA_CHECK(a->type.dtype == b->type.dtype, "select of two dtypes");
   const ExprType type = a->type;
-  ExprNode n{.op = ExprOp::select, .type = type, .args = {std::move(condition), std::move(a), std::move(b)}, .name = {}, .vars = {}};
+  ExprNode n{.op = ExprOp::select, .type = type, .args = {std::move(condition), std::move(a), std::move(b)}, .name = {}, .vars = {}, .extent = {}};
   return finish(std::move(n));
 }
 
@@ -215,7 +216,7 @@ Expr fma(Expr a, Expr b, Expr c) {
   match_lanes(b, c);
   match_lanes(a, b);
   const ExprType type = a->type;
-  ExprNode n{.op = ExprOp::fma, .type = type, .args = {std::move(a), std::move(b), std::move(c)}, .name = {}, .vars = {}};
+  ExprNode n{.op = ExprOp::fma, .type = type, .args = {std::move(a), std::move(b), std::move(c)}, .name = {}, .vars = {}, .extent = {}};
   return finish(std::move(n));
 }
 
@@ -226,7 +227,7 @@ Expr cast(DType dtype, Expr x) {
     return imm(dtype, dtype == DType::f32 ? static_cast<double>(static_cast<float>(x->float_value)) : x->float_value);
   }
   const ExprType type = {dtype, x->type.lanes};
-  ExprNode n{.op = ExprOp::cast, .type = type, .args = {std::move(x)}, .name = {}, .vars = {}};
+  ExprNode n{.op = ExprOp::cast, .type = type, .args = {std::move(x)}, .name = {}, .vars = {}, .extent = {}};
   return finish(std::move(n));
 }
 
@@ -234,7 +235,7 @@ Expr bitcast(DType dtype, Expr x) {
   if (x->type.dtype == dtype) return x;
   MICA_CHECK(size_of(dtype) == size_of(x->type.dtype), "bitcast between types of different size");
   const ExprType type = {dtype, x->type.lanes};
-  ExprNode n{.op = ExprOp::bitcast, .type = type, .args = {std::move(x)}, .name = {}, .vars = {}};
+  ExprNode n{.op = ExprOp::bitcast, .type = type, .args = {std::move(x)}, .name = {}, .vars = {}, .extent = {}};
   return finish(std::move(n));
 }
 
@@ -364,7 +365,7 @@ std::string to_string(const Expr& e) {
   switch (n.op) {
     case ExprOp::imm_int: return n.type.dtype == DType::i64 ? fmt::format("{}", n.int_value) : fmt::format("{}:{}", n.int_value, type_text(n.type));
     case ExprOp::imm_float: return fmt::format("{}:{}", n.float_value, type_text(n.type));
-    case ExprOp::var: return fmt::format("{}.{}", n.name, n.id);
+    case ExprOp::var: return is_symbol(e) ? "$" + n.name : fmt::format("{}.{}", n.name, n.id);
     case ExprOp::load: {
       const size_t indices = n.args.size() - n.masked;
       std::string text = fmt::format("load<{}>(%{}, {}", type_text(n.type), n.id, list(indices));
@@ -388,7 +389,7 @@ std::string to_string(const Expr& e) {
     case ExprOp::checked_index: return fmt::format("checked_index({}, {}, site={})", list(1), n.limit, n.id);
     case ExprOp::reduce: {
       std::string vars;
-      for (const Expr& v : n.vars) vars += fmt::format("{}{} in [{}, {})", vars.empty() ? "" : ", ", to_string(v), v->int_value, v->limit);
+      for (const Expr& v : n.vars) vars += fmt::format("{}{} in [{}, {})", vars.empty() ? "" : ", ", to_string(v), v->int_value, extent_end(v));
       return fmt::format("reduce {}[{}]({})", name_of(n.reduce_op), vars, list(1));
     }
     case ExprOp::ramp: return fmt::format("ramp({}, {})", list(2), n.type.lanes);

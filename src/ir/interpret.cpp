@@ -31,7 +31,9 @@ template <class F> void for_places(const TensorType& type, F&& f) {
     for (int64_t i = 0; i < n; ++i) f(i);
     return;
   }
-  const std::vector<int64_t> sizes = type.shape.sizes(), strides = type.strides();
+  const std::vector<int64_t> sizes = type.shape.sizes();
+  const std::vector<Dim> dims = type.strides();
+  const std::vector<int64_t> strides(dims.begin(), dims.end());
   std::vector<int64_t> index(sizes.size());
   int64_t place = 0;
   for (int64_t i = 0; i < n; ++i) {

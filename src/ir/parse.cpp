@@ -119,7 +119,7 @@ class Reader {
 class Parser {
  public:
   /// A nested graph knows the symbolic sizes of the one around it.
-  Parser(Reader& in, const WeightsFile* weights, int depth, std::vector<std::string> symbols = {}) : in_(in), weights_(weights), depth_(depth) {
+  Parser(Reader& in, const WeightsFile* weights, int depth, std::vector<Symbol> symbols = {}) : in_(in), weights_(weights), depth_(depth) {
     graph_.symbols = std::move(symbols);
   }
   Result<Graph> run();
@@ -128,6 +128,9 @@ class Parser {
   bool header();
   bool statement(bool& done);
   bool type(TensorType& out);
+  bool size(Dim& out);
+  bool size_atom(Dim& out);
+  bool symbols();
   bool value(Value& out);
   bool name(std::string& out, size_t& where);
   bool bind(const std::string& name, size_t where, Value v);
@@ -166,18 +169,12 @@ bool Parser::type(TensorType& out) {
   while (!in_.accept("]")) {
     if (!dims.empty() && !in_.expect(",")) return false;
     const size_t at = in_.at();
-    if (in_.accept("$")) {
-      int32_t id = 0;
-      if (!in_.integer(id)) return false;
-      if (id < 0 || static_cast<size_t>(id) >= graph_.symbols.size()) return in_.fail_at(at, "there is no symbol ${}", id);
-      dims.push_back(Dim::symbol(id));
-    } else {
-      int64_t size = 0;
-      if (!in_.integer(size)) return false;
-      if (size < 0 || (size && elements > greatest_elements / size)) return in_.fail_at(at, "this size is out of range");
-      if (size) elements *= size;
-      dims.emplace_back(size);
-    }
+    Dim size;
+    if (!this->size(size)) return false;
+    const int64_t most = size.high();
+    if (size.low() < 0 || (most && elements > greatest_elements / most)) return in_.fail_at(at, "this size is out of range");
+    if (most) elements *= most;
+    dims.push_back(std::move(size));
   }
   out.shape = Shape(std::move(dims));
   out.layout = {};
@@ -192,6 +189,59 @@ bool Parser::type(TensorType& out) {
     out.layout.order.push_back(static_cast<uint8_t>(axis));
   }
   return static_cast<int64_t>(order.size()) == out.rank() || in_.fail_at(at, "`@{}` does not have one digit for each axis", order);
+}
+
+/// One number or symbol, min(a, b), max(a, b) or a size in parentheses.
+bool Parser::size_atom(Dim& out) {
+  if (in_.accept("(")) return size(out) && in_.expect(")");
+  const size_t at = in_.at();
+  const auto word = in_.ahead();
+  if (word.empty() || !std::isalpha(static_cast<unsigned char>(word[0]))) {
+    int64_t number = 0;
+    if (!in_.integer(number)) return false;
+    return out = Dim(number), true;
+  }
+  in_.word();
+  if (word == "min" || word == "max") {
+    Dim a, b;
+    if (!in_.expect("(") || !size(a) || !in_.expect(",") || !size(b) || !in_.expect(")")) return false;
+    return out = word == "min" ? Dim::min(a, b) : Dim::max(a, b), true;
+  }
+  for (size_t k = 0; k < graph_.symbols.size(); ++k) {
+    if (graph_.symbols[k].name == word) return out = graph_.symbol(k), true;
+  }
+  return in_.fail_at(at, "there is no symbol `{}`", word);
+}
+
+/// "12", "S", "(S + 2) / 2" (rounded down): one operator, its operands in parentheses where they have operators themselves.
+bool Parser::size(Dim& out) {
+  if (!size_atom(out)) return false;
+  for (const std::string_view op : {"+", "-", "*", "/", "%"}) {
+    const size_t at = in_.at();
+    if (!in_.accept(op)) continue;
+    Dim b;
+    if (!size_atom(b)) return false;
+    if ((op == "/" || op == "%") && b.low() <= 0) return in_.fail_at(at, "division by a size that can be 0");
+    out = op == "+" ? out + b : op == "-" ? out - b : op == "*" ? out * b : op == "/" ? out / b : out % b;
+    return true;
+  }
+  return true;
+}
+
+/// <S=16..512, B=1..8> behind `graph`.
+bool Parser::symbols() {
+  if (!in_.accept("<")) return true;
+  for (bool first = true; !in_.accept(">"); first = false) {
+    if (!first && !in_.expect(",")) return false;
+    const size_t at = in_.at();
+    Symbol s;
+    s.name = in_.word();
+    if (s.name.empty() || !in_.expect("=") || !in_.integer(s.low) || !in_.expect("..") || !in_.integer(s.high))
+      return in_.fail_at(at, "expected NAME=LOW..HIGH");
+    if (s.low < 0 || s.low > s.high || s.high > greatest_elements) return in_.fail_at(at, "the range of `{}` is empty or too large", s.name);
+    graph_.symbols.push_back(std::move(s));
+  }
+  return true;
 }
 
 bool Parser::name(std::string& out, size_t& where) {
@@ -216,7 +266,7 @@ bool Parser::bind(const std::string& text, size_t where, Value v) {
 }
 
 bool Parser::header() {
-  if (!in_.expect("graph") || !in_.expect("(")) return false;
+  if (!in_.expect("graph") || !symbols() || !in_.expect("(")) return false;
   for (bool first = true; !in_.accept(")"); first = false) {
     if (!first && !in_.expect(",")) return false;
     std::string text;
@@ -378,7 +428,8 @@ bool Parser::attr(Attr& out) {
         else if constexpr (std::is_same_v<T, OptValue>) {
           if (in_.ahead() == "none") return in_.word(), x = {}, true;
           return value(x.value);
-        } else if constexpr (std::is_same_v<T, Values> || std::is_same_v<T, Ints>) {
+        } else if constexpr (std::is_same_v<T, Dim>) return size(x);
+        else if constexpr (std::is_same_v<T, Values> || std::is_same_v<T, Ints> || std::is_same_v<T, Dims>) {
           x.items.clear();
           if (!in_.expect("[")) return false;
           while (!in_.accept("]")) {
@@ -386,6 +437,8 @@ bool Parser::attr(Attr& out) {
             auto& item = x.items.emplace_back();
             if constexpr (std::is_same_v<T, Ints>) {
               if (!in_.integer(item)) return false;
+            } else if constexpr (std::is_same_v<T, Dims>) {
+              if (!size(item)) return false;
             } else if (!value(item)) return false;
           }
           return true;
@@ -480,9 +533,6 @@ bool Parser::op(const std::vector<std::pair<std::string, size_t>>& names, std::s
       if (!type(types.emplace_back())) return false;
     } while (in_.accept(","));
   if (!node_location(n, where, stop)) return false;
-  bool symbolic = false;
-  n.for_operands([&](Value v) { symbolic |= !graph_.type(v).shape.is_static(); });
-  if (symbolic) return in_.fail_at(where, "{} does not take symbolic sizes yet", op_name);
   if (types.empty()) {
     auto inferred = n.info->infer(n, Infer(graph_, n, in_.diagnostics()));
     if (!inferred) return false;
@@ -515,7 +565,6 @@ bool Parser::statement(bool& done) {
     const auto word = in_.word();
     if (word == "update") return update();
     if (word == "return") return done = true, finish_return();
-    if (word == "symbol") return in_.string(graph_.symbols.emplace_back());
     if (word == "inputs") return in_.string(graph_.input_structure.text);
     if (word == "outputs") return in_.string(graph_.output_structure.text);
     if (!word.empty() && find_op(word)) return op({}, word, where);

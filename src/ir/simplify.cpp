@@ -1,10 +1,13 @@
 // Integer algebra of index expressions: an affine normal form over atoms, floor division and remainder by constants, and
 // conditions decided by the ranges of variables. Reshapes, slices and paddings composed by fusion reduce to plain strides here.
+// Where sizes depend on symbols (dim.h), atoms are products of symbols and variables, and what holds for every value of the symbols
+// is found by putting variables at the ends of their ranges and bounding what is left.
 #include <algorithm>
+#include <map>
 #include <numeric>
 #include <unordered_map>
 
-#include "mica/ir/expr.h"
+#include "mica/ir/dim.h"
 #include "mica/support/check.h"
 #include "mica/support/defect.h"
 
@@ -34,10 +37,112 @@ int64_t floor_div(int64_t a, int64_t b) { return a / b - ((a % b != 0) && ((a < 
 
 Expr simplify_node(const Expr& e);
 
+// ---- products with sizes ----
+void collect_factors(const Expr& e, std::vector<Expr>& out) {
+  if (e->op == ExprOp::mul) {
+    for (const Expr& a : e->args) collect_factors(a, out);
+  } else if (!constant_int(e)) {
+    out.push_back(e);
+  }
+}
+std::vector<Expr> factors_of(const Expr& e) {
+  std::vector<Expr> factors;
+  collect_factors(e, factors);
+  return factors;
+}
+
+/// The product in an order of its own: equal products are equal expressions.
+Expr product(std::vector<Expr> factors) {
+  std::stable_sort(factors.begin(), factors.end(), [](const Expr& x, const Expr& y) {
+    const bool vx = x->op == ExprOp::var, vy = y->op == ExprOp::var;
+    if (vx != vy) return vx;
+    return vx ? x->id < y->id : x->hash < y->hash;
+  });
+  Expr result;
+  for (const Expr& f : factors) result = result ? make_binary(ExprOp::mul, result, f) : f;
+  return result ? result : Expr(1);
+}
+
+/// The sum of products of two sums.
+Affine multiply(const Affine& x, const Affine& y) {
+  Affine out;
+  add_scaled(out, y, x.constant);
+  for (const Affine::Term& t : x.terms) {
+    add_term(out, t.coefficient * y.constant, t.atom);
+    for (const Affine::Term& u : y.terms) {
+      std::vector<Expr> factors = factors_of(t.atom);
+      collect_factors(u.atom, factors);
+      add_term(out, t.coefficient * u.coefficient, product(std::move(factors)));
+    }
+  }
+  return out;
+}
+
+/// term / (c * factors) where that divides; nothing where it does not.
+std::optional<Affine::Term> divide_term(const Affine::Term& term, int64_t c, const std::vector<Expr>& by) {
+  if (c == 0 || term.coefficient % c != 0) return std::nullopt;
+  std::vector<Expr> factors = factors_of(term.atom);
+  for (const Expr& f : by) {
+    const auto found = std::find_if(factors.begin(), factors.end(), [&](const Expr& g) { return equivalent(f, g); });
+    if (found == factors.end()) return std::nullopt;
+    factors.erase(found);
+  }
+  return Affine::Term{term.coefficient / c, product(std::move(factors))};
+}
+
+constexpr int64_t greatest_search = 100000;  ///< values of symbols that are tried one by one
+
+/// The least and the greatest value of a size: every combination of symbols is tried where those are few.
+std::optional<Interval> search_bounds(const Expr& e) {
+  std::vector<Expr> symbols;
+  int64_t points = 1;
+  for (const Expr& v : free_vars(e)) {
+    if (!is_symbol(v)) return std::nullopt;
+    symbols.push_back(v);
+    points *= std::min<int64_t>(v->limit - v->int_value, greatest_search + 1);
+    if (points > greatest_search) return std::nullopt;
+  }
+  static thread_local std::map<std::pair<size_t, std::string>, Interval> known;
+  const std::string text = points > 64 ? to_string(e) : "";
+  if (const auto found = known.find({e->hash, text}); points > 64 && found != known.end()) return found->second;
+  std::vector<int64_t> values;
+  for (const Expr& s : symbols) {
+    const size_t k = s->id - symbol_base;
+    if (values.size() <= k) values.resize(k + 1);
+    values[k] = s->int_value;
+  }
+  Interval range{INT64_MAX, INT64_MIN};
+  for (int64_t i = 0; i < points; ++i) {
+    const int64_t v = evaluate_size(e, values);
+    range = {std::min(range.low, v), std::max(range.high, v)};
+    for (const Expr& s : symbols) {
+      int64_t& value = values[s->id - symbol_base];
+      if (++value < s->limit) break;
+      value = s->int_value;
+    }
+  }
+  if (points > 64) known.emplace(std::make_pair(e->hash, text), range);
+  return range;
+}
+
 /// c*m*(z // m) + c*(z % m)  =>  c*z
 bool recombine(Affine& a) {
   for (size_t i = 0; i < a.terms.size(); ++i) {
     const Expr mod = a.terms[i].atom;
+    if (mod->op == ExprOp::floormod && !constant_int(mod->args[1]) && is_size(mod->args[1])) {
+      // m may be a sum: then every term of m * (z // m) must be there.
+      const Affine whole = to_affine(simplify_node(floordiv(mod->args[0], mod->args[1])) * mod->args[1]);
+      const int64_t c = a.terms[i].coefficient;
+      const bool complete = whole.constant == 0 && std::ranges::all_of(whole.terms, [&](const Affine::Term& t) {
+                              return std::ranges::any_of(
+                                  a.terms, [&](const Affine::Term& u) { return u.coefficient == c * t.coefficient && equivalent(u.atom, t.atom); });
+                            });
+      if (!complete) continue;
+      a.terms.erase(a.terms.begin() + static_cast<int64_t>(i));
+      add_scaled(a, whole, -c);
+      add_scaled(a, to_affine(mod->args[0]), c);
+      return true;
+    }
     if (mod->op != ExprOp::floormod || !constant_int(mod->args[1])) continue;
     const int64_t m = *constant_int(mod->args[1]);
     const Expr quotient = simplify_node(floordiv(mod->args[0], m));
@@ -53,7 +158,59 @@ bool recombine(Affine& a) {
   return false;
 }
 
+bool mentions_symbols(const Expr& e) {
+  if (e->op == ExprOp::var) return is_symbol(e) || e->extent;
+  return std::ranges::any_of(e->args, mentions_symbols);
+}
+bool symbolic(const Affine& a) {
+  return std::ranges::any_of(a.terms, [](const Affine::Term& t) { return mentions_symbols(t.atom); });
+}
+
+/// The sum with every variable, and every other atom that is no size, at the end of its range that makes it greatest (or least): a
+/// size that bounds it. Nothing where a factor could be negative, so that the ends are not what counts.
+std::optional<Expr> extreme(const Affine& a, bool greatest) {
+  Affine sum;
+  sum.constant = a.constant;
+  for (const Affine::Term& t : a.terms) {
+    const bool up = greatest == (t.coefficient > 0);
+    Affine at;
+    at.constant = 1;
+    const std::vector<Expr> factors = factors_of(t.atom);
+    for (const Expr& f : factors) {
+      if (is_size(f)) {
+        const auto range = search_bounds(f);
+        if (factors.size() > 1 && range && range->low < 0) return std::nullopt;
+        at = multiply(at, to_affine(f));
+        continue;
+      }
+      if (f->op == ExprOp::var && f->extent) {
+        if (f->int_value < 0) return std::nullopt;
+        at = multiply(at, up ? to_affine(f->extent - Expr(1)) : to_affine(Expr(f->int_value)));
+        continue;
+      }
+      if (up && (f->op == ExprOp::floordiv || f->op == ExprOp::floormod) && !constant_int(f->args[1]) && is_size(f->args[1])) {
+        // x % m is at most m - 1; x // m is greatest where x is.
+        const auto x = f->op == ExprOp::floordiv ? extreme(to_affine(f->args[0]), true) : std::optional<Expr>(f->args[1] - Expr(1));
+        const auto least = bounds(f);
+        if (!x || !least || least->low < 0) return std::nullopt;
+        at = multiply(at, to_affine(f->op == ExprOp::floordiv ? simplify_node(floordiv(*x, f->args[1])) : simplify_node(*x)));
+        continue;
+      }
+      const auto range = bounds(f);
+      if (!range || (factors.size() > 1 && range->low < 0)) return std::nullopt;
+      at = multiply(at, to_affine(Expr(up ? range->high : range->low)));
+    }
+    add_scaled(sum, at, t.coefficient);
+  }
+  return from_affine(sum);
+}
+
 std::optional<Interval> affine_bounds(const Affine& a) {
+  if (symbolic(a)) {
+    const auto low = extreme(a, false), high = extreme(a, true);
+    const auto l = low ? search_bounds(*low) : std::nullopt, h = high ? search_bounds(*high) : std::nullopt;
+    if (l && h) return Interval{l->low, h->high};
+  }
   Interval total{a.constant, a.constant};
   for (const Affine::Term& t : a.terms) {
     const auto b = bounds(t.atom);
@@ -147,6 +304,63 @@ Expr remainder(const Expr& x, int64_t c) {
   return make_binary(ExprOp::floormod, core, Expr(c));
 }
 
+/// x as quotient * m + rest by the terms that m divides, for a size m that is a product; the rest is below m where `exact`.
+struct SizeSplit {
+  Affine quotient, rest;
+  bool exact = false;
+};
+std::optional<SizeSplit> split_by_size(const Expr& x, const Expr& m) {
+  const Affine by = to_affine(m), a = to_affine(x);
+  SizeSplit s;
+  if (by.terms.size() == 1 && by.constant == 0) {
+    const std::vector<Expr> factors = factors_of(by.terms[0].atom);
+    for (const Affine::Term& t : a.terms) {
+      if (const auto part = divide_term(t, by.terms[0].coefficient, factors)) add_scaled(s.quotient, to_affine(part->atom), part->coefficient);
+      else s.rest.terms.push_back(t);
+    }
+    s.rest.constant = a.constant;
+  } else {
+    s.rest = a;
+  }
+  Affine over = s.rest;
+  add_scaled(over, by, -1);
+  const auto low = affine_bounds(s.rest), high = affine_bounds(over);
+  s.exact = low && high && low->low >= 0 && high->high < 0;
+  if (s.exact || !low || !high) return s;
+  // A rest in [-m, 0) is one multiple lower: (B * S - 1) // S is B - 1.
+  Affine under = s.rest;
+  add_scaled(under, by, 1);
+  const auto above = affine_bounds(under);
+  const auto below = affine_bounds(s.rest);
+  if (above && above->low >= 0 && below->high < 0) {
+    s.rest = under;
+    s.quotient.constant -= 1;
+    s.exact = true;
+  }
+  return s;
+}
+
+/// floordiv and floormod by a size that depends on symbols.
+Expr divide_by_size(const Expr& x, const Expr& m) {
+  const auto s = split_by_size(x, m);
+  if (s->exact) return from_affine(s->quotient);
+  if (s->quotient.terms.empty() && s->quotient.constant == 0) return make_binary(ExprOp::floordiv, from_affine(s->rest), m);
+  Affine sum = s->quotient;
+  add_term(sum, 1, make_binary(ExprOp::floordiv, from_affine(s->rest), m));
+  return from_affine(sum);
+}
+Expr remainder_by_size(const Expr& x, const Expr& m) {
+  const auto s = split_by_size(x, m);
+  if (s->exact) return from_affine(s->rest);
+  return make_binary(ExprOp::floormod, from_affine(s->rest), m);
+}
+
+bool is_positive_size(const Expr& e) {
+  if (constant_int(e) || !is_size(e)) return false;
+  const auto range = bounds(e);
+  return range && range->low > 0;
+}
+
 /// Decides a comparison of two index expressions from the bounds of their difference; empty when open.
 Expr decide(const Expr& e) {
   if (!is_index(e->args[0])) return {};
@@ -182,8 +396,10 @@ Expr simplify_node(const Expr& e) {
         }
         return divide(e->args[0], *constant_int(e->args[1]));
       }
+      if (is_index(e) && e->op == ExprOp::floordiv && is_positive_size(e->args[1])) return divide_by_size(e->args[0], e->args[1]);
       return e;
     case ExprOp::floormod:
+      if (is_index(e) && is_positive_size(e->args[1])) return remainder_by_size(e->args[0], e->args[1]);
       if (is_index(e) && constant_int(e->args[1]).value_or(0) > 0) return remainder(e->args[0], *constant_int(e->args[1]));
       return e;
     case ExprOp::lt:
@@ -227,6 +443,13 @@ int64_t Affine::coefficient_of(uint32_t var) const {
   return 0;
 }
 
+namespace {
+bool has_size_factor(const Expr& e) {
+  if (e->op == ExprOp::mul) return has_size_factor(e->args[0]) || has_size_factor(e->args[1]);
+  return !constant_int(e) && is_size(e);
+}
+}  // namespace
+
 Affine to_affine(const Expr& e) {
   Affine a;
   if (!is_index(e)) {
@@ -246,7 +469,9 @@ Affine to_affine(const Expr& e) {
       const Affine x = to_affine(e->args[0]), y = to_affine(e->args[1]);
       if (x.terms.empty()) add_scaled(a, y, x.constant);
       else if (y.terms.empty()) add_scaled(a, x, y.constant);
+      else if (is_size(e->args[0]) || is_size(e->args[1]) || has_size_factor(e)) a = multiply(x, y);
       else a.terms.push_back({1, e});
+      while (recombine(a)) {}
       return a;
     }
     default: a.terms.push_back({1, e}); return a;
@@ -286,7 +511,21 @@ std::optional<Interval> bounds(const Expr& e) {
     case ExprOp::neg:
     case ExprOp::mul: {
       if (!is_index(e)) return std::nullopt;
+      if (!constant_int(e) && is_size(e)) {
+        if (const auto range = search_bounds(e)) return range;
+      }
       const Affine a = to_affine(e);
+      if (a.terms.size() == 1 && a.terms[0].atom->op == ExprOp::mul && has_size_factor(a.terms[0].atom)) {
+        Interval range{1, 1};
+        for (const Expr& f : factors_of(a.terms[0].atom)) {
+          const auto x = bounds(f);
+          if (!x) return std::nullopt;
+          const int64_t corners[] = {x->low * range.low, x->low * range.high, x->high * range.low, x->high * range.high};
+          range = {*std::min_element(corners, corners + 4), *std::max_element(corners, corners + 4)};
+        }
+        const int64_t ends[] = {a.constant + a.terms[0].coefficient * range.low, a.constant + a.terms[0].coefficient * range.high};
+        return Interval{std::min(ends[0], ends[1]), std::max(ends[0], ends[1])};
+      }
       if (a.terms.size() == 1 && a.terms[0].atom.same(e)) {  // a product of two unknowns
         const auto x = arg(0), y = arg(1);
         if (!x || !y) return std::nullopt;
@@ -297,12 +536,25 @@ std::optional<Interval> bounds(const Expr& e) {
     }
     case ExprOp::floordiv:
     case ExprOp::div: {
+      if (!constant_int(e->args[1]) && is_size(e->args[1]) && e->op == ExprOp::floordiv) {
+        if (is_size(e)) {
+          if (const auto range = search_bounds(e)) return range;
+        }
+        const auto x = arg(0), by = arg(1);
+        if (!x || !by || by->low <= 0 || x->low < 0) return std::nullopt;
+        return Interval{x->low / by->high, x->high / by->low};
+      }
       const auto c = constant_int(e->args[1]);
       const auto x = arg(0);
       if (!c || *c <= 0 || !x || (e->op == ExprOp::div && x->low < 0)) return std::nullopt;
       return Interval{floor_div(x->low, *c), floor_div(x->high, *c)};
     }
     case ExprOp::floormod: {
+      if (!constant_int(e->args[1]) && is_size(e->args[1])) {
+        const auto by = arg(1);
+        if (!by || by->low <= 0) return std::nullopt;
+        return Interval{0, by->high - 1};
+      }
       const auto c = constant_int(e->args[1]);
       if (!c || *c <= 0) return std::nullopt;
       const auto x = arg(0);

@@ -72,7 +72,7 @@ bool survives_decimals(DType dtype, std::span<const std::byte> bytes, int64_t co
 }
 
 std::string constant_text(const TensorType& type, std::span<const std::byte> bytes, const PrintOptions& options) {
-  const int64_t n = type.shape.elements();
+  const int64_t n = type.shape.elements().size();
   if (is_external(type, bytes)) return options.elide_constants ? "dense<...>" : fmt::format("weights<{}>", hash_key(bytes));
   const bool splat = n > inline_elements;
   const int64_t shown = splat ? 1 : n;
@@ -149,7 +149,8 @@ std::string Printer::attr(const Attr& a) const {
           std::string text;
           for (const Value v : x.items) text += (text.empty() ? "" : ", ") + of(v);
           return "[" + text + "]";
-        } else if constexpr (std::is_same_v<T, Ints>) return fmt::format("[{}]", fmt::join(x.items, ", "));
+        } else if constexpr (std::is_same_v<T, Ints> || std::is_same_v<T, Dims>) return fmt::format("[{}]", fmt::join(x.items, ", "));
+        else if constexpr (std::is_same_v<T, Dim>) return x.to_string();
         else if constexpr (std::is_same_v<T, int64_t>) return fmt::format("{}", x);
         else if constexpr (std::is_same_v<T, double>) return float_text(x);
         else if constexpr (std::is_same_v<T, bool>) return x ? "true" : "false";
@@ -197,7 +198,12 @@ std::string Printer::node(const Node& n) const {
 std::string Printer::run() {
   name_values();
   const std::string inner = indent_ + "  ";
-  std::string text = "graph(";
+  std::string text = "graph";
+  for (size_t k = 0; indent_.empty() && k < graph_.symbols.size(); ++k) {
+    const Symbol& s = graph_.symbols[k];
+    text += fmt::format("{}{}={}..{}{}", k ? ", " : "<", s.name, s.low, s.high, k + 1 == graph_.symbols.size() ? ">" : "");
+  }
+  text += "(";
   for (size_t i = 0; i < graph_.inputs.size(); ++i) {
     const GraphValue& v = graph_.values[graph_.inputs[i].id];
     const std::string& shown = of(graph_.inputs[i]);
@@ -206,8 +212,6 @@ std::string Printer::run() {
     text += ": " + v.type.to_string();
   }
   text += ") {\n";
-  if (indent_.empty())
-    for (const std::string& s : graph_.symbols) text += fmt::format("{}symbol {}\n", inner, literal(s));
   if (!graph_.input_structure.text.empty()) text += fmt::format("{}inputs {}\n", inner, literal(graph_.input_structure.text));
   if (!graph_.output_structure.text.empty()) text += fmt::format("{}outputs {}\n", inner, literal(graph_.output_structure.text));
   for (const Value v : constants_) {

@@ -6,13 +6,13 @@ namespace mica {
 
 bool Shape::is_static() const {
   for (const Dim& d : dims_)
-    if (d.is_symbol()) return false;
+    if (!d.is_static()) return false;
   return true;
 }
 
-int64_t Shape::elements() const {
-  int64_t n = 1;
-  for (const Dim& d : dims_) n *= d.size();
+Dim Shape::elements() const {
+  Dim n = 1;
+  for (const Dim& d : dims_) n *= d;
   return n;
 }
 
@@ -27,7 +27,7 @@ std::string Shape::to_string() const {
   std::string text = "[";
   for (size_t i = 0; i < dims_.size(); ++i) {
     if (i) text += ", ";
-    text += dims_[i].is_symbol() ? fmt::format("${}", dims_[i].symbol_id()) : fmt::format("{}", dims_[i].size());
+    text += dims_[i].to_string();
   }
   return text + "]";
 }
@@ -43,10 +43,10 @@ bool Layout::operator==(const Layout& other) const {
   return order == other.order;
 }
 
-std::vector<int64_t> TensorType::strides() const {
+std::vector<Dim> TensorType::strides() const {
   const int64_t n = rank();
-  std::vector<int64_t> out(n);
-  int64_t stride = 1;
+  std::vector<Dim> out(n);
+  Dim stride = 1;
   for (int64_t place = n - 1; place >= 0; --place) {
     const int64_t axis = layout.order.empty() ? place : layout.order[place];
     out[axis] = stride;

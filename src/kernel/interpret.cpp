@@ -205,11 +205,13 @@ template <class T> bool compare(ExprOp op, T a, T b) {
 
 class Interpreter {
  public:
-  Interpreter(const Kernel& kernel, const std::vector<std::byte*>& params, KernelFault& fault, Diagnostics& diagnostics)
-      : kernel_(kernel), fault_(fault), diagnostics_(diagnostics), base_(params) {
+  Interpreter(const Kernel& kernel, const std::vector<std::byte*>& params, KernelFault& fault, Diagnostics& diagnostics,
+              const std::vector<int64_t>& symbols)
+      : kernel_(kernel), fault_(fault), diagnostics_(diagnostics), symbols_(symbols), base_(params) {
+    for (const Buffer& b : kernel.buffers) elements_.push_back(b.elements.at(symbols) * b.element.lanes);
     for (size_t i = params.size(); i < kernel.buffers.size(); ++i) {
       const Buffer& b = kernel.buffers[i];
-      local_.emplace_back(static_cast<size_t>(b.elements * b.element.lanes * size_of(b.element.dtype)));
+      local_.emplace_back(static_cast<size_t>(elements_[i] * size_of(b.element.dtype)));
     }
     for (auto& l : local_) base_.push_back(l.data());
   }
@@ -263,10 +265,10 @@ class Interpreter {
 
   std::byte* element(uint32_t buffer, int64_t scalar_index, std::string_view what) {
     const Buffer& b = kernel_.buffers.at(buffer);
-    if (scalar_index < 0 || scalar_index >= b.elements * b.element.lanes) {
+    if (scalar_index < 0 || scalar_index >= elements_[buffer]) {
       if (good_)
         diagnostics_.error("kernel-out-of-bounds", "kernel {}: {} element {} of {}, which has {}", kernel_.name, what, scalar_index, b.name,
-                           b.elements * b.element.lanes);
+                           elements_[buffer]);
       good_ = false;
       return nullptr;
     }
@@ -323,7 +325,7 @@ class Interpreter {
     switch (e.op) {
       case ExprOp::imm_int: return Lanes(lanes, Lane{0, e.int_value});
       case ExprOp::imm_float: return Lanes(lanes, Lane{round_to(e.type.dtype, e.float_value), 0});
-      case ExprOp::var: return vars_.at(e.id);
+      case ExprOp::var: return e.id >= symbol_base ? Lanes{Lane{0, symbols_.at(e.id - symbol_base)}} : vars_.at(e.id);
       case ExprOp::load: return load(e);
       case ExprOp::broadcast: return Lanes(lanes, eval(e.args[0])[0]);
       case ExprOp::ramp: {
@@ -430,6 +432,8 @@ class Interpreter {
   const Kernel& kernel_;
   KernelFault& fault_;
   Diagnostics& diagnostics_;
+  const std::vector<int64_t>& symbols_;
+  std::vector<int64_t> elements_;  ///< of each buffer, lanes counted
   std::vector<std::byte*> base_;
   std::vector<std::vector<std::byte>> local_;
   std::unordered_map<uint32_t, Lanes> vars_;
@@ -440,8 +444,8 @@ class Interpreter {
 }  // namespace
 
 Result<void> interpret(const Kernel& kernel, const std::vector<std::byte*>& params, int64_t first, int64_t last, KernelFault& fault,
-                       Diagnostics& diagnostics) {
-  if (!Interpreter(kernel, params, fault, diagnostics).run(first, last)) return Failure{};
+                       Diagnostics& diagnostics, const std::vector<int64_t>& symbols) {
+  if (!Interpreter(kernel, params, fault, diagnostics, symbols).run(first, last)) return Failure{};
   return {};
 }
 
@@ -451,14 +455,20 @@ namespace {
 class ProgramInterpreter {
  public:
   ProgramInterpreter(const Program& program, const std::vector<std::byte*>& io, std::vector<std::byte>& state, KernelFault& fault,
-                     Diagnostics& diagnostics)
+                     Diagnostics& diagnostics, const std::vector<int64_t>& symbols)
       : program_(program),
+        symbols_(symbols),
         io_(io),
         state_(state),
         fault_(fault),
         diagnostics_(diagnostics),
-        arena_(static_cast<size_t>(program.arena_bytes)),
         weights_(static_cast<size_t>(program.weights_bytes)) {
+    int64_t arena_bytes = program.slots.empty() ? program.arena_bytes : 0;
+    for (const Dim& bytes : program.slots) {
+      slots_.push_back(arena_bytes);
+      arena_bytes += bytes.at(symbols);
+    }
+    arena_.resize(static_cast<size_t>(arena_bytes));
     for (const Weight& w : program.weights) {
       if (w.data) std::memcpy(weights_.data() + w.offset, w.data, static_cast<size_t>(w.bytes));
     }
@@ -479,7 +489,7 @@ class ProgramInterpreter {
  private:
   std::byte* pointer(const Binding& b) {
     switch (b.space) {
-      case Binding::Space::arena: return arena_.data() + b.offset;
+      case Binding::Space::arena: return arena_.data() + b.offset + (b.slot < 0 ? 0 : slots_.at(static_cast<size_t>(b.slot)));
       case Binding::Space::weights: return weights_.data() + b.offset;
       case Binding::Space::state: return state_.data() + b.offset;
       case Binding::Space::trip: return reinterpret_cast<std::byte*>(&trips_.at(b.io)) + b.offset;
@@ -493,7 +503,7 @@ class ProgramInterpreter {
     std::vector<std::byte*> params;
     for (const Binding& b : s.bindings) params.push_back(pointer(b));
     const Kernel& k = program_.kernels.at(s.kernel);
-    return static_cast<bool>(interpret(k, params, 0, k.tasks, fault_, diagnostics_));
+    return static_cast<bool>(interpret(k, params, 0, k.tasks.at(symbols_), fault_, diagnostics_, symbols_));
   }
 
   bool loop(const Step& s) {
@@ -510,6 +520,8 @@ class ProgramInterpreter {
   }
 
   const Program& program_;
+  const std::vector<int64_t>& symbols_;
+  std::vector<int64_t> slots_;  ///< where each begins
   const std::vector<std::byte*>& io_;
   std::vector<std::byte>& state_;
   KernelFault& fault_;
@@ -521,9 +533,9 @@ class ProgramInterpreter {
 }  // namespace
 
 Result<void> interpret(const Program& program, const std::vector<std::byte*>& io, KernelFault& fault, Diagnostics& diagnostics,
-                       std::vector<std::byte>* state) {
+                       std::vector<std::byte>* state, const std::vector<int64_t>& symbols) {
   std::vector<std::byte> own;
-  if (!ProgramInterpreter(program, io, state ? *state : own, fault, diagnostics).run(program.steps)) return Failure{};
+  if (!ProgramInterpreter(program, io, state ? *state : own, fault, diagnostics, symbols).run(program.steps)) return Failure{};
   return {};
 }
 

@@ -53,9 +53,9 @@ class Parser {
       expect("[");
       expect("0");
       expect(",");
-      k.tasks = integer();
+      k.tasks = size();
       expect(")");
-      k.task = bind(name, 0, k.tasks, DType::i64);
+      k.task = bind(name, 0, k.tasks.high(), DType::i64);
     }
     expect("{");
     while (accept("local")) k.buffers.push_back(buffer(k.buffers.size()));
@@ -75,6 +75,24 @@ class Parser {
       p.state_bytes = integer();
       expect("at");
       p.state_init_at = integer();
+    }
+    while (accept("symbol")) {
+      Symbol s;
+      expect("$");
+      s.name = word();
+      expect("in");
+      expect("[");
+      s.low = integer();
+      expect(",");
+      s.high = integer();
+      expect("]");
+      p.symbols.push_back(s);
+      symbols_ = p.symbols;
+    }
+    while (accept("derived")) p.derived.push_back(size());
+    while (accept("slot")) {
+      p.slots.push_back(size());
+      expect("bytes");
     }
     while (accept("weight")) {
       Weight w;
@@ -174,7 +192,7 @@ class Parser {
     expect(":");
     b.element = type();
     expect("[");
-    b.elements = integer();
+    b.elements = size();
     expect("]");
     if (accept("stack")) b.memory = Memory::stack;
     else if (accept("registers")) b.memory = Memory::registers;
@@ -183,6 +201,21 @@ class Parser {
     expect("align");
     b.alignment = integer();
     return b;
+  }
+
+  Dim size() {
+    const Expr e = expression();
+    if (!is_size(e)) fail(fmt::format("'{}' is no size", to_string(e)));
+    return Dim::of(e);
+  }
+
+  /// "$S"
+  Expr symbol() {
+    const std::string name = word();
+    for (size_t k = 0; k < symbols_.size(); ++k) {
+      if (symbols_[k].name == name) return Dim::symbol(static_cast<int32_t>(k), name, symbols_[k].low, symbols_[k].high);
+    }
+    fail(fmt::format("there is no symbol ${}", name));
   }
 
   Expr bind(const std::string& text, int64_t low, int64_t limit, DType dtype) {
@@ -326,6 +359,7 @@ class Parser {
   Expr expression() {
     skip();
     if (accept("(")) return infix();
+    if (accept("$")) return symbol();
     if (at_ < text_.size() && (std::isdigit(static_cast<unsigned char>(text_[at_])) || text_[at_] == '-' || peek("inf:") || peek("nan:")))
       return number();
     const std::string name = word();
@@ -411,6 +445,13 @@ class Parser {
 
   Binding binding() {
     Binding b;
+    if (peek("slot")) {
+      at_ += 4;
+      b.slot = static_cast<int32_t>(integer());
+      if (b.slot < 0) fail("slots are numbered from 0");
+      if (accept("+")) b.offset = integer();
+      return b;
+    }
     constexpr std::pair<std::string_view, Binding::Space> spaces[] = {{"arena", Binding::Space::arena},
                                                                       {"weights", Binding::Space::weights},
                                                                       {"state", Binding::Space::state},
@@ -490,6 +531,7 @@ class Parser {
   Diagnostics& diagnostics_;
   const Kernel* kernel_ = nullptr;
   int nesting_ = 0;
+  std::vector<Symbol> symbols_;
   std::unordered_map<std::string, Expr> vars_;
 };
 

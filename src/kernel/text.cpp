@@ -30,7 +30,7 @@ class Printer {
     std::string list;
     for (uint32_t i = 0; i < params; ++i) list += (i ? ", " : "") + buffer(i);
     text_ = fmt::format("kernel {}({})", kernel_.name, list);
-    if (kernel_.task) text_ += fmt::format(" tasks {} in [0, {})", to_string(kernel_.task), kernel_.tasks);
+    if (kernel_.task) text_ += fmt::format(" tasks {} in [0, {})", to_string(kernel_.task), to_string(Expr(kernel_.tasks)));
     text_ += " {\n";
     for (uint32_t i = params; i < kernel_.buffers.size(); ++i) text_ += "  local " + buffer(i) + "\n";
     block(kernel_.body, 1);
@@ -40,7 +40,7 @@ class Printer {
  private:
   std::string buffer(uint32_t i) const {
     const Buffer& b = kernel_.buffers[i];
-    return fmt::format("%{} {}: {}[{}] {} align {}", i, b.name, type_text(b.element), b.elements, memory_text(b), b.alignment);
+    return fmt::format("%{} {}: {}[{}] {} align {}", i, b.name, type_text(b.element), to_string(Expr(b.elements)), memory_text(b), b.alignment);
   }
   void block(const std::vector<Stmt>& body, int depth) {
     for (const Stmt& s : body) statement(s, depth);
@@ -84,7 +84,7 @@ class Printer {
 
 std::string binding_text(const Binding& b) {
   switch (b.space) {
-    case Binding::Space::arena: return fmt::format("arena+{}", b.offset);
+    case Binding::Space::arena: return b.slot < 0 ? fmt::format("arena+{}", b.offset) : fmt::format("slot{}+{}", b.slot, b.offset);
     case Binding::Space::weights: return fmt::format("weights+{}", b.offset);
     case Binding::Space::state: return fmt::format("state+{}", b.offset);
     case Binding::Space::trip: return fmt::format("trip{}", b.io);
@@ -123,6 +123,9 @@ std::string to_string(const Kernel& k) { return Printer(k).run(); }
 std::string to_string(const Program& p) {
   std::string text = fmt::format("program arena {} weights {}", p.arena_bytes, p.weights_bytes);
   text += p.state_bytes ? fmt::format(" state {} at {}\n", p.state_bytes, p.state_init_at) : "\n";
+  for (const Symbol& s : p.symbols) text += fmt::format("symbol ${} in [{}, {}]\n", s.name, s.low, s.high);
+  for (const Dim& d : p.derived) text += fmt::format("derived {}\n", to_string(Expr(d)));
+  for (const Dim& bytes : p.slots) text += fmt::format("slot {} bytes\n", to_string(Expr(bytes)));
   for (const Weight& w : p.weights) text += fmt::format("weight +{} {} bytes \"{}\"\n", w.offset, w.bytes, w.name);
   for (size_t i = 0; i < p.fault_sites.size(); ++i) text += fmt::format("fault {} \"{}\"\n", i, p.fault_sites[i]);
   for (const Kernel& k : p.kernels) text += "\n" + to_string(k);

@@ -19,13 +19,15 @@ class Verifier {
       const Buffer& b = kernel_.buffers[i];
       if (i >= params && b.memory == Memory::param) fail("param %{} {} stands behind a local buffer", i, b.name);
       if (b.memory == Memory::param && b.element.lanes != 1) fail("param %{} {} has vector elements", i, b.name);
-      if (b.elements < 0 || b.element.lanes < 1) fail("buffer %{} {} has no size", i, b.name);
+      if (i >= params && !b.elements.is_static()) fail("local buffer %{} {} has a size that varies", i, b.name);
+      if (b.elements.low() < 0 || b.element.lanes < 1) fail("buffer %{} {} has no size", i, b.name);
     }
     if (!kernel_.task || kernel_.task->op != ExprOp::var) {
       fail("there is no task variable");
       return false;
     }
-    bind(kernel_.task, Interval{0, kernel_.tasks - 1});
+    // Within a range of sizes no bound is reached for certain.
+    bind(kernel_.task, kernel_.tasks.is_static() ? std::optional(Interval{0, kernel_.tasks.size() - 1}) : std::nullopt);
     block(kernel_.body, true);
     return good_;
   }
@@ -106,7 +108,7 @@ class Verifier {
   void node(const Expr& e, bool always) {
     switch (e->op) {
       case ExprOp::var:
-        if (!bound_.contains(e->id)) fail("variable {} is not bound where it is used", to_string(e));
+        if (!is_symbol(e) && !bound_.contains(e->id)) fail("variable {} is not bound where it is used", to_string(e));
         return;
       case ExprOp::reduce: return fail("a reduction is left in an expression");
       case ExprOp::load: return load(e, always);
@@ -165,7 +167,7 @@ class Verifier {
 
   void in_bounds(const Expr& index, const Buffer& b, int64_t elements) {
     const auto range = range_of(index);
-    if (range && (range->low < 0 || range->high + elements > b.elements))
+    if (range && (range->low < 0 || range->high + elements > b.elements.high()))
       fail("index {} of {} runs from {} to {}, outside its {} elements", to_string(index), b.name, range->low, range->high + elements - 1,
            b.elements);
   }
@@ -229,19 +231,25 @@ class ProgramVerifier {
     steps(s.otherwise, depth);
   }
 
-  void binding(const Step& s, const Binding& b, int64_t bytes, const std::string& what, uint32_t depth) {
-    int64_t limit = 0;
+  void binding(const Step& s, const Binding& b, const Dim& bytes, const std::string& what, uint32_t depth) {
+    Dim limit = 0;
+    if (b.slot >= 0) {
+      if (b.space != Binding::Space::arena || static_cast<size_t>(b.slot) >= program_.slots.size())
+        return fail(s, "{} is in slot {}, which does not exist", what, b.slot);
+    }
     std::string_view space;
     switch (b.space) {
       case Binding::Space::io: return;
-      case Binding::Space::arena: limit = program_.arena_bytes, space = "the arena"; break;
+      case Binding::Space::arena:
+        limit = b.slot < 0 ? Dim(program_.arena_bytes) : program_.slots[static_cast<size_t>(b.slot)], space = "the arena";
+        break;
       case Binding::Space::weights: limit = program_.weights_bytes, space = "the weights"; break;
       case Binding::Space::state: limit = program_.state_bytes, space = "the state"; break;
       case Binding::Space::trip:
         limit = 8, space = "a counter";
         if (b.io >= depth) fail(s, "{} is the counter of a loop that does not stand around it", what);
     }
-    if (b.offset < 0 || b.offset + bytes > limit) fail(s, "{} ends at byte {} of {}'s {}", what, b.offset + bytes, space, limit);
+    if (b.offset < 0 || Dim::surely_less(limit, bytes + b.offset)) fail(s, "{} ends at byte {} of {}'s {}", what, b.offset + bytes, space, limit);
   }
 
   const Program& program_;

@@ -28,7 +28,7 @@ Expr both(const Expr& a, const Expr& b) { return a ? a && b : b; }
 
 Result<TensorType> Conv::infer(const Conv& op, const Infer& ctx) {
   const TensorType &x = ctx.type(op.x), &weight = ctx.type(op.weight);
-  const int64_t outputs = weight.rank() ? weight.shape[0] : 0;
+  const int64_t outputs = weight.rank() ? weight.shape[0].size() : 0;
   const Ints& end = op.padding_end.items.empty() ? op.padding : op.padding_end;
   if (!check_operands(ctx, op.x, op.weight, op.bias, outputs, op.groups, {&op.stride, &op.padding, &end, &op.dilation})) return Failure{};
   if (x.shape[1] != weight.shape[1] * op.groups) {
@@ -38,11 +38,11 @@ Result<TensorType> Conv::infer(const Conv& op, const Infer& ctx) {
   std::vector<Dim> dims = {x.shape.dim(0), Dim(outputs)};
   for (int64_t i = 0; i < x.rank() - 2; ++i) {
     if (op.stride[i] < 1 || op.dilation[i] < 1) return ctx.error("conv-attributes", "stride and dilation must be positive");
-    const int64_t padded = x.shape[i + 2] + op.padding[i] + op.pad_after(i), span = op.dilation[i] * (weight.shape[i + 2] - 1) + 1;
+    const Dim padded = x.shape[i + 2] + op.padding[i] + op.pad_after(i), span = op.dilation[i] * (weight.shape[i + 2] - 1) + 1;
     if (padded < span)
       return ctx.error("conv-kernel-too-large", "a kernel that spans {} does not fit the padded input of {} on axis {} of {}", span, padded, i + 2,
                        x.to_string());
-    dims.push_back(Dim((padded - span) / op.stride[i] + 1));
+    dims.push_back((padded - span) / op.stride[i] + 1);
   }
   return TensorType{x.dtype, Shape(std::move(dims)), {}};
 }
@@ -60,9 +60,9 @@ Expr Conv::define(const Conv& op, Define& d) {
     tap.push_back(k);
     const Expr at = d.index(i + 2) * Expr(op.stride[i]) + k * Expr(op.dilation[i]) - Expr(op.padding[i]);
     from.push_back(at);
-    const int64_t last = (out[i + 2] - 1) * op.stride[i] + (ws[i + 2] - 1) * op.dilation[i] - op.padding[i];
+    const Dim last = (out[i + 2] - 1) * op.stride[i] + (ws[i + 2] - 1) * op.dilation[i] - op.padding[i];
     if (op.padding[i] > 0) inside = both(inside, at >= Expr(0));
-    if (last >= xs[i + 2]) inside = both(inside, at < Expr(xs[i + 2]));
+    if (!Dim::surely_less(last, xs[i + 2])) inside = both(inside, at < Expr(xs[i + 2]));
   }
   Expr element = convert(w, d.at(op.x, from));
   if (inside) element = select(inside, element, imm(w, 0));
@@ -73,7 +73,7 @@ Expr Conv::define(const Conv& op, Define& d) {
 
 Result<TensorType> ConvTranspose::infer(const ConvTranspose& op, const Infer& ctx) {
   const TensorType &x = ctx.type(op.x), &weight = ctx.type(op.weight);
-  const int64_t outputs = weight.rank() > 1 ? weight.shape[1] * op.groups : 0;
+  const int64_t outputs = weight.rank() > 1 ? weight.shape[1].size() * op.groups : 0;
   if (!check_operands(ctx, op.x, op.weight, op.bias, outputs, op.groups, {&op.stride, &op.padding, &op.output_padding, &op.dilation}))
     return Failure{};
   if (x.shape[1] != weight.shape[0])

@@ -9,7 +9,7 @@ Expr immediate(DType dtype, const Scalar& s) {
 }  // namespace
 
 Result<TensorType> Full::infer(const Full& op, const Infer& ctx) {
-  for (int64_t n : op.shape.items) {
+  for (const Dim& n : op.shape.items) {
     if (n < 0) return ctx.error("negative-size", "size {} is not possible in a shape", n);
   }
   return TensorType{op.dtype, Shape(op.shape.items), {}};
@@ -29,5 +29,8 @@ Expr Arange::define(const Arange& op, Define& d) {
   const DType w = real ? DType::f64 : DType::i64;
   return convert(op.dtype, immediate(w, op.start) + cast(w, d.index(0)) * immediate(w, op.step));
 }
+
+Result<TensorType> SizeValue::infer(const SizeValue& op, const Infer&) { return TensorType{op.dtype, {}, {}}; }
+Expr SizeValue::define(const SizeValue& op, Define&) { return convert(op.dtype, Expr(op.size)); }
 
 }  // namespace mica

@@ -92,6 +92,8 @@ Attr to_attribute(ImportContext& ctx, std::string_view arg, const Attr& like) {
   if (std::holds_alternative<bool>(like)) return ctx.boolean(arg);
   if (std::holds_alternative<DType>(like)) return *ctx.dtype(arg);
   if (std::holds_alternative<Ints>(like)) return Ints(ctx.ints(arg));
+  if (std::holds_alternative<Dim>(like)) return ctx.size(arg);
+  if (std::holds_alternative<Dims>(like)) return Dims(ctx.sizes(arg));
   if (std::holds_alternative<Scalar>(like)) return ctx.scalar(arg);
   return ctx.text(arg);
 }
@@ -205,9 +207,12 @@ Result<std::vector<ImportValue>> import_op(ImportContext& ctx) {
     ctx.op = written;
     return results;
   } catch (const ImportFailure&) {
-    ctx.op = written;
-    return Failure{};
+  } catch (const SymbolicSize& size) {
+    Diagnostic& d = report_symbolic(ctx.builder.diagnostics(), written, size);
+    if (ctx.location.known()) d.at(ctx.location);
   }
+  ctx.op = written;
+  return Failure{};
 }
 
 }  // namespace mica

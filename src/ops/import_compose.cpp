@@ -211,7 +211,7 @@ Imported repeat_interleave(ImportContext& ctx) {
   Value x = alone ? Value() : ctx.tensor("self");
   if (!alone && !ctx.has("dim")) x = reshape_to(ctx, x, {ctx.shape(x).elements()});
   const int64_t axis = alone ? 0 : ctx.normal_axis(ctx.integer_or("dim", 0), ctx.rank(x));
-  const int64_t n = alone ? static_cast<int64_t>(repeats->size()) : ctx.shape(x)[axis];
+  const int64_t n = alone ? static_cast<int64_t>(repeats->size()) : ctx.shape(x)[axis].size();
   if (static_cast<int64_t>(repeats->size()) != n && repeats->size() != 1)
     ctx.fail("repeat-count", fmt::format("{} counts are given for {} elements", repeats->size(), n));
   std::vector<int64_t> from;

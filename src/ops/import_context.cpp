@@ -4,6 +4,7 @@
 
 #include "import_families.h"
 #include "mica/ops/compare.h"
+#include "mica/ops/factory.h"
 #include "mica/ops/view.h"
 
 namespace mica {
@@ -12,8 +13,8 @@ namespace {
 const ImportValue none;
 
 std::string_view kind_of(const ImportValue& v) {
-  constexpr std::string_view names[] = {"None",   "a tensor", "a list of tensors",  "an integer",       "a number",
-                                        "a bool", "a string", "a list of integers", "a list of numbers"};
+  constexpr std::string_view names[] = {"None",     "a tensor",           "a list of tensors", "an integer", "a number",       "a bool",
+                                        "a string", "a list of integers", "a list of numbers", "a size",     "a list of sizes"};
   return names[v.index()];
 }
 }  // namespace
@@ -53,6 +54,7 @@ Value ImportContext::tensor(std::string_view name) {
   if (auto i = std::get_if<int64_t>(&v)) return constant(*this, DType::i64, Scalar(*i));
   if (auto r = std::get_if<double>(&v)) return constant(*this, DType::f32, Scalar(*r));
   if (auto b = std::get_if<bool>(&v)) return constant(*this, DType::b8, Scalar(*b));
+  if (auto s = std::get_if<Dim>(&v)) return create(SizeValue{*s});
   fail("import-argument", fmt::format("argument `{}` must be a tensor, not {}", name, kind_of(v)));
 }
 
@@ -72,6 +74,7 @@ int64_t ImportContext::integer(std::string_view name) {
   if (auto b = std::get_if<bool>(&v)) return *b;
   if (auto r = std::get_if<double>(&v); r && *r == static_cast<double>(static_cast<int64_t>(*r))) return static_cast<int64_t>(*r);
   if (auto list = std::get_if<std::vector<int64_t>>(&v); list && list->size() == 1) return (*list)[0];
+  if (auto s = std::get_if<Dim>(&v)) return s->size();
   fail("import-argument", fmt::format("argument `{}` must be an integer that is known when compiling, not {}", name, kind_of(v)));
 }
 
@@ -90,6 +93,7 @@ Scalar ImportContext::scalar(std::string_view name) {
   if (auto i = std::get_if<int64_t>(&v)) return Scalar(*i);
   if (auto r = std::get_if<double>(&v)) return Scalar(*r);
   if (auto b = std::get_if<bool>(&v)) return Scalar(*b);
+  if (auto s = std::get_if<Dim>(&v)) return Scalar(s->size());
   fail("import-argument", fmt::format("argument `{}` must be a number that is known when compiling, not {}", name, kind_of(v)));
 }
 
@@ -104,7 +108,21 @@ std::vector<int64_t> ImportContext::ints(std::string_view name) {
   if (auto list = std::get_if<std::vector<int64_t>>(&v)) return *list;
   if (auto reals_ = std::get_if<std::vector<double>>(&v); reals_ && reals_->empty()) return {};
   if (auto tensors_ = std::get_if<Values>(&v); tensors_ && tensors_->items.empty()) return {};
+  if (auto list = std::get_if<Dims>(&v)) return Shape(list->items).sizes();
   return {integer(name)};
+}
+
+Dim ImportContext::size(std::string_view name) {
+  if (auto s = std::get_if<Dim>(&arg(name))) return *s;
+  return integer(name);
+}
+
+std::vector<Dim> ImportContext::sizes(std::string_view name) {
+  const ImportValue& v = arg(name);
+  if (auto list = std::get_if<Dims>(&v)) return list->items;
+  if (auto one = std::get_if<Dim>(&v)) return {*one};
+  const std::vector<int64_t> known = ints(name);
+  return {known.begin(), known.end()};
 }
 
 std::vector<int64_t> ImportContext::ints(std::string_view name, int64_t count) {
@@ -183,24 +201,24 @@ Value operand(ImportContext& ctx, std::string_view name, Value beside) {
 
 Value cast_to(ImportContext& ctx, Value v, DType dtype) { return ctx.type(v).dtype == dtype ? v : ctx.create(Cast{v, dtype}); }
 
-Value reshape_to(ImportContext& ctx, Value v, std::vector<int64_t> sizes) {
-  return ctx.shape(v) == Shape(sizes) ? v : ctx.create(Reshape{v, Ints(std::move(sizes))});
+Value reshape_to(ImportContext& ctx, Value v, Dims sizes) {
+  return ctx.shape(v) == Shape(sizes.items) ? v : ctx.create(Reshape{v, std::move(sizes)});
 }
 
-Value expand_to(ImportContext& ctx, Value v, const Shape& shape) { return ctx.shape(v) == shape ? v : ctx.create(Expand{v, Ints(shape.sizes())}); }
+Value expand_to(ImportContext& ctx, Value v, const Shape& shape) { return ctx.shape(v) == shape ? v : ctx.create(Expand{v, shape.dims()}); }
 
 Value permute_to(ImportContext& ctx, Value v, std::vector<int64_t> axes) {
   return std::is_sorted(axes.begin(), axes.end()) ? v : ctx.create(Permute{v, Ints(std::move(axes))});
 }
 
 Value unsqueeze_at(ImportContext& ctx, Value v, int64_t axis) {
-  std::vector<int64_t> sizes = ctx.shape(v).sizes();
-  sizes.insert(sizes.begin() + axis, 1);
+  std::vector<Dim> sizes = ctx.shape(v).dims();
+  sizes.insert(sizes.begin() + axis, Dim(1));
   return reshape_to(ctx, v, std::move(sizes));
 }
 
 Value squeeze_at(ImportContext& ctx, Value v, int64_t axis) {
-  std::vector<int64_t> sizes = ctx.shape(v).sizes();
+  std::vector<Dim> sizes = ctx.shape(v).dims();
   sizes.erase(sizes.begin() + axis);
   return reshape_to(ctx, v, std::move(sizes));
 }

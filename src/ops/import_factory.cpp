@@ -10,40 +10,47 @@ namespace mica {
 
 namespace {
 
-Value filled(ImportContext& ctx, const std::vector<int64_t>& sizes, const Scalar& value, DType dtype) {
-  return ctx.create(Full{Ints(sizes), value, dtype});
-}
+Value filled(ImportContext& ctx, const std::vector<Dim>& sizes, const Scalar& value, DType dtype) { return ctx.create(Full{sizes, value, dtype}); }
 
 template <int value> Imported constant_of(ImportContext& ctx) {
-  return {filled(ctx, ctx.ints("size"), Scalar(value), ctx.dtype("dtype").value_or(DType::f32))};
+  return {filled(ctx, ctx.sizes("size"), Scalar(value), ctx.dtype("dtype").value_or(DType::f32))};
 }
 template <int value> Imported constant_like(ImportContext& ctx) {
   const TensorType t = ctx.type(ctx.tensor("self"));
-  return {filled(ctx, ctx.has("size") ? ctx.ints("size") : t.shape.sizes(), Scalar(value), ctx.dtype("dtype").value_or(t.dtype))};
+  return {filled(ctx, ctx.has("size") ? ctx.sizes("size") : t.shape.dims(), Scalar(value), ctx.dtype("dtype").value_or(t.dtype))};
 }
 DType natural(const Scalar& s) { return is_float(s.dtype) ? DType::f32 : s.dtype; }
 
 Imported full(ImportContext& ctx) {
   if (ctx.is_tensor("fill_value")) {
     const Value v = ctx.tensor("fill_value");
-    return {expand_to(ctx, cast_to(ctx, v, ctx.dtype("dtype").value_or(ctx.type(v).dtype)), Shape(ctx.ints("size")))};
+    return {expand_to(ctx, cast_to(ctx, v, ctx.dtype("dtype").value_or(ctx.type(v).dtype)), Shape(ctx.sizes("size")))};
   }
   const Scalar value = ctx.scalar("fill_value");
-  return {filled(ctx, ctx.ints("size"), value, ctx.dtype("dtype").value_or(natural(value)))};
+  return {filled(ctx, ctx.sizes("size"), value, ctx.dtype("dtype").value_or(natural(value)))};
 }
 Imported full_like(ImportContext& ctx) {
   const TensorType t = ctx.type(ctx.tensor("self"));
-  const std::vector<int64_t> sizes = ctx.has("size") ? ctx.ints("size") : t.shape.sizes();
+  const std::vector<Dim> sizes = ctx.has("size") ? ctx.sizes("size") : t.shape.dims();
   const DType dtype = ctx.dtype("dtype").value_or(t.dtype);
   if (ctx.is_tensor("fill_value")) return {expand_to(ctx, cast_to(ctx, ctx.tensor("fill_value"), dtype), Shape(sizes))};
   return {filled(ctx, sizes, ctx.scalar("fill_value"), dtype)};
 }
 Imported scalar_tensor(ImportContext& ctx) {
+  if (const Dim* size = std::get_if<Dim>(&ctx.arg("s"))) return {ctx.create(SizeValue{*size, ctx.dtype("dtype").value_or(DType::i64)})};
   const Scalar s = ctx.scalar(ctx.has("s") ? "s" : "t");
   return {constant(ctx, ctx.dtype("dtype").value_or(natural(s)), s)};
 }
 
+/// A range to a size that depends on symbols: from an integer, in integer steps.
+Imported symbolic_arange(ImportContext& ctx) {
+  const int64_t start = ctx.integer_or("start", 0), step = ctx.integer_or("step", 1);
+  if (step < 1) ctx.unsupported("arange-step", "a range down to a symbolic size is not supported");
+  const Dim count = Dim::max(Dim::ceil_div(ctx.size("end") - start, step), 0);
+  return {ctx.create(Arange{.count = count, .start = Scalar(start), .step = Scalar(step), .dtype = ctx.dtype("dtype").value_or(DType::i64)})};
+}
 Imported arange(ImportContext& ctx) {
+  if (std::holds_alternative<Dim>(ctx.arg("end"))) return symbolic_arange(ctx);
   const Scalar start = ctx.has("start") ? ctx.scalar("start") : Scalar(0), end = ctx.scalar("end"),
                step = ctx.has("step") ? ctx.scalar("step") : Scalar(1);
   const bool real = is_float(start.dtype) || is_float(end.dtype) || is_float(step.dtype);

@@ -26,7 +26,7 @@ Value number(ImportContext& ctx, const Scalar& s, Value beside);
 Value constant(ImportContext& ctx, DType dtype, const Scalar& s);
 Value constant_tensor(ImportContext& ctx, DType dtype, const Shape& shape, const std::vector<double>& values);
 Value cast_to(ImportContext& ctx, Value v, DType dtype);  ///< v itself where it has the dtype
-Value reshape_to(ImportContext& ctx, Value v, std::vector<int64_t> sizes);
+Value reshape_to(ImportContext& ctx, Value v, Dims sizes);
 Value expand_to(ImportContext& ctx, Value v, const Shape& shape);
 Value permute_to(ImportContext& ctx, Value v, std::vector<int64_t> axes);
 Value unsqueeze_at(ImportContext& ctx, Value v, int64_t axis);  ///< axis from the front

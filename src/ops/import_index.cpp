@@ -149,11 +149,10 @@ Imported scatter(ImportContext& ctx) {
   if (reduce == "add") reduce = "sum";
   if (reduce == "multiply") reduce = "prod";
   const bool mean = reduce == "mean", self = ctx.boolean_or("include_self", true);
-  const Value source =
-      ctx.is_tensor("src") ? cast_to(ctx, ctx.tensor("src"), t) : ctx.create(Full{Ints(ctx.shape(index).sizes()), ctx.scalar("value"), t});
+  const Value source = ctx.is_tensor("src") ? cast_to(ctx, ctx.tensor("src"), t) : ctx.create(Full{ctx.shape(index).dims(), ctx.scalar("value"), t});
   const Value y = ctx.create(Scatter{.x = x, .axis = axis, .index = index, .source = source, .reduce = mean ? "sum" : reduce, .include_self = self});
   if (!mean) return {y};
-  const auto ones = [&](Value like, int64_t n) { return ctx.create(Full{Ints(ctx.shape(like).sizes()), Scalar(n), DType::i64}); };
+  const auto ones = [&](Value like, int64_t n) { return ctx.create(Full{ctx.shape(like).dims(), Scalar(n), DType::i64}); };
   const Value count = ctx.create(Scatter{.x = ones(x, self), .axis = axis, .index = index, .source = ones(index, 1), .reduce = "sum"});
   const Value divisor = ctx.create(Maximum{count, constant(ctx, DType::i64, Scalar(1))});
   if (is_float(t)) return {ctx.create(Div{y, cast_to(ctx, divisor, t)})};
@@ -258,7 +257,7 @@ Imported median(ImportContext& ctx) {
   Value x = ctx.tensor("self");
   const bool all = !ctx.has("dim");
   if (all) x = reshape_to(ctx, x, {ctx.shape(x).elements()});
-  const int64_t axis = all ? 0 : ctx.axis_of("dim", x), n = ctx.rank(x) ? ctx.shape(x)[axis] : 1;
+  const int64_t axis = all ? 0 : ctx.axis_of("dim", x), n = ctx.rank(x) ? ctx.shape(x)[axis].size() : 1;
   if (!n) ctx.fail("reduce-empty", "an empty tensor has no median");
   const Imported both = order_statistic(ctx, x, axis, (n - 1) / 2, true, ctx.boolean_or("keepdim", false));
   return all ? Imported{both[0]} : both;
@@ -284,7 +283,7 @@ Imported nanmedian(ImportContext& ctx) {
 }
 Imported kthvalue(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
-  const int64_t axis = ctx.normal_axis(ctx.integer_or("dim", -1), ctx.rank(x)), k = ctx.integer("k"), n = ctx.rank(x) ? ctx.shape(x)[axis] : 1;
+  const int64_t axis = ctx.normal_axis(ctx.integer_or("dim", -1), ctx.rank(x)), k = ctx.integer("k"), n = ctx.rank(x) ? ctx.shape(x)[axis].size() : 1;
   if (k < 1 || k > n) ctx.fail("kth-value", fmt::format("k = {} is out of range for axis {} of {}", k, axis, ctx.type(x).to_string()));
   return order_statistic(ctx, x, axis, k - 1, false, ctx.boolean_or("keepdim", false));
 }
@@ -299,7 +298,7 @@ Imported masked_scatter(ImportContext& ctx) {
       ctx.create(Maximum{ctx.create(Sub{ctx.create(Cumsum{flat, 0}), constant(ctx, DType::i64, Scalar(1))}), constant(ctx, DType::i64, Scalar(0))});
   const Value taken = ctx.create(
       IndexSelect{reshape_to(ctx, source, {ctx.shape(source).elements()}), 0, ctx.create(Where{flat, place, constant(ctx, DType::i64, Scalar(0))})});
-  return {ctx.create(Where{mask, reshape_to(ctx, taken, shape.sizes()), x})};
+  return {ctx.create(Where{mask, reshape_to(ctx, taken, shape.dims()), x})};
 }
 
 template <int64_t n> Imported max_unpool(ImportContext& ctx) {

@@ -135,11 +135,12 @@ Labelled summed(ImportContext& ctx, Labelled t, const std::string& keep) {
 
 /// Axes brought into the order of `labels`; absent ones become size 1.
 Value arranged(ImportContext& ctx, const Labelled& t, const std::string& labels) {
-  std::vector<int64_t> axes, sizes;
+  std::vector<int64_t> axes;
+  std::vector<Dim> sizes;
   for (char l : labels) {
     const size_t i = t.labels.find(l);
     if (i == std::string::npos) {
-      sizes.push_back(1);
+      sizes.push_back(Dim(1));
     } else {
       axes.push_back(static_cast<int64_t>(i));
       sizes.push_back(ctx.shape(t.x)[static_cast<int64_t>(i)]);
@@ -163,27 +164,27 @@ Labelled contracted(ImportContext& ctx, Labelled a, Labelled b, const std::strin
   // A shared axis may be 1 on one side; a contracted one is widened so that both have the sum's length.
   for (char l : inner) {
     const int64_t ia = static_cast<int64_t>(a.labels.find(l)), ib = static_cast<int64_t>(b.labels.find(l));
-    const int64_t n = std::max(ctx.shape(a.x)[ia], ctx.shape(b.x)[ib]);
+    const Dim n = ctx.shape(a.x)[ia] == 1 ? ctx.shape(b.x)[ib] : ctx.shape(a.x)[ia];
     for (auto [t, i] : {std::pair<Labelled*, int64_t>{&a, ia}, {&b, ib}}) {
-      std::vector<int64_t> sizes = ctx.shape(t->x).sizes();
+      std::vector<Dim> sizes = ctx.shape(t->x).dims();
       if (sizes[i] != n) {
         sizes[i] = n;
-        t->x = ctx.create(Expand{t->x, Ints(sizes)});
+        t->x = ctx.create(Expand{t->x, sizes});
       }
     }
   }
   const std::string out = batch + rows + columns;
   if (inner.empty()) { return {ctx.create(Mul{arranged(ctx, a, out), arranged(ctx, b, out)}), out}; }
   const Value left = arranged(ctx, a, batch + rows + inner), right = arranged(ctx, b, batch + inner + columns);
-  const std::vector<int64_t> ls = ctx.shape(left).sizes(), rs = ctx.shape(right).sizes();
-  const auto merge = [](const std::vector<int64_t>& s, size_t from, size_t count) {
-    int64_t n = 1;
+  const std::vector<Dim> ls = ctx.shape(left).dims(), rs = ctx.shape(right).dims();
+  const auto merge = [](const std::vector<Dim>& s, size_t from, size_t count) {
+    Dim n = 1;
     for (size_t i = from; i < from + count; ++i) n *= s[i];
     return n;
   };
   const size_t nb = batch.size(), nr = rows.size(), ni = inner.size(), nc = columns.size();
-  std::vector<int64_t> lm(ls.begin(), ls.begin() + static_cast<int64_t>(nb)), rm(rs.begin(), rs.begin() + static_cast<int64_t>(nb)), sizes;
-  for (size_t i = 0; i < nb; ++i) sizes.push_back(std::max(ls[i], rs[i]));
+  std::vector<Dim> lm(ls.begin(), ls.begin() + static_cast<int64_t>(nb)), rm(rs.begin(), rs.begin() + static_cast<int64_t>(nb)), sizes;
+  for (size_t i = 0; i < nb; ++i) sizes.push_back(ls[i] == 1 ? rs[i] : ls[i]);
   lm.insert(lm.end(), {merge(ls, nb, nr), merge(ls, nb + nr, ni)});
   rm.insert(rm.end(), {merge(rs, nb, ni), merge(rs, nb + ni, nc)});
   const Value y = ctx.create(Matmul{reshape_to(ctx, left, lm), reshape_to(ctx, right, rm)});

@@ -7,15 +7,15 @@ namespace {
 
 Imported size(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
-  if (!ctx.has("dim")) return {ctx.shape(x).sizes()};
+  if (!ctx.has("dim")) return {Dims(ctx.shape(x).dims())};
   const int64_t axis = ctx.axis_of("dim", x);
   if (!ctx.rank(x)) ctx.fail("axis-out-of-range", "a tensor of rank 0 has no sizes");
   return {ctx.shape(x)[axis]};
 }
 Imported strides(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
-  const std::vector<int64_t> all = TensorType{ctx.type(x).dtype, ctx.shape(x), {}}.strides();
-  if (!ctx.has("dim")) return {all};
+  const std::vector<Dim> all = TensorType{ctx.type(x).dtype, ctx.shape(x), {}}.strides();
+  if (!ctx.has("dim")) return {Dims(all)};
   return {all.at(ctx.axis_of("dim", x))};
 }
 Imported dim(ImportContext& ctx) { return {ctx.rank(ctx.tensor("self"))}; }

@@ -51,7 +51,7 @@ Imported conv_of(ImportContext& ctx, bool transposed) {
     if (mode != "same" && mode != "valid") ctx.fail("conv-padding", fmt::format("padding `{}` is neither same nor valid", mode));
     bool uneven = false;
     for (int64_t i = 0; i < n; ++i) {
-      const int64_t total = mode == "same" ? dilation[i] * (ctx.shape(weight)[i + 2] - 1) : 0;
+      const int64_t total = mode == "same" ? dilation[i] * (ctx.shape(weight)[i + 2].size() - 1) : 0;
       op.padding.items.push_back(total / 2);
       op.padding_end.items.push_back(total - total / 2);
       uneven = uneven || total % 2;
@@ -115,7 +115,7 @@ template <int64_t n> Imported adaptive_max_pool(ImportContext& ctx) {
 Imported batch_norm_of_input(ImportContext& ctx, Value x) {
   const Shape shape = ctx.shape(x);
   if (shape.rank() < 2) ctx.fail("norm-rank", fmt::format("takes a tensor with channels in axis 1, not {}", ctx.type(x).to_string()));
-  const int64_t samples = shape[0], channels = shape[1], each = channels ? shape.elements() / channels : 0;
+  const int64_t samples = shape[0], channels = shape[1], each = channels ? shape.elements().size() / channels : 0;
   std::vector<int64_t> order(static_cast<size_t>(shape.rank()));
   std::iota(order.begin(), order.end(), 0);
   std::swap(order[0], order[1]);
@@ -148,7 +148,7 @@ Imported instance_norm(ImportContext& ctx) {
 }
 
 int64_t normalized_axes(ImportContext& ctx, Value x) {
-  const std::vector<int64_t> shape = ctx.ints("normalized_shape"), sizes = ctx.shape(x).sizes();
+  const std::vector<Dim> shape = ctx.sizes("normalized_shape"), sizes = ctx.shape(x).dims();
   if (shape.empty() || shape.size() > sizes.size() || !std::equal(shape.begin(), shape.end(), sizes.end() - static_cast<int64_t>(shape.size()))) {
     ctx.fail("norm-shape", fmt::format("normalised shape {} is not the end of input {}", Shape(shape).to_string(), ctx.type(x).to_string()));
   }
@@ -203,7 +203,7 @@ Imported scaled_dot_product_attention(ImportContext& ctx) {
 /// [B, L, heads * E] to [B, heads, L, E].
 Value split_heads(ImportContext& ctx, Value x, int64_t heads) {
   const Shape s = ctx.shape(x);
-  return permute_to(ctx, reshape_to(ctx, x, {s[0], s[1], heads, s[2] / heads}), {0, 2, 1, 3});
+  return permute_to(ctx, reshape_to(ctx, x, {s[0], s[1], Dim(heads), s[2] / heads}), {0, 2, 1, 3});
 }
 
 /// The fused multi-head self-attention of nn.MultiheadAttention's fast path: one projection for query, key and value, batch first.

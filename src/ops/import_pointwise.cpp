@@ -328,7 +328,7 @@ Imported isin(ImportContext& ctx) {
   return {ctx.boolean_or("invert", false) ? ctx.create(LogicalNot{found}) : found};
 }
 Imported same(ImportContext& ctx) { return {ctx.tensor("self")}; }
-Imported isreal(ImportContext& ctx) { return {ctx.create(Full{Ints(ctx.shape(ctx.tensor("self")).sizes()), Scalar(true), DType::b8})}; }
+Imported isreal(ImportContext& ctx) { return {ctx.create(Full{ctx.shape(ctx.tensor("self")).dims(), Scalar(true), DType::b8})}; }
 /// values where x is 0, else 0 or 1 by the sign.
 Imported heaviside(ImportContext& ctx) {
   const Value x = ctx.tensor("self"), at_zero = ctx.tensor("values");

@@ -51,7 +51,7 @@ Value run_direction(ImportContext& ctx, Cell cell, Value x, State& state, const 
     all = ctx.create(RnnScan{gates, h, w.hidden, cell == Cell::relu, reverse});
   }
   all = cast_to(ctx, all, t);
-  const int64_t last = reverse ? 0 : ctx.shape(all)[0] - 1;
+  const int64_t last = reverse ? 0 : ctx.shape(all)[0].size() - 1;
   state.h = squeeze_at(ctx, ctx.create(Slice{.x = all, .axis = 0, .start = last, .end = last + 1, .step = 1}), 0);
   return all;
 }

@@ -21,13 +21,13 @@ Imported dropout(ImportContext& ctx) {
   return {ctx.tensor("input")};
 }
 
-Imported reshape(ImportContext& ctx) { return {ctx.create(Reshape{ctx.tensor("self"), Ints(ctx.ints(ctx.has("shape") ? "shape" : "size"))})}; }
+Imported reshape(ImportContext& ctx) { return {ctx.create(Reshape{ctx.tensor("self"), ctx.sizes(ctx.has("shape") ? "shape" : "size")})}; }
 Imported view_dtype(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
   if (ctx.dtype("dtype") == ctx.type(x).dtype) return {x};
   ctx.unsupported("view-dtype", "a view of a tensor's bytes as another dtype is not supported");
 }
-Imported reshape_as(ImportContext& ctx) { return {reshape_to(ctx, ctx.tensor("self"), ctx.shape(ctx.tensor("other")).sizes())}; }
+Imported reshape_as(ImportContext& ctx) { return {reshape_to(ctx, ctx.tensor("self"), ctx.shape(ctx.tensor("other")).dims())}; }
 
 Imported flatten(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
@@ -35,8 +35,8 @@ Imported flatten(ImportContext& ctx) {
   if (!s.rank()) return {reshape_to(ctx, x, {1})};
   const int64_t first = ctx.normal_axis(ctx.integer_or("start_dim", 0), s.rank()), last = ctx.normal_axis(ctx.integer_or("end_dim", -1), s.rank());
   if (first > last) ctx.fail("flatten-axes", fmt::format("start_dim {} comes after end_dim {}", first, last));
-  std::vector<int64_t> sizes = s.sizes();
-  const int64_t merged = std::accumulate(sizes.begin() + first, sizes.begin() + last + 1, int64_t{1}, std::multiplies<>());
+  std::vector<Dim> sizes = s.dims();
+  const Dim merged = std::accumulate(sizes.begin() + first, sizes.begin() + last + 1, Dim(1), std::multiplies<>());
   sizes.erase(sizes.begin() + first, sizes.begin() + last);
   sizes[first] = merged;
   return {reshape_to(ctx, x, std::move(sizes))};
@@ -45,28 +45,29 @@ Imported flatten(ImportContext& ctx) {
 Imported unflatten(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
   const int64_t axis = ctx.axis_of("dim", x);
-  std::vector<int64_t> sizes = ctx.shape(x).sizes(), parts = ctx.ints("sizes");
+  std::vector<Dim> sizes = ctx.shape(x).dims(), parts = ctx.sizes("sizes");
   if (sizes.empty()) ctx.fail("unflatten-scalar", "a tensor of rank 0 cannot be unflattened");
-  int64_t known = 1;
-  for (int64_t p : parts) known *= p == -1 ? 1 : p;
-  for (int64_t& p : parts) {
-    if (p == -1) p = known ? sizes[axis] / known : 0;
+  Dim known = 1;
+  for (const Dim& p : parts) known *= p == -1 ? Dim(1) : p;
+  for (Dim& p : parts) {
+    if (p == -1) p = known != 0 ? sizes[axis] / known : Dim(0);
   }
   sizes.erase(sizes.begin() + axis);
   sizes.insert(sizes.begin() + axis, parts.begin(), parts.end());
-  return {ctx.create(Reshape{x, Ints(std::move(sizes))})};
+  return {ctx.create(Reshape{x, std::move(sizes)})};
 }
 
 Imported squeeze(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
-  const std::vector<int64_t> sizes = ctx.shape(x).sizes();
+  const std::vector<Dim> sizes = ctx.shape(x).dims();
   std::vector<bool> chosen(std::max<size_t>(sizes.size(), 1), !ctx.has("dim"));
   if (ctx.has("dim")) {
     for (int64_t a : ctx.ints("dim")) chosen[ctx.normal_axis(a, ctx.rank(x))] = true;
   }
-  std::vector<int64_t> kept;
+  std::vector<Dim> kept;
   for (size_t i = 0; i < sizes.size(); ++i) {
-    if (!(chosen[i] && sizes[i] == 1)) kept.push_back(sizes[i]);
+    // Whether an axis goes must not depend on a symbol's value.
+    if (!(chosen[i] && sizes[i] <= 1 && sizes[i] == 1)) kept.push_back(sizes[i]);
   }
   return {reshape_to(ctx, x, std::move(kept))};
 }
@@ -130,8 +131,8 @@ Imported movedim(ImportContext& ctx) {
 
 Imported expand(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
-  const std::vector<int64_t> sizes = ctx.ints("size");
-  return {sizes == ctx.shape(x).sizes() ? x : ctx.create(Expand{x, Ints(sizes)})};
+  const std::vector<Dim> sizes = ctx.sizes("size");
+  return {sizes == ctx.shape(x).dims() ? x : ctx.create(Expand{x, sizes})};
 }
 Imported expand_as(ImportContext& ctx) { return {expand_to(ctx, ctx.tensor("self"), Shape(ctx.shape(ctx.tensor("other"))))}; }
 
@@ -146,14 +147,14 @@ Imported broadcast_tensors(ImportContext& ctx) {
 }
 
 /// x repeated `counts[i]` times as a whole along axis i.
-Value tiled(ImportContext& ctx, Value x, std::vector<int64_t> counts) {
-  std::vector<int64_t> sizes = ctx.shape(x).sizes();
-  while (sizes.size() < counts.size()) sizes.insert(sizes.begin(), 1);
-  while (counts.size() < sizes.size()) counts.insert(counts.begin(), 1);
-  std::vector<int64_t> apart, wide, merged;
+Value tiled(ImportContext& ctx, Value x, std::vector<Dim> counts) {
+  std::vector<Dim> sizes = ctx.shape(x).dims();
+  while (sizes.size() < counts.size()) sizes.insert(sizes.begin(), Dim(1));
+  while (counts.size() < sizes.size()) counts.insert(counts.begin(), Dim(1));
+  std::vector<Dim> apart, wide, merged;
   for (size_t i = 0; i < sizes.size(); ++i) {
     if (counts[i] != 1) {
-      apart.push_back(1);
+      apart.push_back(Dim(1));
       wide.push_back(counts[i]);
     }
     apart.push_back(sizes[i]);
@@ -164,20 +165,20 @@ Value tiled(ImportContext& ctx, Value x, std::vector<int64_t> counts) {
 }
 Imported repeat(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
-  const std::vector<int64_t> counts = ctx.ints("repeats");
+  const std::vector<Dim> counts = ctx.sizes("repeats");
   if (static_cast<int64_t>(counts.size()) < ctx.rank(x))
     ctx.fail("repeat-counts", fmt::format("{} counts are too few for {}", counts.size(), ctx.type(x).to_string()));
   return {tiled(ctx, x, counts)};
 }
-Imported tile(ImportContext& ctx) { return {tiled(ctx, ctx.tensor("self"), ctx.ints("dims"))}; }
+Imported tile(ImportContext& ctx) { return {tiled(ctx, ctx.tensor("self"), ctx.sizes("dims"))}; }
 
 Imported repeat_interleave(ImportContext& ctx) {
   Value x = ctx.tensor("self");
   const int64_t count = ctx.integer("repeats");
   if (!ctx.has("dim")) x = reshape_to(ctx, x, {ctx.shape(x).elements()});
   const int64_t axis = ctx.has("dim") ? ctx.axis_of("dim", x) : 0;
-  std::vector<int64_t> sizes = ctx.shape(x).sizes(), apart = sizes, wide;
-  apart.insert(apart.begin() + axis + 1, 1);
+  std::vector<Dim> sizes = ctx.shape(x).dims(), apart = sizes, wide;
+  apart.insert(apart.begin() + axis + 1, Dim(1));
   wide = apart;
   wide[axis + 1] = count;
   sizes[axis] *= count;
@@ -212,7 +213,7 @@ Imported vstack(ImportContext& ctx) {
   return {cat_of(ctx, std::move(list), 0)};
 }
 
-Value part(ImportContext& ctx, Value x, int64_t axis, int64_t start, int64_t count) {
+Value part(ImportContext& ctx, Value x, int64_t axis, const Dim& start, const Dim& count) {
   if (start == 0 && count == ctx.shape(x)[axis]) return x;
   return ctx.create(Slice{.x = x, .axis = axis, .start = start, .end = start + count, .step = 1});
 }
@@ -281,10 +282,10 @@ Imported tensor_split(ImportContext& ctx) {
 }
 
 Value selected(ImportContext& ctx, Value x, int64_t axis, int64_t index) {
-  const int64_t size = ctx.shape(x)[axis];
-  if (index < -size || index >= size)
+  const Dim size = ctx.shape(x)[axis];
+  if (index < 0 - size || index >= size)
     ctx.fail("select-out-of-range", fmt::format("index {} is out of range on axis {} of {}", index, axis, ctx.type(x).to_string()));
-  return squeeze_at(ctx, part(ctx, x, axis, index < 0 ? index + size : index, 1), axis);
+  return squeeze_at(ctx, part(ctx, x, axis, index < 0 ? index + size : Dim(index), 1), axis);
 }
 Imported select(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
@@ -302,8 +303,9 @@ Imported unbind(ImportContext& ctx) {
 Imported narrow(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
   require_axes(ctx, x);
-  const int64_t axis = ctx.axis_of("dim", x), size = ctx.shape(x)[axis], length = ctx.integer("length");
-  int64_t start = ctx.integer("start");
+  const int64_t axis = ctx.axis_of("dim", x);
+  const Dim size = ctx.shape(x)[axis], length = ctx.size("length");
+  Dim start = ctx.size("start");
   if (start < 0) start += size;
   if (start < 0 || length < 0 || start + length > size)
     ctx.fail("narrow-range", fmt::format("{} elements from {} are not within axis {} of {}", length, start, axis, ctx.type(x).to_string()));
@@ -312,11 +314,12 @@ Imported narrow(ImportContext& ctx) {
 Imported slice(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
   require_axes(ctx, x);
-  const int64_t axis = ctx.normal_axis(ctx.integer_or("dim", 0), ctx.rank(x)), size = ctx.shape(x)[axis], step = ctx.integer_or("step", 1);
+  const int64_t axis = ctx.normal_axis(ctx.integer_or("dim", 0), ctx.rank(x)), step = ctx.integer_or("step", 1);
+  const Dim size = ctx.shape(x)[axis];
   if (step < 1) ctx.fail("slice-step", fmt::format("the step must be positive, not {}", step));
-  const SliceRange r = slice_range(size, ctx.integer_or("start", 0), ctx.integer_or("end", INT64_MAX), step);
+  const SliceRange r = slice_range(size, ctx.size_or("start", 0), ctx.size_or("end", INT64_MAX), step);
   if (r.start == 0 && r.count == size) return {x};
-  const int64_t end = r.count ? std::min(size, r.start + (r.count - 1) * step + 1) : r.start;
+  const Dim end = r.count == 0 ? r.start : Dim::min(size, r.start + (r.count - 1) * step + 1);
   return {ctx.create(Slice{.x = x, .axis = axis, .start = r.start, .end = end, .step = step})};
 }
 

@@ -162,7 +162,7 @@ class Scatterer {
     for (int64_t a = 0; a < shape_.rank(); ++a) {
       if (a != axis_ && a != side_) outer_ *= shape_[a];
     }
-    chunks_ = side_ < 0 ? 1 : (shape_[side_] + lines_of_task - 1) / lines_of_task;
+    chunks_ = side_ < 0 ? 1 : (shape_[side_].size() + lines_of_task - 1) / lines_of_task;
   }
 
   void run() {

@@ -52,7 +52,7 @@ uint32_t KernelBuilder::local(std::string name, DType dtype, int64_t elements) {
 
 namespace {
 Expr flat_index(const TensorType& type, const std::vector<Expr>& where) {
-  const std::vector<int64_t> strides = type.strides();
+  const std::vector<Dim> strides = type.strides();
   MICA_CHECK(where.size() == strides.size(), "one index for each axis");
   Expr flat(0);
   for (size_t a = 0; a < where.size(); ++a) {

@@ -25,13 +25,13 @@ Result<TensorType> infer_trailing(const Infer& ctx, Value x, OptValue weight, Op
 /// The last `axes` axes, and how many elements they have.
 struct Tail {
   std::vector<int64_t> axes;
-  double count = 1;
+  Dim count = 1;
 };
 Tail tail_of(const Shape& s, int64_t axes) {
   Tail t;
   for (int64_t i = s.rank() - axes; i < s.rank(); ++i) {
     t.axes.push_back(i);
-    t.count *= static_cast<double>(s[i]);
+    t.count *= s[i];
   }
   return t;
 }
@@ -65,7 +65,7 @@ Result<TensorType> LayerNorm::infer(const LayerNorm& op, const Infer& ctx) { ret
 Expr LayerNorm::define(const LayerNorm& op, Define& d) {
   const DType t = d.result_type().dtype, w = working(t);
   const Tail tail = tail_of(d.shape(op.x), op.axes);
-  const Expr x = load(d, w, op.x), count = imm(w, tail.count);
+  const Expr x = load(d, w, op.x), count = count_in(w, tail.count);
   const Expr distance = x - d.reduce(ReduceOp::sum, tail.axes, x) / count;
   const Expr variance = d.reduce(ReduceOp::sum, tail.axes, distance * distance) / count;
   const Expr eps = imm(w, op.eps);
@@ -80,7 +80,7 @@ Expr RmsNorm::define(const RmsNorm& op, Define& d) {
   const DType t = d.result_type().dtype, w = working(t);
   const Tail tail = tail_of(d.shape(op.x), op.axes);
   const Expr x = load(d, w, op.x);
-  const Expr mean = d.reduce(ReduceOp::sum, tail.axes, x * x) / imm(w, tail.count);
+  const Expr mean = d.reduce(ReduceOp::sum, tail.axes, x * x) / count_in(w, tail.count);
   Expr y = x * (imm(w, 1) / sqrt(mean + imm(w, op.eps)));
   if (op.weight) y = y * load(d, w, *op.weight);
   return convert(t, y);
@@ -95,9 +95,9 @@ Result<TensorType> GroupNorm::infer(const GroupNorm& op, const Infer& ctx) {
 Value GroupNorm::decompose(const GroupNorm& op, Builder& b) {
   const TensorType type = b.type(op.x);
   const Shape& s = type.shape;
-  const int64_t groups = s[0] * op.groups;
-  const Value parts = b.create(Reshape{.x = op.x, .shape = Ints{groups, groups ? s.elements() / groups : 0}});
-  Value y = b.create(Reshape{.x = b.create(LayerNorm{.x = parts, .weight = {}, .bias = {}, .axes = 1, .eps = op.eps}), .shape = Ints(s.sizes())});
+  const Dim groups = s[0] * op.groups;
+  const Value parts = b.create(Reshape{.x = op.x, .shape = {groups, groups == 0 ? Dim(0) : s.elements() / groups}});
+  Value y = b.create(Reshape{.x = b.create(LayerNorm{.x = parts, .weight = {}, .bias = {}, .axes = 1, .eps = op.eps}), .shape = s.dims()});
   // One number per channel, broadcast over the axes behind it.
   std::vector<int64_t> column(s.rank() - 1, 1);
   column[0] = s[1];

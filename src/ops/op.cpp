@@ -16,9 +16,22 @@ Failure Infer::report(std::string_view name, std::string message) const {
   return Failure{};
 }
 
+Diagnostic& report_symbolic(Diagnostics& diagnostics, std::string_view what, const SymbolicSize& size) {
+  return diagnostics.unsupported("symbolic-size", "{} needs one fixed answer where the model's sizes vary: {}", what, size.what())
+      .help(
+          "compile for one size (--input NAME:SHAPE with numbers), or for a part of the range in which the answer is the same: --dim NAME=LOW..HIGH");
+}
+
+Failure Infer::refuse(const SymbolicSize& size) const {
+  Diagnostic& d = report_symbolic(diagnostics_, node_.info->name(), size);
+  const Location& where = graph_.location(node_);
+  if (where.known()) d.at(where);
+  return Failure{};
+}
+
 Define::Define(const Graph& graph, const Node& node, size_t result)
     : graph_(graph), node_(node), result_(result), result_type_(graph.type(node.result(result))) {
-  for (int64_t axis = 0; axis < result_type_.rank(); ++axis) indices_.push_back(make_var(fmt::format("i{}", axis), 0, result_type_.shape[axis]));
+  for (int64_t axis = 0; axis < result_type_.rank(); ++axis) indices_.push_back(make_index(fmt::format("i{}", axis), result_type_.shape[axis]));
 }
 
 Expr Define::operator[](Value v) const {
@@ -48,7 +61,7 @@ Expr Define::reduce(ReduceOp op, const std::vector<int64_t>& axes, Expr e) const
   return make_reduce(op, std::move(vars), substitute(e, bindings));
 }
 
-Expr Define::var(int64_t extent, std::string_view name) const { return make_var(std::string(name), 0, extent); }
+Expr Define::var(const Dim& extent, std::string_view name) const { return make_index(std::string(name), extent); }
 
 bool is_pure(const Node& node) {
   if (!node.info->is(Trait::pure)) return false;

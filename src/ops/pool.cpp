@@ -6,12 +6,12 @@
 #include "mica/support/defect.h"
 namespace mica {
 
-int64_t pooled_size(int64_t size, int64_t kernel, int64_t stride, int64_t padding, int64_t dilation, bool ceil_mode) {
-  const int64_t room = size + 2 * padding - dilation * (kernel - 1) - 1;
+Dim pooled_size(const Dim& size, int64_t kernel, int64_t stride, int64_t padding, int64_t dilation, bool ceil_mode) {
+  const Dim room = size + 2 * padding - dilation * (kernel - 1) - 1;
   if (room < 0) return ceil_mode && room > -stride ? 1 : 0;
-  int64_t out = (room + (ceil_mode ? stride - 1 : 0)) / stride + 1;
+  const Dim out = (room + (ceil_mode ? stride - 1 : 0)) / stride + 1;
   // The last window must start inside the input or its left padding.
-  if (ceil_mode && (out - 1) * stride >= size + padding) --out;
+  if (ceil_mode && !Dim::surely_less((out - 1) * stride, size + padding) && (out - 1) * stride >= size + padding) return out - 1;
   return out;
 }
 
@@ -36,9 +36,9 @@ Result<TensorType> infer_windows(const Infer& ctx, Value x, const Windows& w, DT
     const int64_t k = w.kernel[i], s = w.stride[i], p = w.padding[i], d = w.dilation_of(i);
     if (k < 1 || s < 1 || d < 1 || p < 0) return ctx.error("pool-attributes", "kernel, stride and dilation must be positive, padding not negative");
     if (p > ((k - 1) * d + 1) / 2) return ctx.error("pool-padding", "padding {} is more than half the kernel {}", p, k);
-    const int64_t out = pooled_size(t.shape[skip + i], k, s, p, d, w.ceil_mode);
+    const Dim out = pooled_size(t.shape[skip + i], k, s, p, d, w.ceil_mode);
     if (out < 1) return ctx.error("pool-kernel-too-large", "a kernel of {} does not fit axis {} of {}", k, skip + i, t.to_string());
-    dims[skip + i] = Dim(out);
+    dims[skip + i] = out;
   }
   return TensorType{dtype, Shape(std::move(dims)), {}};
 }
@@ -59,10 +59,10 @@ WindowRead window_read(Define& d, Value x, const Windows& w) {
     const Expr at = d.index(skip + i) * Expr(w.stride[i]) + k * Expr(w.dilation_of(i)) - Expr(w.padding[i]);
     r.vars.push_back(k);
     r.where.push_back(at);
-    const int64_t last = (out[skip + i] - 1) * w.stride[i] + (w.kernel[i] - 1) * w.dilation_of(i) - w.padding[i];
+    const Dim last = (out[skip + i] - 1) * w.stride[i] + (w.kernel[i] - 1) * w.dilation_of(i) - w.padding[i];
     const auto require = [&](Expr e) { r.inside = r.inside ? r.inside && e : e; };
     if (w.padding[i] > 0) require(at >= Expr(0));
-    if (last >= xs[skip + i]) require(at < Expr(xs[skip + i]));
+    if (!Dim::surely_less(last, xs[skip + i])) require(at < Expr(xs[skip + i]));
   }
   return r;
 }
@@ -72,19 +72,20 @@ Expr masked(const Expr& inside, const Expr& e, const Expr& otherwise) { return i
 /// Bounds of the part of an adaptively pooled axis that belongs to result index o.
 struct Part {
   Expr start, end;
-  int64_t longest;
+  Dim longest;
   bool even;  ///< all parts have the length `longest`
 };
-Part part_of(const Expr& o, int64_t size, int64_t parts) {
-  if (size % parts == 0) {
-    const Expr start = o * Expr(size / parts);
-    return {start, start + Expr(size / parts), size / parts, true};
+Part part_of(const Expr& o, const Dim& extent, int64_t parts) {
+  if (extent % parts == 0) {
+    const Expr start = o * Expr(extent / parts);
+    return {start, start + Expr(extent / parts), extent / parts, true};
   }
+  const int64_t size = extent;
   Part p{floordiv(o * Expr(size), Expr(parts)), floordiv((o + Expr(1)) * Expr(size) + Expr(parts - 1), Expr(parts)), 0, true};
   int64_t shortest = std::numeric_limits<int64_t>::max();
   for (int64_t i = 0; i < parts; ++i) {
     const int64_t length = ((i + 1) * size + parts - 1) / parts - i * size / parts;
-    p.longest = std::max(p.longest, length);
+    p.longest = std::max<int64_t>(p.longest, length);
     shortest = std::min(shortest, length);
   }
   p.even = shortest == p.longest;
@@ -92,8 +93,8 @@ Part part_of(const Expr& o, int64_t size, int64_t parts) {
 }
 
 struct AdaptiveRead : WindowRead {
-  Expr count;         ///< i64, elements of the part
-  int64_t whole = 1;  ///< the same where it is one number for all
+  Expr count;     ///< i64, elements of the part
+  Dim whole = 1;  ///< the same where it is one number for all
   bool even = true;
 };
 AdaptiveRead adaptive_read(Define& d, Value x, const Ints& size) {
@@ -194,7 +195,7 @@ Expr AdaptiveAvgPool::define(const AdaptiveAvgPool& op, Define& d) {
   const DType t = d.result_type().dtype, w = working(t);
   const AdaptiveRead r = adaptive_read(d, op.x, op.size);
   const Expr sum = make_reduce(ReduceOp::sum, r.vars, masked(r.inside, convert(w, d.at(op.x, r.where)), imm(w, 0)));
-  return convert(t, sum / (r.even ? imm(w, static_cast<double>(r.whole)) : cast(w, r.count)));
+  return convert(t, sum / (r.even ? count_in(w, r.whole) : cast(w, r.count)));
 }
 
 Result<TensorType> AdaptiveMaxPool::infer(const AdaptiveMaxPool& op, const Infer& ctx) { return infer_adaptive(ctx, op.x, op.size); }

@@ -47,7 +47,7 @@ Expr define_var(Define& d, Value x, const Ints& axes, double correction, bool ke
   const DType t = d.result_type().dtype;
   const ReductionIndex first = reduction_index(d, x, axes, keepdim), second = reduction_index(d, x, axes, keepdim);
   const Expr sum = reduce_over(ReduceOp::sum, first, convert(working(t), d.at(x, first.where)));
-  const Expr mean = sum / like(sum, static_cast<double>(first.count));
+  const Expr mean = sum / count_in(sum->type.dtype, first.count);
   const Expr distance = convert(working(t), d.at(x, second.where)) - mean;
   const Expr squares = reduce_over(ReduceOp::sum, second, distance * distance);
   return convert(t, squares / like(squares, std::max(0.0, static_cast<double>(first.count) - correction)));

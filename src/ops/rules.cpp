@@ -155,14 +155,18 @@ std::vector<Expr> reshape_index(const Shape& from, const Shape& to, const std::v
       continue;
     }
     const int64_t f0 = f, t0 = t;
-    int64_t pf = from[f++], pt = to[t++];
+    Dim pf = from[f++], pt = to[t++];
     while (pf != pt) {
-      if (pf < pt) pf *= from[f++];
+      // Symbols make one size a multiple of the other more often than they make it smaller for certain.
+      const bool fixed = pf.is_static() && pt.is_static();
+      const bool more = fixed ? pf < pt : pt % pf == 0 ? true : pf % pt == 0 ? false : pf < pt;
+      if (more ? f == nf : t == nt) throw SymbolicSize(fmt::format("{} and {}", from.to_string(), to.to_string()));
+      if (more) pf *= from[f++];
       else pt *= to[t++];
     }
     Expr linear = where[t0];
     for (int64_t i = t0 + 1; i < t; ++i) linear = linear * Expr(to[i]) + where[i];
-    int64_t inner = pf;
+    Dim inner = pf;
     for (int64_t i = f0; i < f; ++i) {
       inner /= from[i];
       // floor(linear / inner) mod size; the outermost axis of a group needs no remainder.

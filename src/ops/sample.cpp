@@ -120,6 +120,11 @@ bool read_field(Reader& r, Attr& field, const std::string& name, Sample& sample)
     if (list) ints->items = std::move(*list);
     return list.has_value();
   }
+  if (auto sizes = std::get_if<Dims>(&field)) {
+    auto list = read_ints(r);
+    if (list) *sizes = Dims(*list);
+    return list.has_value();
+  }
   if (auto text = std::get_if<std::string>(&field)) {
     *text = r.word();
     return !text->empty();
@@ -136,6 +141,7 @@ bool read_field(Reader& r, Attr& field, const std::string& name, Sample& sample)
   const auto number = r.number();
   if (!number) return false;
   if (auto i = std::get_if<int64_t>(&field)) *i = static_cast<int64_t>(*number);
+  else if (auto size = std::get_if<Dim>(&field)) *size = Dim(static_cast<int64_t>(*number));
   else if (auto f = std::get_if<double>(&field)) *f = *number;
   else if (auto s = std::get_if<Scalar>(&field)) *s = r.last_was_whole() ? Scalar(static_cast<int64_t>(*number)) : Scalar(*number);
   else return false;

@@ -7,15 +7,15 @@ namespace mica {
 
 Result<TensorType> Reshape::infer(const Reshape& op, const Infer& ctx) {
   const Shape& from = ctx.shape(op.x);
-  std::vector<int64_t> sizes = op.shape.items;
-  int64_t known = 1;
+  std::vector<Dim> sizes = op.shape.items;
+  Dim known = 1;
   auto unknown = sizes.end();
   for (auto it = sizes.begin(); it != sizes.end(); ++it) {
     if (*it == -1 && unknown == sizes.end()) unknown = it;
     else if (*it < 0) return ctx.error("reshape-negative-size", "size {} is not possible in a shape", *it);
     else known *= *it;
   }
-  if (unknown != sizes.end() && known) {
+  if (unknown != sizes.end() && known != 0) {
     *unknown = from.elements() / known;
     known *= *unknown;
   }
@@ -45,7 +45,7 @@ Expr Permute::define(const Permute& op, Define& d) {
 Result<TensorType> Expand::infer(const Expand& op, const Infer& ctx) {
   const TensorType& t = ctx.type(op.x);
   const int64_t added = static_cast<int64_t>(op.shape.size()) - t.rank();
-  std::vector<int64_t> sizes = op.shape.items;
+  std::vector<Dim> sizes = op.shape.items;
   for (int64_t i = 0; i < static_cast<int64_t>(sizes.size()); ++i) {
     if (i < added ? sizes[i] < 0 : sizes[i] < -1) return ctx.error("expand-negative-size", "size {} is not possible in a shape", sizes[i]);
     if (i >= added && sizes[i] == -1) sizes[i] = t.shape[i - added];
@@ -57,9 +57,12 @@ Result<TensorType> Expand::infer(const Expand& op, const Infer& ctx) {
   return TensorType{t.dtype, Shape(sizes), {}};
 }
 
-SliceRange slice_range(int64_t size, int64_t start, int64_t end, int64_t step) {
-  const auto bound = [&](int64_t b) { return std::clamp<int64_t>(b < 0 ? b + size : b, 0, size); };
-  const int64_t s = bound(start), e = std::max(s, bound(end));
+SliceRange slice_range(const Dim& size, const Dim& start, const Dim& end, int64_t step) {
+  const auto bound = [&](const Dim& b) -> Dim {
+    if (b == INT64_MAX) return size;
+    return Dim::min(Dim::max(b < 0 ? b + size : b, 0), size);
+  };
+  const Dim s = bound(start), e = Dim::max(s, bound(end));
   return {s, (e - s + step - 1) / step};
 }
 
@@ -100,7 +103,7 @@ Result<TensorType> Cat::infer(const Cat& op, const Infer& ctx) {
   const auto axis = normal_axis(ctx, op.axis, first->rank());
   if (!axis) return Failure{};
   std::vector<Dim> dims = first->dims();
-  int64_t total = 0;
+  Dim total = 0;
   for (Value v : op.xs.items) {
     const Shape& s = ctx.shape(v);
     if (skipped_in_cat(s)) continue;
@@ -118,11 +121,11 @@ Expr Cat::define(const Cat& op, Define& d) {
   const int64_t axis = from_front(op.axis, d.result_type().rank());
   Expr result = imm(dtype, 0);
   // From the last to the first, so that the chain of choices tests the ends in order.
-  int64_t end = d.result_type().shape[axis];
+  Dim end = d.result_type().shape[axis];
   for (size_t i = op.xs.size(); i-- > 0;) {
     const Shape& s = d.shape(op.xs[i]);
     if (s.rank() != d.result_type().rank() || s[axis] == 0) continue;
-    const int64_t start = end - s[axis];
+    const Dim start = end - s[axis];
     std::vector<Expr> where = d.indices();
     where[axis] = where[axis] - Expr(start);
     const Expr element = convert(dtype, d.at(op.xs[i], std::move(where)));
@@ -134,7 +137,7 @@ Expr Cat::define(const Cat& op, Define& d) {
 
 namespace {
 
-Result<TensorType> infer_pad(const Infer& ctx, Value x, const Ints& before, const Ints& after, const std::function<bool(int64_t, int64_t)>& fits,
+Result<TensorType> infer_pad(const Infer& ctx, Value x, const Ints& before, const Ints& after, const std::function<bool(int64_t, const Dim&)>& fits,
                              const char* limit) {
   const TensorType& t = ctx.type(x);
   if (static_cast<int64_t>(before.size()) != t.rank() || before.size() != after.size()) {
@@ -142,12 +145,12 @@ Result<TensorType> infer_pad(const Infer& ctx, Value x, const Ints& before, cons
   }
   std::vector<Dim> dims;
   for (int64_t i = 0; i < t.rank(); ++i) {
-    const int64_t n = t.shape[i], out = n + before[i] + after[i];
+    const Dim n = t.shape[i], out = n + before[i] + after[i];
     for (int64_t p : {before[i], after[i]}) {
       if (p && !fits(p, n)) return ctx.error("pad-amount", "padding {} on axis {} of {}: {}", p, i, t.to_string(), limit);
     }
     if (out < 0) return ctx.error("pad-amount", "padding {} and {} leaves nothing of axis {} of {}", before[i], after[i], i, t.to_string());
-    dims.push_back(Dim(out));
+    dims.push_back(out);
   }
   return TensorType{t.dtype, Shape(std::move(dims)), {}};
 }
@@ -155,7 +158,7 @@ Result<TensorType> infer_pad(const Infer& ctx, Value x, const Ints& before, cons
 }  // namespace
 
 Result<TensorType> Pad::infer(const Pad& op, const Infer& ctx) {
-  return infer_pad(ctx, op.x, op.before, op.after, [](int64_t, int64_t) { return true; }, "");
+  return infer_pad(ctx, op.x, op.before, op.after, [](int64_t, const Dim&) { return true; }, "");
 }
 Expr Pad::define(const Pad& op, Define& d) {
   const Shape& s = d.shape(op.x);
@@ -172,13 +175,13 @@ Expr Pad::define(const Pad& op, Define& d) {
 }
 
 Result<TensorType> ReflectionPad::infer(const ReflectionPad& op, const Infer& ctx) {
-  return infer_pad(ctx, op.x, op.before, op.after, [](int64_t p, int64_t n) { return p < n; }, "reflection needs amounts below the axis's size");
+  return infer_pad(ctx, op.x, op.before, op.after, [](int64_t p, const Dim& n) { return p < n; }, "reflection needs amounts below the axis's size");
 }
 Expr ReflectionPad::define(const ReflectionPad& op, Define& d) {
   const Shape& s = d.shape(op.x);
   std::vector<Expr> where = d.indices();
   for (size_t i = 0; i < where.size(); ++i) {
-    const int64_t n = s[static_cast<int64_t>(i)];
+    const Dim n = s[static_cast<int64_t>(i)];
     Expr e = where[i] - Expr(op.before[i]);
     if (op.before[i] > 0) e = select(e < Expr(0), Expr(0) - e, e);
     if (op.after[i] > 0) e = select(e >= Expr(n), Expr(2 * n - 2) - e, e);
@@ -188,7 +191,7 @@ Expr ReflectionPad::define(const ReflectionPad& op, Define& d) {
 }
 
 Result<TensorType> ReplicationPad::infer(const ReplicationPad& op, const Infer& ctx) {
-  return infer_pad(ctx, op.x, op.before, op.after, [](int64_t, int64_t n) { return n > 0; }, "an empty axis has no border to repeat");
+  return infer_pad(ctx, op.x, op.before, op.after, [](int64_t, const Dim& n) { return n > 0; }, "an empty axis has no border to repeat");
 }
 Expr ReplicationPad::define(const ReplicationPad& op, Define& d) {
   const Shape& s = d.shape(op.x);
@@ -202,7 +205,8 @@ Expr ReplicationPad::define(const ReplicationPad& op, Define& d) {
 }
 
 Result<TensorType> CircularPad::infer(const CircularPad& op, const Infer& ctx) {
-  return infer_pad(ctx, op.x, op.before, op.after, [](int64_t p, int64_t n) { return p <= n; }, "wrapping needs amounts of at most the axis's size");
+  return infer_pad(
+      ctx, op.x, op.before, op.after, [](int64_t p, const Dim& n) { return p <= n; }, "wrapping needs amounts of at most the axis's size");
 }
 Expr CircularPad::define(const CircularPad& op, Define& d) {
   const Shape& s = d.shape(op.x);
@@ -271,7 +275,7 @@ Result<TensorType> Unfold::infer(const Unfold& op, const Infer& ctx) {
                      t.to_string());
   }
   std::vector<Dim> dims = t.shape.dims();
-  dims[*axis] = Dim((t.shape[*axis] - span) / op.step + 1);
+  dims[*axis] = (t.shape[*axis] - span) / op.step + 1;
   dims.push_back(Dim(op.size));
   return TensorType{t.dtype, Shape(std::move(dims)), {}};
 }
@@ -287,7 +291,7 @@ Result<TensorType> OverlapAdd::infer(const OverlapAdd& op, const Infer& ctx) {
   const auto axis = normal_axis(ctx, op.axis, t.rank() - 1);
   if (!axis) return Failure{};
   if (t.rank() < 2) return ctx.error("overlap-add-rank", "takes windows along an axis and behind it, not {}", t.to_string());
-  const int64_t reach = (t.shape[*axis] - 1) * op.step + (t.shape[-1] - 1) * op.dilation + 1;
+  const Dim reach = (t.shape[*axis] - 1) * op.step + (t.shape[-1] - 1) * op.dilation + 1;
   if (op.step < 1 || op.dilation < 1 || reach > op.size)
     return ctx.error("overlap-add-size", "windows that reach to {} do not fit {} elements", reach, op.size);
   std::vector<Dim> dims(t.shape.dims().begin(), t.shape.dims().end() - 1);
@@ -349,7 +353,7 @@ Expr SliceScatter::define(const SliceScatter& op, Define& d) {
   const DType dtype = d.result_type().dtype;
   const int64_t rank = d.result_type().rank(), axis = from_front(op.axis, rank);
   const SliceRange range = slice_range(d.shape(op.x)[axis], op.start, op.end, op.step);
-  if (!range.count) return d[op.x];
+  if (range.count == 0) return d[op.x];
   const Expr distance = d.index(axis) - Expr(range.start);
   Expr taken = distance >= Expr(0) && distance < Expr((range.count - 1) * op.step + 1);
   if (op.step > 1) taken = taken && equal(floormod(distance, Expr(op.step)), Expr(0));

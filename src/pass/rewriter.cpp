@@ -76,7 +76,11 @@ bool run_rewrite(Graph& graph, PassContext& context, bool (*rule)(Rewriter&)) {
       node.map_operands([&](Value v) { return rw.resolve(v); });
       rw.at_ = &node;
       rw.replaced_ = false;
-      rule(rw);
+      try {
+        rule(rw);
+      } catch (const SymbolicSize&) {
+        // The rule asks for an answer that differs within a symbol's range: it does not apply. What it made so far has no user.
+      }
       if (rw.replaced_) {
         node.for_operands([&](Value v) { --rw.uses_[rw.resolve(v).id]; });
         swept = true;

@@ -45,9 +45,15 @@ const Pass* find_pass(std::string_view name) {
 Result<bool> run_pass(const Pass& pass, Graph& graph, PassContext& context, const PipelineOptions& options) {
   MICA_CHECK(context.diagnostics, pass.name);
   const size_t errors = context.diagnostics->error_count();
-  const Graph before = options.observe ? clone(graph) : Graph{};
+  const Graph before = options.observe || !graph.symbols.empty() ? clone(graph) : Graph{};
   const auto start = std::chrono::steady_clock::now();
-  const bool changed = run_everywhere(pass, graph, context);
+  bool changed = false;
+  try {
+    changed = run_everywhere(pass, graph, context);
+  } catch (const SymbolicSize&) {
+    // A pass that looks at sizes as integers does nothing where they are not.
+    graph = clone(before);
+  }
   const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
   if (options.timing) options.timing(pass.name, took.count());
   if (context.diagnostics->error_count() != errors) return Failure{};

@@ -65,7 +65,7 @@ std::string build_matmul(Generator& g) {
   if (flipped) right += ".t()";
   const std::string d = g.fresh();
   if (s.rank() == 2 && b.size() == 2 && r.chance(0.2)) {
-    const std::string c = g.tensor(dtype_of(g, left), {r.chance(0.5) ? 1 : s[0], n});
+    const std::string c = g.tensor(dtype_of(g, left), {r.chance(0.5) ? 1 : s[0].size(), n});
     return fmt::format("{} = torch.addmm({}, {}, {})", d, c, left, right);
   }
   if (s.rank() == 3 && b.size() == 3 && b[0] == s[0] && r.chance(0.4)) return fmt::format("{} = torch.bmm({}, {})", d, left, right);

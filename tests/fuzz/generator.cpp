@@ -431,7 +431,7 @@ std::string Generator::literal(std::string_view name, const std::string& a) {
   if (again && said_.count(key)) return said_[key];
   const TensorType type = a.empty() ? TensorType{main_dtype_, {}, {}} : scene().at(a).type;
   const int64_t rank = type.rank();
-  const int64_t along = said_.count("axis") && rank ? (std::stoll(said_["axis"]) + rank) % rank : 0, n = rank ? type.shape[along] : 1;
+  const int64_t along = said_.count("axis") && rank ? (std::stoll(said_["axis"]) + rank) % rank : 0, n = rank ? type.shape[along].size() : 1;
   std::string text;
   if (name == "axis" || name == "axis2") text = fmt::format("{}", axis_of(name, rank) - (random_.chance(0.4) ? std::max<int64_t>(rank, 1) : 0));
   else if (name == "axis0") text = fmt::format("{}", random_.between(0, rank));

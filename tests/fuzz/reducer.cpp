@@ -35,7 +35,7 @@ std::string renamed(const std::string& text, const std::string& from, const std:
 RawTensor cropped(const RawTensor& t, const std::vector<int64_t>& sizes) {
   RawTensor out{{t.type.dtype, Shape(sizes), {}}, {}};
   const auto bytes = static_cast<size_t>(size_of(t.type.dtype));
-  const std::vector<int64_t> strides = t.type.strides();
+  const std::vector<Dim> strides = t.type.strides();
   std::vector<int64_t> at(sizes.size());
   for (int64_t n = out.type.shape.elements(); n > 0; --n) {
     int64_t offset = 0;

@@ -89,7 +89,7 @@ bool Scene::sums_are_exact(const Statement& s) const {
   for (const std::string& name : s.reads) {
     const Variable& v = variables_.at(name);
     bound *= std::max({1.0, std::abs(v.low), std::abs(v.high)});
-    terms = std::max(terms, v.type.shape.elements());
+    terms = std::max<int64_t>(terms, v.type.shape.elements());
   }
   return bound * static_cast<double>(terms) < 0x1p24;
 }

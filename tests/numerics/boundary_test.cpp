@@ -101,6 +101,8 @@ Case draw_linear(Chooser& choose) {
   c.body += fmt::format("y = torch.linear(x, w{}); ", bias ? ", b" : "");
   c.body += choose.of<const char*>(
       {"return y", "return torch.relu(y)", "return torch.gelu(y)", "return torch.softmax(y, -1)", "return y + y.abs().mean()"});
+  // A softmax of few outputs, one of which is nearly 1, hides most of LibTorch's error by luck: then the yardstick measures nothing.
+  if (n < 64 && c.body.ends_with("softmax(y, -1)")) c.body.replace(c.body.rfind("(y,"), 3, "(y * 0.125,");
   return c;
 }
 

@@ -109,7 +109,7 @@ constexpr Program programs[] = {
     {"index_select", "torch.index_select({x}, {axis}, {index})"},
     {"gather", "torch.gather({x}, {axis}, {index})"},
     {"select_at", "torch.index_select({x}, {axis}, {from_front}.reshape(1)).squeeze({axis})"},
-    {"update_at", "torch.scatter({x}, {axis}, {from_front}.to(torch.int64).expand_as({row}.unsqueeze({axis})), {row}.unsqueeze({axis}))"},
+    {"update_at", "torch.scatter({x}, {axis}, {from_front}.to(dtype=4).expand_as({row}.unsqueeze({axis})), {row}.unsqueeze({axis}))"},
     {"index", "{x}[{subscript}]"},
     {"scatter", "{scattered}"},
     {"sort", "{sorted}"},
@@ -117,6 +117,7 @@ constexpr Program programs[] = {
     {"cummax", "torch.cummax({x}, {axis})"},
     {"cummin", "torch.cummin({x}, {axis})"},
     {"full", "torch.full({shape}, {value}, dtype={dtype})"},
+    {"size_value", "torch.scalar_tensor({size}, dtype={dtype})"},
     {"arange", "torch.arange({start}, {start} + {count} * {step}, {step}, dtype={dtype})"},
     {"resample", "({taps_sum}).type_as({x})"},
     {"grid_sample", "torch.grid_sampler({x}, {grid}, {mode}, {outside}, {corners})"},
@@ -166,6 +167,8 @@ std::string attribute_text(const Fields& f, const Attr& a) {
   if (auto v = std::get_if<bool>(&a)) return *v ? "True" : "False";
   if (auto v = std::get_if<DType>(&a)) return fmt::format("{}", dtype_to_torch(*v));
   if (auto v = std::get_if<Ints>(&a)) return v->items.empty() ? "[0][0:0]" : list_text(v->items);
+  if (auto v = std::get_if<Dims>(&a)) return v->items.empty() ? "[0][0:0]" : fmt::format("[{}]", fmt::join(v->items, ", "));
+  if (auto v = std::get_if<Dim>(&a)) return v->to_string();
   if (auto v = std::get_if<Scalar>(&a)) return is_float(v->dtype) ? real_text(v->real) : fmt::format("{}", v->integer);
   return "?";
 }

@@ -33,6 +33,7 @@ in the page cache. Memory: the most that the process held beyond what it had bef
   --rounds N            turns that the duration is cut into (default 10)
   --weights map|copy    weights where the file is mapped (default), or copied to huge pages
   --input NAME=@FILE    inputs as for `mica run`. Those not given: the inputs that the model was traced with (--vs), else drawn
+  --dim S=128           the size of a symbol, for inputs that are drawn (default: the greatest of its range)
   --seed N              seed of inputs that are drawn (default 0)
   --json                the result as JSON
   -q, --quiet           no progress
@@ -44,7 +45,7 @@ examples:
 
 struct Flags {
   std::string library, model, weights = "map";
-  std::vector<std::string> inputs;
+  std::vector<std::string> inputs, dims;
   uint64_t seed = 0;
   int threads = 0, rounds = 10;
   double duration = 3, warmup = 0.5;
@@ -92,7 +93,7 @@ void print_json(const Flags& f, const SoInfo& info, const InputSet& inputs, cons
                               {"rounds", f.rounds}, {"duration", f.duration}};
   j["inputs"] = nlohmann::ordered_json::array(), j["contenders"] = nlohmann::ordered_json::array(), j["speedup"] = nlohmann::ordered_json::array();
   for (size_t i = 0; i < info.inputs.size(); ++i)
-    j["inputs"].push_back({{"name", info.inputs[i].name}, {"type", info.inputs[i].type.to_string()}, {"from", inputs.origins[i]}});
+    j["inputs"].push_back({{"name", info.inputs[i].name}, {"type", inputs.tensors[i].type.to_string()}, {"from", inputs.origins[i]}});
   for (const ContenderResult& r : results) {
     j["contenders"].push_back(
         {{"name", r.name},
@@ -110,8 +111,10 @@ void print_json(const Flags& f, const SoInfo& info, const InputSet& inputs, cons
 }
 
 void print_table(const Flags& f, const SoInfo& info, const InputSet& inputs, const std::vector<ContenderResult>& results) {
-  fmt::print("{}: {}; {} thread{}, {} rounds of {:.2g} s\n", info.name, signature_text(info.inputs), results[0].threads,
-             results[0].threads == 1 ? "" : "s", f.rounds, f.duration / f.rounds);
+  std::vector<SoValue> shown;
+  for (size_t i = 0; i < info.inputs.size(); ++i) shown.push_back({info.inputs[i].name, inputs.tensors[i].type});
+  fmt::print("{}: {}; {} thread{}, {} rounds of {:.2g} s\n", info.name, signature_text(shown), results[0].threads, results[0].threads == 1 ? "" : "s",
+             f.rounds, f.duration / f.rounds);
   for (size_t i = 0; i < info.inputs.size(); ++i)
     if (inputs.origins[i].starts_with("drawn")) fmt::print("  input {} is {}\n", info.inputs[i].name, inputs.origins[i]);
   std::vector<std::vector<std::string>> rows = {{"", "median", "p90", "min", "runs/s", "load", "first run", "memory"}};
@@ -130,14 +133,16 @@ int bench(const Flags& f, Diagnostics& diagnostics) {
   auto info = read_so_info(f.library, diagnostics);
   if (!info || (!f.model.empty() && !check_readable(f.model, "model", diagnostics))) return 0;
   Progress progress(!f.quiet);
-  InputSource source{.given = f.inputs, .traced = {}, .seed = f.seed};
+  auto sizes = choose_sizes(*info, f.dims, [](const Symbol& s) { return s.high; }, diagnostics);
+  if (!sizes) return 0;
+  InputSource source{.given = f.inputs, .traced = {}, .seed = f.seed, .sizes = *sizes};
   BenchOptions options;
   options.contenders.push_back({ContenderKind::mica, f.library});
 #if MICA_TORCH
   if (!f.model.empty()) {
     options.contenders.push_back({ContenderKind::eager, f.model});
     options.contenders.push_back({ContenderKind::frozen, f.model});
-    if (f.inputs.size() < info->inputs.size()) {
+    if (f.inputs.size() < info->inputs.size() && info->symbols.empty()) {
       progress.show("reading the model");
       LoadOptions load;
       load.method = info->method;
@@ -170,6 +175,7 @@ Action declare(CLI::App& app) {
   app.add_option("LIBRARY", f->library);
   app.add_option("--vs", f->model);
   add_repeated(app, "--input", f->inputs);
+  add_repeated(app, "--dim", f->dims);
   app.add_option("--seed", f->seed);
   app.add_option("--threads", f->threads)->check(CLI::Range(0, 1024));
   app.add_option("--duration", f->duration)->check(CLI::Range(0.001, 86400.0));

@@ -19,8 +19,8 @@ Lists every operator that is not supported, with how often it occurs. When the s
 the model is read as far as `mica compile` reads it, so that wrong shapes and operators in unusual uses are found as well, each with its
 place in the Python source. Exit code 3 when something is not supported.
 
-  --input, --method    as for `mica compile`
-  --json               as JSON
+  --input, --dim, --method    as for `mica compile`
+  --json                      as JSON
 
 examples:
   mica check model.pt
@@ -29,7 +29,7 @@ examples:
 
 struct Flags {
   std::string model, method = "forward";
-  std::vector<std::string> inputs;
+  std::vector<std::string> inputs, dims;
   bool json = false;
 };
 
@@ -42,6 +42,9 @@ int check(const Flags& f, Diagnostics& diagnostics) {
   load.method = f.method;
   for (const std::string& text : f.inputs)
     if (auto spec = parse_input_spec(text, diagnostics)) load.inputs.push_back(std::move(*spec));
+  for (const std::string& text : f.dims)
+    if (auto symbol = parse_dim_spec(text, diagnostics)) load.symbols.push_back(std::move(*symbol));
+  if (!diagnostics.has_errors()) (void)resolve_symbols(load, diagnostics);
   const bool shapes_known = !load.inputs.empty() || !summary->traced_inputs.empty();
   const bool read = !diagnostics.has_errors() && shapes_known && load_model(f.model, load, diagnostics);
 
@@ -85,6 +88,7 @@ Action declare(CLI::App& app) {
   auto f = std::make_shared<Flags>();
   app.add_option("MODEL", f->model);
   add_repeated(app, "--input", f->inputs);
+  add_repeated(app, "--dim", f->dims);
   app.add_option("--method", f->method);
   app.add_flag("--json", f->json);
   return [f](Diagnostics& diagnostics) { return check(*f, diagnostics); };

@@ -22,6 +22,9 @@ MODEL.pt is what torch.jit.trace(...).save or torch.jit.script(...).save wrote; 
 inputs
   --input [NAME:]SHAPE[:DTYPE]  shape of an input: x:1x3x224x224:f32, 1x128:i64, x:scalar:f32; one flag an input. Without a name the
                                 position counts. Without the flag: the shapes that the model was traced with
+                                A size may be a symbol of capitals: ids:BxS:i64. One library serves its whole range:
+  --dim SYMBOL=LOW..HIGH        range of a symbol; the same symbol in two inputs is the same size. Two --input of one name with numbers are
+                                samples: where they differ, the size varies from one to the other
   --input NAME=NUMBER           value of a Python number that the model takes, as in sr=16000
   --method NAME                 method to compile (default: forward)
 target
@@ -46,13 +49,14 @@ for developers of Mica
 examples:
   mica compile resnet50.pt -o libresnet50.so
   mica compile resnet50.pt -o libresnet50.so --input x:8x3x224x224 --cpu x86-64-v3
+  mica compile bert.pt -o libbert.so --input ids:BxS:i64 --input mask:BxS:i64 --dim B=1..8 --dim S=16..512
   mica compile bert.pt --emit opt -o bert.mica        the graph after all passes; bert.mica.weights beside it
   mica compile bert.pt --emit asm | less
 )";
 
 struct Flags {
   std::string model, output, method = "forward", cpu = "native", cpu_features, precision = "f32", emit = "so";
-  std::vector<std::string> inputs, print_after, disabled;
+  std::vector<std::string> inputs, dims, print_after, disabled;
   std::string debug_defect, debug_memory;  // not in the help: libraries for tests, wrong ones and ones that guard their memory
   bool json = false, quiet = false, bindings = false, time_passes = false, verify_each = false, no_schedules = false;
   int verbose = 0, jobs = 0;
@@ -93,6 +97,11 @@ Result<Options> make_options(const Flags& f, Diagnostics& diagnostics) {
     auto spec = parse_input_spec(text, diagnostics);
     if (spec) o.load.inputs.push_back(std::move(*spec));
   }
+  for (const std::string& text : f.dims) {
+    auto symbol = parse_dim_spec(text, diagnostics);
+    if (symbol) o.load.symbols.push_back(std::move(*symbol));
+  }
+  if (!diagnostics.has_errors()) (void)resolve_symbols(o.load, diagnostics);
 #endif
   if (diagnostics.has_errors()) return Failure{};
   return o;
@@ -181,6 +190,7 @@ Action declare(CLI::App& app) {
   app.add_option("MODEL", f->model);
   app.add_option("-o,--output", f->output);
   add_repeated(app, "--input", f->inputs);
+  add_repeated(app, "--dim", f->dims);
   app.add_option("--method", f->method);
   app.add_option("--cpu", f->cpu);
   app.add_option("--cpu-features", f->cpu_features);

@@ -21,6 +21,7 @@ usage: mica run LIB.so [--input NAME=@FILE] [--output NAME=@FILE] [options]
   --input NAME=NUMBER          an input filled with one number
                                Inputs that are not given are drawn: floats normal(0, 1), integers inside the rows that they index,
                                masks of 0 and 1
+  --dim S=128                  the size of a symbol, for inputs that are drawn (default: the greatest of its range)
   --output NAME=@FILE.npy      writes an output; without a name the position counts
   --output @FILE.npz           writes all outputs by their names
   --seed N                     seed of inputs that are drawn (default 0)
@@ -36,7 +37,7 @@ examples:
 
 struct Flags {
   std::string library, weights = "map";
-  std::vector<std::string> inputs, outputs;
+  std::vector<std::string> inputs, outputs, dims;
   uint64_t seed = 0;
   int threads = 0;
   bool json = false, quiet = false;
@@ -112,8 +113,10 @@ int run_model(const Flags& f, Diagnostics& diagnostics) {
   auto info = read_so_info(f.library, diagnostics);
   if (!info) return 0;
   auto plan = plan_outputs(f.outputs, *info, diagnostics);
-  auto inputs = collect_inputs(*info, {.given = f.inputs, .traced = {}, .seed = f.seed}, diagnostics);
-  if (!plan || !inputs) return 0;
+  auto sizes = choose_sizes(*info, f.dims, [](const Symbol& s) { return s.high; }, diagnostics);
+  if (!plan || !sizes) return 0;
+  auto inputs = collect_inputs(*info, {.given = f.inputs, .traced = {}, .seed = f.seed, .sizes = *sizes}, diagnostics);
+  if (!inputs) return 0;
   auto model = SoModel::load(f.library, {.threads = f.threads, .copy_weights = f.weights == "copy"}, diagnostics);
   if (!model) return 0;
   const auto start = std::chrono::steady_clock::now();
@@ -131,11 +134,11 @@ int run_model(const Flags& f, Diagnostics& diagnostics) {
   for (size_t i = 0; i < inputs->tensors.size(); ++i) {
     if (!f.json && !f.quiet && inputs->origins[i].starts_with("drawn"))
       fmt::print(stderr, "note: input `{}` is {}\n", info->inputs[i].name, inputs->origins[i]);
-    j["inputs"].push_back({{"name", info->inputs[i].name}, {"type", info->inputs[i].type.to_string()}, {"from", inputs->origins[i]}});
+    j["inputs"].push_back({{"name", info->inputs[i].name}, {"type", inputs->tensors[i].type.to_string()}, {"from", inputs->origins[i]}});
   }
   for (size_t i = 0; i < outputs->size(); ++i) {
-    j["outputs"].push_back({{"name", info->outputs[i].name}, {"type", info->outputs[i].type.to_string()}});
-    if (!f.json) fmt::print("{}: {}, {}\n", info->outputs[i].name, info->outputs[i].type.to_string(), summarise((*outputs)[i]));
+    j["outputs"].push_back({{"name", info->outputs[i].name}, {"type", (*outputs)[i].type.to_string()}});
+    if (!f.json) fmt::print("{}: {}, {}\n", info->outputs[i].name, (*outputs)[i].type.to_string(), summarise((*outputs)[i]));
   }
   if (f.json) fmt::print("{}\n", j.dump(2, ' ', false, nlohmann::ordered_json::error_handler_t::replace));
   return 0;
@@ -146,6 +149,7 @@ Action declare(CLI::App& app) {
   app.add_option("LIBRARY", f->library);
   add_repeated(app, "--input", f->inputs);
   add_repeated(app, "--output", f->outputs);
+  add_repeated(app, "--dim", f->dims);
   app.add_option("--seed", f->seed);
   app.add_option("--threads", f->threads)->check(CLI::Range(0, 1024));
   app.add_option("--weights", f->weights)->check(CLI::IsMember({"map", "copy"}));

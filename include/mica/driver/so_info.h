@@ -15,6 +15,8 @@ struct SoInfo {
   std::vector<SoValue> inputs, outputs;
   std::vector<InputDraw> draws;          ///< one an input
   std::vector<std::string> input_specs;  ///< the --input flags that it was compiled with
+  std::vector<std::string> dim_specs;    ///< the --dim flags
+  std::vector<Symbol> symbols;           ///< sizes that differ from run to run
   std::string method = "forward";
   std::string model_hash;
   bool winograd = false;
@@ -27,11 +29,18 @@ struct InputSource {
   std::vector<std::string> given;              ///< as the user wrote them: "x=@a.npy", "@all.npz", "x=@all.npz:key", "scale=0.5"
   std::vector<std::vector<std::byte>> traced;  ///< the archive's own, one an input; or empty
   uint64_t seed = 0;
+  std::vector<int64_t> sizes;  ///< of the symbols, for inputs that are drawn; empty: the greatest of each
 };
 struct InputSet {
   std::vector<RawTensor> tensors;
   std::vector<std::string> origins;  ///< one an input: "a.npy", "traced", "drawn (normal)"
 };
+/// Sizes of the symbols from `--dim S=128` flags; those not given: `otherwise(symbol)`. Reports what is no symbol or out of range.
+Result<std::vector<int64_t>> choose_sizes(const SoInfo& info, const std::vector<std::string>& flags, int64_t (*otherwise)(const Symbol&),
+                                          Diagnostics& diagnostics);
+/// "S=128, B=2"
+std::string sizes_text(const std::vector<Symbol>& symbols, const std::vector<int64_t>& sizes);
+
 /// One tensor for every input: what the user gave, else what was traced, else drawn. Reports names that are no input, dtypes and shapes that do not
 /// fit.
 Result<InputSet> collect_inputs(const SoInfo& info, const InputSource& source, Diagnostics& diagnostics);

@@ -8,17 +8,26 @@ namespace mica {
 struct InputSpec {
   std::string name;  ///< empty: by position
   Shape shape;
-  std::optional<DType> dtype;    ///< none: the trace's, else f32
-  std::optional<Scalar> number;  ///< a Python scalar argument: becomes a constant
-  std::string text;              ///< as the user wrote it
+  std::optional<DType> dtype;          ///< none: the trace's, else f32
+  std::optional<Scalar> number;        ///< a Python scalar argument: becomes a constant
+  std::string text;                    ///< as the user wrote it
+  std::vector<std::string> symbols{};  ///< one an axis where any is symbolic: its symbol's name, or empty
 };
 /// "x:1x3x224x224:f32", "1x3x224x224", "ids:1x128:i64", "x:scalar:f32", "sr=16000".
 Result<InputSpec> parse_input_spec(const std::string& text, Diagnostics& diagnostics);
 
+/// "S=16..512" or "S=128".
+Result<Symbol> parse_dim_spec(const std::string& text, Diagnostics& diagnostics);
+
 struct LoadOptions {
   std::vector<InputSpec> inputs;
+  std::vector<Symbol> symbols;  ///< the ranges of `--dim`
   std::string method = "forward";
 };
+/// Puts the symbols' ranges into the shapes of the inputs. Two inputs of one name are samples: an axis on which they differ becomes a symbol
+/// over the range between them, and axes with the same two sizes become the same symbol.
+Result<void> resolve_symbols(LoadOptions& options, Diagnostics& diagnostics);
+
 struct LoadedModel {
   Graph graph;
   std::vector<std::vector<std::byte>>

@@ -133,6 +133,7 @@ struct ExprNode {
   bool masked = false;     ///< load: lanes whose mask is false are not read and give 0
   std::string name;        ///< var: for printing; checked_index: what the fault says
   std::vector<Expr> vars;  ///< reduce: the variables it binds, outermost first; each ranges over [int_value, limit)
+  Expr extent;             ///< var: one past its greatest value where that depends on symbols (ir/dim.h); `limit` bounds it then
   size_t hash = 0;         ///< structural, filled in by the builders
 };
 

@@ -47,6 +47,18 @@ struct Ints {
   int64_t operator[](size_t i) const { return items[i]; }
   bool operator==(const Ints&) const = default;
 };
+/// A list of sizes, which may depend on symbols.
+struct Dims {
+  std::vector<Dim> items;
+  Dims() = default;
+  Dims(std::vector<Dim> v) : items(std::move(v)) {}
+  Dims(const std::vector<int64_t>& v) : items(v.begin(), v.end()) {}
+  Dims(const Ints& v) : items(v.items.begin(), v.items.end()) {}
+  Dims(std::initializer_list<Dim> v) : items(v) {}
+  size_t size() const { return items.size(); }
+  const Dim& operator[](size_t i) const { return items[i]; }
+  bool operator==(const Dims&) const = default;
+};
 /// A Python number: integer, float or bool.
 struct Scalar {
   DType dtype = DType::i64;  ///< i64, f64 or b8
@@ -69,7 +81,7 @@ struct Region {
 };
 
 /// One field of an op; the closed set of types that ops may have as members.
-using Attr = std::variant<Value, OptValue, Values, int64_t, double, bool, DType, Ints, Scalar, Region, std::string>;
+using Attr = std::variant<Value, OptValue, Values, int64_t, double, bool, DType, Ints, Scalar, Region, std::string, Dim, Dims>;
 
 struct OpInfo;  // ops/op.h: everything that is known of an op
 
@@ -149,7 +161,8 @@ struct Graph {
   std::vector<State> states;
   Structure input_structure, output_structure;
   std::vector<Location> locations = std::vector<Location>(1);
-  std::vector<std::string> symbols;  ///< names of symbolic dimensions
+  std::vector<Symbol> symbols;  ///< of the dimensions; a Dim knows its symbols by their place here
+  Dim symbol(size_t k) const { return Dim::symbol(static_cast<int32_t>(k), symbols[k].name, symbols[k].low, symbols[k].high); }
 
   Value add_value(TensorType type, std::string name = {});
   Value add_input(TensorType type, std::string name);

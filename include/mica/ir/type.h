@@ -4,51 +4,29 @@
 #include <string>
 #include <vector>
 
+#include "mica/ir/dim.h"
 #include "mica/support/check.h"
 #include "mica/support/dtype.h"
 
 namespace mica {
 
-/// A tensor dimension: an integer, or a symbol of the module (`B`, with a range).
-class Dim {
- public:
-  Dim(int64_t size) : size_(size) {}
-  static Dim symbol(int32_t id) {
-    Dim d(0);
-    d.symbol_ = id;
-    return d;
-  }
-  bool is_symbol() const { return symbol_ >= 0; }
-  int32_t symbol_id() const { return symbol_; }
-  /// The size; the dimension must not be a symbol.
-  int64_t size() const {
-    MICA_CHECK(!is_symbol());
-    return size_;
-  }
-  bool operator==(const Dim&) const = default;
-
- private:
-  int64_t size_;
-  int32_t symbol_ = -1;
-};
-
 /// Sizes of a tensor, outermost first.
 class Shape {
  public:
   Shape() = default;
-  Shape(std::initializer_list<int64_t> sizes) : dims_(sizes.begin(), sizes.end()) {}
+  Shape(std::initializer_list<Dim> sizes) : dims_(sizes) {}
   explicit Shape(const std::vector<int64_t>& sizes) : dims_(sizes.begin(), sizes.end()) {}
   explicit Shape(std::vector<Dim> dims) : dims_(std::move(dims)) {}
   int64_t rank() const { return static_cast<int64_t>(dims_.size()); }
-  Dim dim(int64_t axis) const { return dims_.at(axis < 0 ? axis + rank() : axis); }
-  /// Size along `axis` (negative counts from the end); must not be a symbol.
-  int64_t operator[](int64_t axis) const { return dim(axis).size(); }
+  const Dim& dim(int64_t axis) const { return dims_.at(axis < 0 ? axis + rank() : axis); }
+  /// Size along `axis` (negative counts from the end).
+  const Dim& operator[](int64_t axis) const { return dim(axis); }
   bool is_static() const;
-  int64_t elements() const;
-  std::vector<int64_t> sizes() const;
+  Dim elements() const;
+  std::vector<int64_t> sizes() const;  ///< of a static shape
   const std::vector<Dim>& dims() const { return dims_; }
   bool operator==(const Shape&) const = default;
-  std::string to_string() const;  ///< "[1, 3, 224, 224]"
+  std::string to_string() const;  ///< "[1, 3, 224, 224]", "[B, 3, H, W]"
 
  private:
   std::vector<Dim> dims_;
@@ -70,8 +48,8 @@ struct TensorType {
   int64_t rank() const { return shape.rank(); }
   bool has_axis(int64_t axis) const { return -rank() <= axis && axis < rank(); }
   /// Element strides of the logical axes under the layout (dense).
-  std::vector<int64_t> strides() const;
-  int64_t bytes() const { return shape.elements() * size_of(dtype); }
+  std::vector<Dim> strides() const;
+  Dim bytes() const { return shape.elements() * size_of(dtype); }
   bool operator==(const TensorType&) const = default;
   std::string to_string() const;  ///< "f32[1, 3, 224, 224]", with "@0231" behind it when the layout is not the identity
 };

@@ -5,8 +5,8 @@
 #include <string>
 #include <vector>
 
+#include "mica/ir/dim.h"
 #include "mica/ir/expr.h"
-#include "mica/ir/type.h"
 
 namespace mica {
 
@@ -19,8 +19,8 @@ enum class Memory : uint8_t {
 /// One buffer of a kernel; loads and stores name it by its index in Kernel::buffers and count in elements.
 struct Buffer {
   std::string name;
-  ExprType element;      ///< registers and stack may hold vectors; params are scalar
-  int64_t elements = 0;  ///< size, for the verifier, the interpreter and local arrays
+  ExprType element;  ///< registers and stack may hold vectors; params are scalar
+  Dim elements = 0;  ///< size, for the verifier, the interpreter and local arrays (of which it is static)
   Memory memory = Memory::param;
   bool written = false;    ///< param: the kernel stores to it
   int64_t alignment = 64;  ///< bytes, of the first element
@@ -56,7 +56,7 @@ struct Kernel {
   std::string name;             ///< unique in its program; made of what it does ("conv2d_relu_3")
   std::vector<Buffer> buffers;  ///< params first
   Expr task;                    ///< the task variable
-  int64_t tasks = 1;            ///< extent of the parallel loop
+  Dim tasks = 1;                ///< extent of the parallel loop
   std::vector<Stmt> body;
   double flops = 0, bytes = 0;  ///< of the whole kernel, for reports
   uint32_t params() const;      ///< number of param buffers
@@ -74,8 +74,9 @@ struct Binding {
     trip    ///< how often the loop around it has run before, an i64; each thread has its own
   };
   Space space = Space::arena;
-  int64_t offset = 0;  ///< bytes from the space's base; io: from the user's buffer
+  int64_t offset = 0;  ///< bytes from the space's base; io: from the user's buffer; with a slot: from its start
   uint32_t io = 0;     ///< io: inputs first, then outputs; trip: how many loops stand around that loop
+  int32_t slot = -1;   ///< arena: which of Program::slots, where sizes depend on symbols
 };
 
 /// A call of a kernel, or control flow around other steps. Steps run in order; `barrier` says that earlier steps must have finished
@@ -120,11 +121,14 @@ struct Program {
   std::vector<Step> steps;
   std::vector<Weight> weights;
   int64_t weights_bytes = 0;
-  int64_t arena_bytes = 0;
+  int64_t arena_bytes = 0;           ///< for the greatest values of the symbols
   int64_t arena_lower_bound = 0;     ///< largest sum of bytes alive at once
   std::vector<int64_t> guard_pages;  ///< offsets of pages in the arena that nobody may touch, ascending; none but for tests (pass/lower.h)
   int64_t state_bytes = 0;
-  int64_t state_init_at = -1;            ///< offset in the weights of what the state is at first; -1: there is none
+  int64_t state_init_at = -1;  ///< offset in the weights of what the state is at first; -1: there is none
+  std::vector<Symbol> symbols;
+  std::vector<Dim> derived;              ///< sizes of outputs that are no symbols; computed for every run, as symbols behind the symbols
+  std::vector<Dim> slots;                ///< bytes of the parts of the arena, one behind the other, where sizes depend on symbols
   std::vector<std::string> fault_sites;  ///< text per check site
 };
 

@@ -13,8 +13,10 @@
 namespace mica {
 
 /// An argument or result: None, a tensor, a list of tensors (an absent element is an invalid Value), a Python number, text, or a list of numbers
-/// (a list of bool comes as integers; an empty list may come as any list type). A dtype is an integer: torch's ScalarType code.
-using ImportValue = std::variant<std::monostate, Value, Values, int64_t, double, bool, std::string, std::vector<int64_t>, std::vector<double>>;
+/// (a list of bool comes as integers; an empty list may come as any list type). A dtype is an integer: torch's ScalarType code. A Dim and a
+/// list with one are sizes that depend on symbols.
+using ImportValue =
+    std::variant<std::monostate, Value, Values, int64_t, double, bool, std::string, std::vector<int64_t>, std::vector<double>, Dim, Dims>;
 
 struct ImportArg {
   std::string name;  ///< as in the operator's schema: "self", "dim"
@@ -56,6 +58,9 @@ class ImportContext {
   std::vector<int64_t> ints(std::string_view name);                 ///< a single integer is a list of one; None is empty
   std::vector<int64_t> ints(std::string_view name, int64_t count);  ///< one integer stands for `count` equal ones
   std::vector<double> reals(std::string_view name);
+  Dim size(std::string_view name);  ///< an integer that may depend on symbols
+  Dim size_or(std::string_view name, const Dim& otherwise) { return has(name) ? size(name) : otherwise; }
+  std::vector<Dim> sizes(std::string_view name);  ///< as ints()
   /// The dtype of an Optional[dtype] argument; none when absent.
   std::optional<DType> dtype(std::string_view name);
 

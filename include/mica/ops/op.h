@@ -135,6 +135,8 @@ class Infer {
   template <class... A> Failure error(std::string_view name, fmt::format_string<A...> format, A&&... args) const {
     return report(name, fmt::format(format, std::forward<A>(args)...));
   }
+  /// Reports that the op needs a fixed size where the model has a symbolic one.
+  Failure refuse(const SymbolicSize& size) const;
 
  private:
   Failure report(std::string_view name, std::string message) const;
@@ -162,7 +164,7 @@ class Define {
   Expr reduce(ReduceOp op, int64_t axis, Expr e) const;
   Expr reduce(ReduceOp op, const std::vector<int64_t>& axes, Expr e) const;
   /// A fresh reduction variable over [0, extent).
-  Expr var(int64_t extent, std::string_view name = "r") const;
+  Expr var(const Dim& extent, std::string_view name = "r") const;
   const TensorType& type(Value v) const { return graph_.type(v); }
   const Shape& shape(Value v) const { return graph_.type(v).shape; }
   const TensorType& result_type() const { return result_type_; }
@@ -219,13 +221,15 @@ template <Op T> T decode(const Node& node) {
 
 namespace detail {
 template <Op T> Result<std::vector<TensorType>> infer_erased(const Node& n, const Infer& ctx) {
-  auto r = T::infer(decode<T>(n), ctx);
-  if constexpr (std::is_same_v<decltype(r), Result<TensorType>>) {
-    if (!r) return Failure{};
-    return std::vector<TensorType>{*r};
-  } else {
-    return r;
-  }
+  try {
+    auto r = T::infer(decode<T>(n), ctx);
+    if constexpr (std::is_same_v<decltype(r), Result<TensorType>>) {
+      if (!r) return Failure{};
+      return std::vector<TensorType>{*r};
+    } else {
+      return r;
+    }
+  } catch (const SymbolicSize& size) { return ctx.refuse(size); }
 }
 template <Op T> constexpr auto define_of() -> Expr (*)(const Node&, Define&) {
   if constexpr (requires(const T& op, Define& d) { T::define(op, d); })
@@ -277,6 +281,9 @@ const OpInfo* find_op(std::string_view name);
 
 /// The bytes of one element of `dtype` that holds `value` (rounded to nearest even; integers truncate and wrap).
 std::vector<std::byte> scalar_bytes(DType dtype, double value);
+
+/// Reports that `what` ("pixel_shuffle") needs a fixed size; the caller adds the place.
+Diagnostic& report_symbolic(Diagnostics& diagnostics, std::string_view what, const SymbolicSize& size);
 
 /// Makes nodes at the end of a graph. Types are inferred; a failure has been reported and gives an invalid Value.
 class Builder {

@@ -84,7 +84,7 @@ struct AdaptiveMaxPool {
 };
 
 /// Windows of a pooled axis: how many, and whether all lie inside.
-int64_t pooled_size(int64_t size, int64_t kernel, int64_t stride, int64_t padding, int64_t dilation, bool ceil_mode);
+Dim pooled_size(const Dim& size, int64_t kernel, int64_t stride, int64_t padding, int64_t dilation, bool ceil_mode);
 
 using PoolOps = OpList<MaxPool, MaxPoolIndices, AvgPool, AdaptiveAvgPool, AdaptiveMaxPool>;
 

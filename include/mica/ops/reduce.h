@@ -9,7 +9,7 @@ Result<TensorType> infer_reduction(const Infer& ctx, Value x, const Ints& axes, 
 /// Where the reduced operand is read for the result's indices: reduced axes by fresh variables.
 struct ReductionIndex {
   std::vector<Expr> where, vars;
-  int64_t count = 1;  ///< elements that go into one result
+  Dim count = 1;  ///< elements that go into one result
 };
 ReductionIndex reduction_index(const Define& d, Value x, const Ints& axes, bool keepdim);
 /// make_reduce, or the body itself where nothing is reduced.
@@ -63,7 +63,7 @@ struct Mean {
     const DType t = d.result_type().dtype;
     const ReductionIndex at = reduction_index(d, op.x, op.axes, op.keepdim);
     const Expr sum = reduce_over(ReduceOp::sum, at, convert(working(t), d.at(op.x, at.where)));
-    return convert(t, sum / like(sum, static_cast<double>(at.count)));
+    return convert(t, sum / count_in(sum->type.dtype, at.count));
   }
 };
 

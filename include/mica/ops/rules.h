@@ -51,6 +51,10 @@ Expr convert(DType dtype, const Expr& x);
 inline Expr load(const Define& d, DType dtype, Value v) { return convert(dtype, d[v]); }
 /// A float constant in x's dtype.
 inline Expr like(const Expr& x, double value) { return imm(x->type.dtype, value); }
+/// A number of elements in a dtype that is computed with.
+inline Expr count_in(DType dtype, const Dim& count) {
+  return count.is_static() ? imm(dtype, static_cast<double>(count.size())) : cast(dtype, Expr(count));
+}
 
 /// result = f(x), computed in the result's working dtype and rounded once.
 template <class F> Expr define_unary(const Define& d, Value x, F f) {

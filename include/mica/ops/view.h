@@ -14,7 +14,7 @@ struct Reshape {
                   "x=f32[], shape=[1, 1]", "x=f32[0, 3], shape=[3, 0, 2]", "x=f16[2, 3], shape=[-1]", "x=f32[1], shape=[]"},
       .traits = view_trait};
   Value x;
-  Ints shape;
+  Dims shape;
   static Result<TensorType> infer(const Reshape& op, const Infer& ctx);
   static Expr define(const Reshape& op, Define& d) { return d.at(op.x, reshape_index(d.shape(op.x), d.result_type().shape, d.indices())); }
 };
@@ -38,7 +38,7 @@ struct Expand {
                                               "x=f32[], shape=[2, 2]", "x=f32[1], shape=[0]"},
                                   .traits = view_trait};
   Value x;
-  Ints shape;
+  Dims shape;
   static Result<TensorType> infer(const Expand& op, const Infer& ctx);
   static Expr define(const Expand& op, Define& d) { return d[op.x]; }
 };
@@ -51,17 +51,17 @@ struct Slice {
                                   .traits = view_trait};
   Value x;
   int64_t axis = 0;
-  int64_t start = 0;
-  int64_t end = INT64_MAX;
+  Dim start = 0;
+  Dim end = INT64_MAX;
   int64_t step = 1;
   static Result<TensorType> infer(const Slice& op, const Infer& ctx);
   static Expr define(const Slice& op, Define& d);
 };
 /// First index and number of elements of a Python slice of `size` elements.
 struct SliceRange {
-  int64_t start, count;
+  Dim start, count;
 };
-SliceRange slice_range(int64_t size, int64_t start, int64_t end, int64_t step);
+SliceRange slice_range(const Dim& size, const Dim& start, const Dim& end, int64_t step);
 
 /// The operands one behind the other along `axis`; dtypes are promoted. A rank-1 operand without elements is skipped, as in torch.
 struct Cat {
@@ -227,8 +227,8 @@ struct SliceScatter {
   Value x;
   Value source;
   int64_t axis = 0;
-  int64_t start = 0;
-  int64_t end = INT64_MAX;
+  Dim start = 0;
+  Dim end = INT64_MAX;
   int64_t step = 1;
   static Result<TensorType> infer(const SliceScatter& op, const Infer& ctx);
   static Expr define(const SliceScatter& op, Define& d);

@@ -12,7 +12,7 @@ struct mica_descriptor_value {
   uint32_t name_at;
   int32_t dtype;    /* mica_dtype */
   int32_t rank;     /* 0 .. MICA_MAX_RANK */
-  uint32_t dims_at; /* int64_t[rank], 8-byte aligned; -1-k is symbol k */
+  uint32_t dims_at; /* int64_t[rank], 8-byte aligned; -1-k is size k of mica_plan (frame.h): symbols, then derived sizes */
 };
 
 struct mica_descriptor {
@@ -29,6 +29,14 @@ struct mica_descriptor {
   uint32_t guards;       /* for tests: pages of the workspace that nobody may touch; 0 in every library but theirs */
   uint32_t guards_at;    /* int64_t[guards], offsets in the workspace, ascending, 8-byte aligned */
   uint32_t debug_defect; /* 1: the runtime has a seeded defect, to measure the tests; 0 in every library but theirs */
+  uint32_t derived;      /* sizes that follow from the symbols */
+  uint32_t slots;        /* parts of the arena whose places follow from the symbols */
+  uint32_t symbols_at;   /* mica_descriptor_symbol[symbols], 8-byte aligned */
+};
+
+struct mica_descriptor_symbol {
+  int64_t low, high;
+  uint64_t name_at;
 };
 
 #endif

@@ -87,16 +87,25 @@ typedef struct mica_value_info {
   const char* name;
   int32_t dtype; /* mica_dtype */
   int32_t rank;
-  const int64_t* shape; /* a negative size -1-k stands for symbol k: any size, the same wherever k stands */
-  size_t nbytes;        /* of a dense tensor; 0 when a size is symbolic */
+  /* A negative size -1-k is not fixed. Where symbol_info(k) exists it is symbol k: any size in its range, the same wherever k stands;
+   * else it follows from the symbols, as output_shape() tells. */
+  const int64_t* shape;
+  size_t nbytes; /* of a dense tensor; 0 when a size is symbolic */
 } mica_value_info;
+
+/* A size that differs from run to run. */
+typedef struct mica_symbol_info {
+  size_t size; /* set by the caller: sizeof(mica_symbol_info) */
+  const char* name;
+  int64_t low, high; /* both are allowed */
+} mica_symbol_info;
 
 typedef struct mica_model_info {
   size_t size; /* set by the caller: sizeof(mica_model_info) */
   const char* name;
   size_t inputs, outputs;
   uint64_t weights_bytes;   /* shared by all contexts */
-  uint64_t workspace_bytes; /* of each context, for intermediate tensors */
+  uint64_t workspace_bytes; /* of each context, for intermediate tensors; with symbolic sizes: for the largest */
   uint64_t state_bytes;     /* of each context, kept between runs */
   const char* structure;    /* how the outputs nest: "(y, {a: z})"; outputs are numbered from left to right */
   const char* target;       /* "x86_64-unknown-linux-gnu" */
@@ -120,7 +129,8 @@ typedef struct mica_options {
 typedef struct mica_context_options {
   size_t size; /* sizeof(mica_context_options) */
   /* Memory for intermediates, aligned to 64 bytes and at least workspace_size() bytes, that lives as long as the
-   * context; null: the context maps its own (on huge pages where there are any). */
+   * context; null: the context maps its own (on huge pages where there are any), enough for all sizes. With symbolic
+   * sizes every run checks that the given memory suffices for its own. */
   void* workspace;
   size_t workspace_bytes;
 } mica_context_options;
@@ -142,7 +152,7 @@ typedef struct mica_api {
   int (*model_create)(const mica_options* options, mica_model** model, char* error, size_t error_size);
   /* Gives the model up; memory and threads go with its last context. Null is allowed. */
   void (*model_destroy)(mica_model* model);
-  /* Bytes that a context needs for inputs of these shapes (of a model without symbolic sizes: null, 0). */
+  /* Bytes that a context needs for inputs of these shapes; their data are not looked at. Null, 0: for the largest sizes. */
   int (*workspace_size)(const mica_tensor* inputs, size_t count, size_t* bytes);
 
   /* --- contexts --- */
@@ -160,6 +170,12 @@ typedef struct mica_api {
   const char* (*status_name)(int status);
   /* Threads that a run of this model uses, the caller's among them. */
   int (*model_threads)(const mica_model* model);
+
+  /* --- symbolic sizes --- */
+  /* MICA_ERR_COUNT past the last symbol. */
+  int (*symbol_info)(size_t index, mica_symbol_info* info);
+  /* The shape of output `index`, of `rank` sizes, for inputs of these shapes; their data are not looked at. */
+  int (*output_shape)(const mica_tensor* inputs, size_t count, size_t index, int64_t* shape, size_t rank);
 } mica_api;
 
 /* The one exported function. Null when the .so does not know `abi_version` (it is older than the header). */

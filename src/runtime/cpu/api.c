@@ -18,7 +18,8 @@ struct mica_context {
   struct mica_run run;
   struct mica_fault fault;
   uint8_t** io;  /* inputs, then outputs */
-  int64_t* dims; /* of the symbols */
+  int64_t* dims; /* of the symbols, and what mica_plan() adds */
+  size_t workspace_bytes;
   char error[512];
 };
 
@@ -230,11 +231,43 @@ static int model_create(const mica_options* options, mica_model** result, char* 
 static int model_threads(const mica_model* model) { return model ? model->threads : 0; }
 
 static int workspace_size(const mica_tensor* inputs, size_t count, size_t* bytes) {
-  (void)inputs;
-  (void)count;
   if (!bytes) return MICA_ERR_NULL;
   *bytes = mica_descriptor.arena_bytes;
+  if (!inputs || !mica_descriptor.symbols) return MICA_OK;
+  struct mica_binding binding = {calloc(mica_dims_count() + 1, sizeof(int64_t)), 0};
+  if (!binding.dims) return MICA_ERR_MEMORY;
+  const int status = mica_bind_shapes(inputs, count, &binding, 0, 0);
+  if (!status) *bytes = binding.bytes;
+  free(binding.dims);
+  return status;
+}
+
+/* --- symbolic sizes --- */
+
+static int symbol_info(size_t index, mica_symbol_info* info) {
+  if (!info) return MICA_ERR_NULL;
+  if (info->size < sizeof *info) return MICA_ERR_STRUCT;
+  if (index >= mica_descriptor.symbols) return MICA_ERR_COUNT;
+  const struct mica_descriptor_symbol* symbol = (const struct mica_descriptor_symbol*)mica_at(mica_descriptor.symbols_at) + index;
+  info->name = mica_at((uint32_t)symbol->name_at);
+  info->low = symbol->low;
+  info->high = symbol->high;
   return MICA_OK;
+}
+
+static int output_shape(const mica_tensor* inputs, size_t count, size_t index, int64_t* shape, size_t rank) {
+  const struct mica_descriptor* d = &mica_descriptor;
+  if (index >= d->outputs) return MICA_ERR_COUNT;
+  const struct mica_descriptor_value* v = (const struct mica_descriptor_value*)mica_at(d->values_at) + d->inputs + index;
+  if (rank != (size_t)v->rank) return MICA_ERR_RANK;
+  if (rank && !shape) return MICA_ERR_NULL;
+  struct mica_binding binding = {calloc(mica_dims_count() + 1, sizeof(int64_t)), 0};
+  if (!binding.dims) return MICA_ERR_MEMORY;
+  const int status = mica_bind_shapes(inputs, count, &binding, 0, 0);
+  const int64_t* sizes = mica_at(v->dims_at);
+  for (size_t i = 0; !status && i < rank; ++i) shape[i] = sizes[i] < 0 ? binding.dims[-1 - sizes[i]] : sizes[i];
+  free(binding.dims);
+  return status;
 }
 
 /* --- contexts --- */
@@ -276,18 +309,21 @@ static void spoil_workspace(const mica_context* context) {
 static int place_workspace(mica_context* context, const mica_context_options* options, char* error, size_t error_size) {
   const size_t bytes = mica_descriptor.arena_bytes;
   if (!options || !options->workspace) {
-    if (!mica_map(bytes, 1, &context->workspace)) {
+    /* Memory for the largest sizes may never be used whole: it is touched by the runs that need it. */
+    if (!mica_map(bytes, !mica_descriptor.symbols, &context->workspace)) {
       return mica_say(error, error_size, MICA_ERR_MEMORY, "no memory for the workspace, %zu bytes", bytes);
     }
     context->run.frame.arena = context->workspace.data;
+    context->workspace_bytes = bytes;
     guard_workspace(context);
     return MICA_OK;
   }
-  if (options->workspace_bytes < bytes) {
+  if (!mica_descriptor.symbols && options->workspace_bytes < bytes) {
     return mica_say(error, error_size, MICA_ERR_BUFFER, "the workspace has %zu bytes, the model needs %zu", options->workspace_bytes, bytes);
   }
   if ((uintptr_t)options->workspace % 64) return mica_say(error, error_size, MICA_ERR_ALIGNMENT, "the workspace is not aligned to 64 bytes");
   context->run.frame.arena = options->workspace;
+  context->workspace_bytes = options->workspace_bytes;
   return MICA_OK;
 }
 
@@ -297,7 +333,7 @@ static int fill_context(mica_context* context, const mica_context_options* optio
   const int status = place_workspace(context, options, error, error_size);
   if (status) return status;
   context->io = calloc((size_t)d->inputs + d->outputs + 1, sizeof *context->io);
-  context->dims = calloc((size_t)d->symbols + 1, sizeof *context->dims);
+  context->dims = calloc(mica_dims_count() + 1, sizeof *context->dims);
   if (!context->io || !context->dims || !mica_map(d->state_bytes, 1, &context->state) ||
       !mica_map_wiped_on_fork(sizeof *context->busy, &context->busy_page, &wiped)) {
     return mica_say(error, error_size, MICA_ERR_MEMORY, "no memory for a context");
@@ -367,8 +403,12 @@ static int run(mica_context* context, const mica_tensor* inputs, size_t input_co
   if (!take(context)) return MICA_ERR_BUSY; /* the text belongs to the run that goes on */
   const int saved_errno = *__errno_location();
   context->error[0] = 0;
-  const struct mica_binding binding = {context->dims};
-  int status = mica_check_tensors(inputs, input_count, outputs, output_count, binding, context->io, context->error, sizeof context->error);
+  struct mica_binding binding = {context->dims, 0};
+  int status = mica_check_tensors(inputs, input_count, outputs, output_count, &binding, context->io, context->error, sizeof context->error);
+  if (!status && binding.bytes > context->workspace_bytes) {
+    status = mica_say(context->error, sizeof context->error, MICA_ERR_BUFFER, "the workspace has %zu bytes, inputs of these shapes need %zu",
+                      context->workspace_bytes, binding.bytes);
+  }
   if (!status) {
     context->fault = (struct mica_fault){MICA_FAULT_NONE, -1, 0};
     if (mica_descriptor.guards) spoil_workspace(context);
@@ -398,7 +438,9 @@ __attribute__((visibility("default"))) const mica_api* mica_model_query(int abi_
                                .run = run,
                                .last_error = last_error,
                                .status_name = status_name,
-                               .model_threads = model_threads};
+                               .model_threads = model_threads,
+                               .symbol_info = symbol_info,
+                               .output_shape = output_shape};
   return abi_version >= 1 && abi_version <= MICA_ABI_VERSION ? &api : 0;
 }
 

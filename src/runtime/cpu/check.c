@@ -24,7 +24,7 @@ static const mica_tensor* tensor_at(const mica_tensor* tensors, size_t index) {
   return (const mica_tensor*)((const char*)tensors + index * tensors->size);
 }
 
-static int check_shape(const struct subject* s, const mica_tensor* t, const struct mica_descriptor_value* v, struct mica_binding binding,
+static int check_shape(const struct subject* s, const mica_tensor* t, const struct mica_descriptor_value* v, const struct mica_binding* binding,
                        size_t* elements) {
   if (t->rank != v->rank) return SAY(s, MICA_ERR_RANK, "rank is %d, expected %d", t->rank, v->rank);
   if (t->rank && !t->shape) return SAY(s, MICA_ERR_NULL, "shape is null");
@@ -34,8 +34,16 @@ static int check_shape(const struct subject* s, const mica_tensor* t, const stru
     const int64_t size = t->shape[i];
     int64_t expected = dims[i];
     if (expected < 0) {
-      int64_t* bound = &binding.dims[-1 - expected];
-      if (*bound < 0 && size >= 0) *bound = size;
+      const size_t place = (size_t)(-1 - expected);
+      int64_t* bound = &binding->dims[place];
+      if (*bound < 0 && size >= 0) {
+        const struct mica_descriptor_symbol* symbol = (const struct mica_descriptor_symbol*)mica_at(mica_descriptor.symbols_at) + place;
+        if (size < symbol->low || size > symbol->high) {
+          return SAY(s, MICA_ERR_SHAPE, "dim %d (%s) is %lld, the model was compiled for %lld to %lld", i,
+                     (const char*)mica_at((uint32_t)symbol->name_at), (long long)size, (long long)symbol->low, (long long)symbol->high);
+        }
+        *bound = size;
+      }
       expected = *bound;
     }
     if (size < 0) return SAY(s, MICA_ERR_SHAPE, "dim %d is %lld, which is negative", i, (long long)size);
@@ -59,7 +67,7 @@ static int check_strides(const struct subject* s, const mica_tensor* t, size_t e
   return MICA_OK;
 }
 
-static int check_tensor(const struct subject* s, const mica_tensor* t, const struct mica_descriptor_value* v, struct mica_binding binding) {
+static int check_tensor(const struct subject* s, const mica_tensor* t, const struct mica_descriptor_value* v, const struct mica_binding* binding) {
   if (t->dtype != v->dtype) {
     const char* name = t->dtype > 0 && t->dtype < DTYPES ? dtypes[t->dtype].name : "not a mica_dtype";
     return SAY(s, MICA_ERR_DTYPE, "dtype is %s, expected %s", name, dtypes[v->dtype].name);
@@ -105,8 +113,8 @@ static int check_overlaps(const mica_tensor* inputs, size_t input_count, const m
   return MICA_OK;
 }
 
-/* One side of the signature. */
-static int check_side(const char* kind, const mica_tensor* tensors, size_t count, size_t expected, size_t first, struct mica_binding binding,
+/* One side of the signature; without `io` the shapes alone. */
+static int check_side(const char* kind, const mica_tensor* tensors, size_t count, size_t expected, size_t first, const struct mica_binding* binding,
                       uint8_t** io, char* error, size_t error_bytes) {
   if (count != expected) { return mica_say(error, error_bytes, MICA_ERR_COUNT, "the call has %zu %ss, the model %zu", count, kind, expected); }
   if (count && !tensors) return mica_say(error, error_bytes, MICA_ERR_NULL, "the array of %ss is null", kind);
@@ -118,18 +126,29 @@ static int check_side(const char* kind, const mica_tensor* tensors, size_t count
     if (t->size < sizeof(mica_tensor) || t->size != tensors->size || t->size % sizeof(void*) != 0) {
       return SAY(&s, MICA_ERR_STRUCT, "size is %zu, expected sizeof(mica_tensor) = %zu", t->size, sizeof(mica_tensor));
     }
-    const int status = check_tensor(&s, t, v, binding);
+    size_t elements;
+    const int status = io ? check_tensor(&s, t, v, binding) : check_shape(&s, t, v, binding, &elements);
     if (status) return status;
-    io[first + i] = t->data;
+    if (io) io[first + i] = t->data;
   }
   return MICA_OK;
 }
 
-int mica_check_tensors(const mica_tensor* inputs, size_t input_count, const mica_tensor* outputs, size_t output_count, struct mica_binding binding,
+size_t mica_dims_count(void) { return (size_t)mica_descriptor.symbols + mica_descriptor.derived + mica_descriptor.slots; }
+
+int mica_bind_shapes(const mica_tensor* inputs, size_t count, struct mica_binding* binding, char* error, size_t error_bytes) {
+  for (uint32_t i = 0; i < mica_descriptor.symbols; ++i) binding->dims[i] = -1;
+  const int status = check_side("input", inputs, count, mica_descriptor.inputs, 0, binding, 0, error, error_bytes);
+  if (!status) binding->bytes = (size_t)mica_plan(binding->dims);
+  return status;
+}
+
+int mica_check_tensors(const mica_tensor* inputs, size_t input_count, const mica_tensor* outputs, size_t output_count, struct mica_binding* binding,
                        uint8_t** io, char* error, size_t error_bytes) {
   const struct mica_descriptor* d = &mica_descriptor;
-  for (uint32_t i = 0; i < d->symbols; ++i) binding.dims[i] = -1;
+  for (uint32_t i = 0; i < d->symbols; ++i) binding->dims[i] = -1;
   int status = check_side("input", inputs, input_count, d->inputs, 0, binding, io, error, error_bytes);
+  if (!status) binding->bytes = (size_t)mica_plan(binding->dims);
   if (!status) status = check_side("output", outputs, output_count, d->outputs, d->inputs, binding, io, error, error_bytes);
   if (!status) status = check_overlaps(inputs, input_count, outputs, output_count, error, error_bytes);
   return status;

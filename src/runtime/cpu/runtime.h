@@ -23,10 +23,15 @@ const void* mica_at(uint32_t offset);
 /* --- check.c: the caller's tensors against the descriptor --- */
 /* Sizes that symbolic dimensions have in one run; -1 where not known yet. */
 struct mica_binding {
-  int64_t* dims; /* [mica_descriptor.symbols] */
+  int64_t* dims; /* [mica_dims_count()] */
+  size_t bytes;  /* of the arena that the run needs */
 };
+/* Symbols, derived sizes, slots. */
+size_t mica_dims_count(void);
+/* Fills the binding from the shapes of the inputs alone. */
+int mica_bind_shapes(const mica_tensor* inputs, size_t count, struct mica_binding* binding, char* error, size_t error_bytes);
 /* Fills io[] and the binding; a bad tensor gives its code and a sentence in error. */
-int mica_check_tensors(const mica_tensor* inputs, size_t input_count, const mica_tensor* outputs, size_t output_count, struct mica_binding binding,
+int mica_check_tensors(const mica_tensor* inputs, size_t input_count, const mica_tensor* outputs, size_t output_count, struct mica_binding* binding,
                        uint8_t** io, char* error, size_t error_bytes);
 
 /* --- features.c --- */

@@ -160,7 +160,7 @@ TEST(lower_control, a_check_is_a_fault_with_its_message) {
     EXPECT_EQ(fault.code, least < 0 ? 3 : 0);
     Diagnostics meant;
     EXPECT_EQ(static_cast<bool>(interpret(graph, {HostTensor{DType::f32, {4}, {3, least, 2, 1}, {}}}, meant)), least > 0);
-    if (least < 0) EXPECT_EQ(meant.all().at(0).name, "check-failed");
+    if (least < 0) { EXPECT_EQ(meant.all().at(0).name, "check-failed"); }
   }
 }
 

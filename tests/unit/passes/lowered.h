@@ -146,7 +146,7 @@ inline Program reversed(Program p) {
 }
 
 inline std::vector<std::vector<std::byte>> run_program(const Program& p, const Graph& graph, const std::vector<HostTensor>& inputs,
-                                                       std::vector<std::byte>* state = nullptr) {
+                                                       std::vector<std::byte>* state = nullptr, const std::vector<int64_t>& symbols = {}) {
   std::vector<std::vector<std::byte>> io;
   for (size_t i = 0; i < inputs.size(); ++i) io.push_back(from_host(inputs[i], graph.type(graph.inputs[i])));
   for (const Value v : graph.outputs) io.emplace_back(static_cast<size_t>(graph.type(v).bytes()), std::byte{0x7f});
@@ -154,7 +154,7 @@ inline std::vector<std::vector<std::byte>> run_program(const Program& p, const G
   for (auto& bytes : io) pointers.push_back(bytes.data());
   KernelFault fault;
   Diagnostics d;
-  EXPECT_TRUE(interpret(p, pointers, fault, d, state)) << d.to_string();
+  EXPECT_TRUE(interpret(p, pointers, fault, d, state, symbols)) << d.to_string();
   io.erase(io.begin(), io.begin() + static_cast<int64_t>(inputs.size()));
   return io;
 }
