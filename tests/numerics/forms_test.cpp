@@ -1,14 +1,10 @@
 // More of TorchScript's spellings: the forms that arguments of an operator can take, against LibTorch in fp64.
-#include "judge.h"
+#include "expression.h"
 
 namespace mica::numerics {
 namespace {
 
-struct Form {
-  std::string_view name, inputs, expression;
-};
-
-constexpr Form all_forms[] = {
+constexpr Expression all_forms[] = {
     {"conv_transpose1d", "x=f32[2, 4, 5], w=f32[4, 3, 3]", "torch.conv_transpose1d(x, w, None, [2], [1], [1], 2, [1])"},
     {"conv_transpose2d_dilated", "x=f32[1, 3, 4, 4], w=f32[3, 2, 3, 2]", "torch.conv_transpose2d(x, w, None, [1, 2], [1, 0], [0, 0], 1, [2, 1])"},
     {"conv_transpose3d", "x=f32[1, 2, 3, 2, 3], w=f32[2, 2, 2, 2, 2], b=f32[2]", "torch.conv_transpose3d(x, w, b, [2, 1, 2], [0, 0, 1], [1, 0, 0])"},
@@ -197,17 +193,7 @@ constexpr Form all_forms[] = {
     {"var_mean_whole", "x=f32[4, 3]", "torch.var_mean(x)"},
 };
 
-class Forms : public Judged, public testing::WithParamInterface<Form> {
- protected:
-  void SetUp() override {
-    auto inputs = parse_sample_inputs(GetParam().inputs, diagnostics);
-    ASSERT_TRUE(inputs) << diagnostics.to_string();
-    std::string parameters = "self";
-    for (const SampleInput& in : *inputs) parameters += ", " + in.name;
-    judge(fmt::format("def forward({}):\n  return {}\n", parameters, GetParam().expression), *inputs, std::string(GetParam().name), 5);
-  }
-};
-void PrintTo(const Form& f, std::ostream* out) { *out << f.expression; }
+class Forms : public Expressed {};
 
 TEST_P(Forms, Import) { expect_import(); }
 TEST_P(Forms, Compiled) { expect_compiled(); }

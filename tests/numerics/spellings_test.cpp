@@ -1,14 +1,10 @@
 // TorchScript spellings that are not ops of their own: what the import functions make of them, against LibTorch in fp64.
-#include "judge.h"
+#include "expression.h"
 
 namespace mica::numerics {
 namespace {
 
-struct Spelled {
-  std::string_view name, inputs, expression;
-};
-
-constexpr Spelled all_spellings[] = {
+constexpr Expression all_spellings[] = {
     {"add_alpha", "x=f32[2, 3], y=f32[3]", "torch.add(x, y, alpha=2)"},
     {"add_int_number", "x=f32[2, 3]", "x + 2"},
     {"add_float_to_int", "x=i64[2, 3]", "x + 2.5"},
@@ -251,17 +247,7 @@ constexpr Spelled all_spellings[] = {
     {"trilinear", "x=f32[1, 2, 3, 4, 2]", "torch.upsample_trilinear3d(x, [5, 3, 4], False)"},
 };
 
-class Spellings : public Judged, public testing::WithParamInterface<Spelled> {
- protected:
-  void SetUp() override {
-    auto inputs = parse_sample_inputs(GetParam().inputs, diagnostics);
-    ASSERT_TRUE(inputs) << diagnostics.to_string();
-    std::string parameters = "self";
-    for (const SampleInput& in : *inputs) parameters += ", " + in.name;
-    judge(fmt::format("def forward({}):\n  return {}\n", parameters, GetParam().expression), *inputs, std::string(GetParam().name), 5);
-  }
-};
-void PrintTo(const Spelled& s, std::ostream* out) { *out << s.expression; }
+class Spellings : public Expressed {};
 
 TEST_P(Spellings, Import) { expect_import(); }
 TEST_P(Spellings, Compiled) { expect_compiled(); }
