@@ -250,6 +250,7 @@ void emit_plan(llvm::Module& module, const Program& program, const Target& targe
   f->setVisibility(llvm::GlobalValue::HiddenVisibility);
   f->setDSOLocal(true);
   set_function_attributes(*f, target);
+  f->addFnAttr("target-features", "");  // the runtime may ask for sizes before the CPU has been checked
   b.SetInsertPoint(llvm::BasicBlock::Create(module.getContext(), "entry", f));
   const auto place = [&](size_t k) { return b.CreateConstInBoundsGEP1_64(b.getInt64Ty(), f->getArg(0), k); };
   std::vector<llvm::Value*> symbols;

@@ -105,41 +105,33 @@ uint32_t Emitter::buffer_of(Value v, bool written) {
     value_buffers_[v.id] = b;
     return b;
   }
-  Buffer b;
-  b.name = fmt::format("v{}", v.id);
-  b.element = {type.dtype, 1};
-  b.elements = type.shape.elements();
+  Dim elements = type.shape.elements();
   if (const auto tail = program_.tails.find(where.root.id); tail != program_.tails.end()) {
-    b.elements = program_.types[where.root.id].shape.elements() - where.offset + tail->second.elements;
+    elements = program_.types[where.root.id].shape.elements() - where.offset + tail->second.elements;
   }
-  b.written = written;
-  params_.push_back(std::move(b));
-  step_.operands.push_back({Operand::Kind::value, program_.global(v), 0});
-  return value_buffers_[v.id] = static_cast<uint32_t>(params_.size() - 1);
+  return value_buffers_[v.id] = add_param(fmt::format("v{}", v.id), type.dtype, elements, written, {Operand::Kind::value, program_.global(v), 0});
 }
 
 uint32_t Emitter::temporary(Value numbered, bool written) {
   const TensorType& type = program_.types[numbered.id];
-  Buffer b;
-  b.name = fmt::format("t{}", numbered.id);
-  b.element = {type.dtype, 1};
-  b.elements = type.shape.elements();
-  b.written = written;
-  params_.push_back(std::move(b));
-  step_.operands.push_back({Operand::Kind::value, numbered, 0});
-  return static_cast<uint32_t>(params_.size() - 1);
+  return add_param(fmt::format("t{}", numbered.id), type.dtype, type.shape.elements(), written, {Operand::Kind::value, numbered, 0});
 }
 
 uint32_t Emitter::weight_buffer(uint32_t weight, DType dtype, const Dim& elements) {
   for (uint32_t i = 0; i < step_.operands.size(); ++i) {
     if (step_.operands[i].kind == Operand::Kind::weight && step_.operands[i].weight == weight && params_[i].element.dtype == dtype) return i;
   }
+  return add_param(fmt::format("w{}", params_.size()), dtype, elements, false, {Operand::Kind::weight, {}, weight});
+}
+
+uint32_t Emitter::add_param(std::string name, DType dtype, const Dim& elements, bool written, Operand operand) {
   Buffer b;
-  b.name = fmt::format("w{}", params_.size());
+  b.name = std::move(name);
   b.element = {dtype, 1};
   b.elements = elements;
+  b.written = written;
   params_.push_back(std::move(b));
-  step_.operands.push_back({Operand::Kind::weight, {}, weight});
+  step_.operands.push_back(operand);
   return static_cast<uint32_t>(params_.size() - 1);
 }
 

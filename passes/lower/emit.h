@@ -119,6 +119,7 @@ class Emitter {
   void finish(Expr task, const Dim& tasks, std::vector<Stmt> body, bool barrier = true);
 
  private:
+  uint32_t add_param(std::string name, DType dtype, const Dim& elements, bool written, Operand operand);
   Expr guard(const Expr& e, const Expr& condition, std::map<std::pair<const ExprNode*, const ExprNode*>, Expr>& memo);
   PendingProgram& program_;
   const Region& region_;

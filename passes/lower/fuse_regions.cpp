@@ -24,15 +24,6 @@ std::vector<Expr> index_vars(const Shape& shape) {
   return vars;
 }
 
-Expr flat_index(const TensorType& type, const std::vector<Expr>& where) {
-  const std::vector<Dim> strides = type.strides();
-  Expr flat(0);
-  for (size_t a = 0; a < where.size(); ++a) {
-    if (type.shape[static_cast<int64_t>(a)] != 1) flat = flat + where[a] * Expr(strides[a]);
-  }
-  return simplify(flat);
-}
-
 std::optional<LinearIndex> linear_index(const Expr& flat, const std::vector<Expr>& vars) {
   const Affine sum = to_affine(flat);
   LinearIndex out;

@@ -4,6 +4,7 @@
 #include <set>
 #include <unordered_map>
 
+#include "mica/ops/kernel_builder.h"
 #include "mica/ops/op.h"
 #include "mica/pass/lower.h"
 
@@ -66,8 +67,6 @@ class Inliner {
 
 /// Index variables over a shape, one an axis.
 std::vector<Expr> index_vars(const Shape& shape);
-/// Position of an element in the memory of a value of this type, in elements.
-Expr flat_index(const TensorType& type, const std::vector<Expr>& where);
 /// True when the expression reduces somewhere.
 bool has_reduction(const Expr& e);
 

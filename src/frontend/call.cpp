@@ -242,12 +242,7 @@ bool Evaluator::import_value(const NamedItem& argument, ImportValue& value) {
 }
 
 Item Evaluator::item_of(const ImportValue& value) {
-  if (const auto* v = std::get_if<Value>(&value)) {
-    auto contents = std::make_shared<Contents>();
-    contents->type = graph_.type(*v);
-    contents->value = *v;
-    return fresh(std::move(contents));
-  }
+  if (const auto* v = std::get_if<Value>(&value)) return fresh(contents_of(*v));
   const auto list_of = [this](c10::TypePtr element) {
     auto list = make<ListObject>();
     list->element = std::move(element);
@@ -376,10 +371,7 @@ ContentsRef Evaluator::import_one(const std::string& op, std::vector<ImportArg> 
   ImportContext context(op, std::move(arguments), builder_, here());
   auto results = import_op(context);
   if (!results || results->empty() || !std::holds_alternative<Value>((*results)[0])) throw Stop{};
-  auto contents = std::make_shared<Contents>();
-  contents->value = std::get<Value>((*results)[0]);
-  contents->type = graph_.type(contents->value);
-  return contents;
+  return contents_of(std::get<Value>((*results)[0]));
 }
 
 std::vector<Item> Evaluator::both(const Operator& op, const std::string& name, const std::vector<NamedItem>& arguments, bool in_place) {

@@ -43,6 +43,8 @@ class Evaluator {
   ContentsRef read(const Tensor& tensor);
   Value materialise(const ContentsRef& contents);
   Value value_of(const Tensor& tensor) { return materialise(read(tensor)); }
+  /// The elements that a value of the graph has; raises Stop where making the value failed.
+  ContentsRef contents_of(Value value);
   Item fresh(ContentsRef contents);
 
   // ---- states (control.cpp) ----

@@ -166,13 +166,7 @@ std::optional<DType> result_kind(const Node& node) {
 
 }  // namespace
 
-Item Evaluator::number_item(Value value) {
-  if (!value) throw Stop{};
-  auto contents = std::make_shared<Contents>();
-  contents->type = graph_.type(value);
-  contents->value = value;
-  return Number{std::move(contents)};
-}
+Item Evaluator::number_item(Value value) { return Number{contents_of(value)}; }
 
 Value Evaluator::number_value(const Item& item, DType dtype) {
   if (const Number* n = item.number()) {
@@ -245,11 +239,6 @@ bool Evaluator::run_factory(const std::string& name, Node& node, const std::vect
   const auto element = [&](const Item& item) {
     const DType kind = *kind_of(item);
     return number_value(item, wanted.value_or(kind == DType::f64 ? DType::f32 : kind));
-  };
-  const auto contents_of = [this](Value v) {
-    auto contents = std::make_shared<Contents>();
-    contents->type = graph_.type(v), contents->value = v;
-    return contents;
   };
   if (in[0].number()) return out = {fresh(contents_of(element(in[0])))}, true;
   const auto* list = in[0].list();

@@ -35,11 +35,16 @@ Item Evaluator::fresh_constant(const at::Tensor& tensor, const std::string& name
   return fresh(std::move(contents));
 }
 
-Item Evaluator::input_tensor(Value value) {
+ContentsRef Evaluator::contents_of(Value value) {
+  if (!value) throw Stop{};
   auto contents = std::make_shared<Contents>();
   contents->type = graph_.type(value);
   contents->value = value;
-  Item item = fresh(std::move(contents));
+  return contents;
+}
+
+Item Evaluator::input_tensor(Value value) {
+  Item item = fresh(contents_of(value));
   item.tensor()->storage->origin = Origin::input;
   item.tensor()->storage->born = 0;
   return item;

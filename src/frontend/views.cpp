@@ -260,13 +260,6 @@ bool Evaluator::run_dynamic_view(const std::string& base_name, const std::vector
   const Tensor& self = *arguments[0].item.tensor();
   const int64_t axis = integer(arguments, "dim").value_or(0);
   const ContentsRef place = index->number()->contents;
-  const auto contents_of = [this](Value v) {
-    if (!v) throw Stop{};
-    auto contents = std::make_shared<Contents>();
-    contents->type = graph_.type(v);
-    contents->value = v;
-    return contents;
-  };
   const auto get = [=, this](const ContentsRef& p) {
     return contents_of(builder_.create(SelectAt{.x = materialise(p), .index = materialise(place), .axis = axis}));
   };

@@ -50,7 +50,6 @@ uint32_t KernelBuilder::local(std::string name, DType dtype, int64_t elements) {
   return kernel_.add_buffer(std::move(b));
 }
 
-namespace {
 Expr flat_index(const TensorType& type, const std::vector<Expr>& where) {
   const std::vector<Dim> strides = type.strides();
   MICA_CHECK(where.size() == strides.size(), "one index for each axis");
@@ -60,7 +59,6 @@ Expr flat_index(const TensorType& type, const std::vector<Expr>& where) {
   }
   return simplify(flat);
 }
-}  // namespace
 
 Expr KernelBuilder::load(Value v, const std::vector<Expr>& where) const {
   return make_load(param(v), {type(v).dtype, 1}, {flat_index(type(v), where)});

@@ -5,6 +5,7 @@
 #include <cstring>
 #include <numeric>
 
+#include "../fill.h"
 #include "builders.h"
 #include "mica/driver/tensor_file.h"
 
@@ -298,25 +299,14 @@ std::string Generator::write(const OpRow& row, const std::string& given, const s
   const int64_t rank = a.empty() ? 0 : scene().at(a).type.rank();
   const size_t digit = row.operands.find_first_of("0123456789");
   if (!a.empty() && digit == 3 && rank < row.operands[digit] - '0') return {};
-  std::string out;
-  for (std::string_view text = row.text; !text.empty();) {
-    const size_t open = text.find('{');
-    out += text.substr(0, open);
-    if (open == std::string_view::npos) break;
-    const size_t close = text.find('}', open);
-    const std::string_view name = text.substr(open + 1, close - open - 1);
-    text.remove_prefix(close + 1);
+  return with_own_locals(fill(row.text, [&](std::string_view name) -> std::string {
     if (name == "d" || name == "e") {
       std::string& said = said_[std::string(name)];
       if (said.empty()) said = !result.empty() && name == "d" ? result : fresh();
-      out += said;
-    } else if (name.size() == 1) {
-      out += operands[name[0]];
-    } else {
-      out += literal(name, a);
+      return said;
     }
-  }
-  return with_own_locals(std::move(out));
+    return name.size() == 1 ? operands[name[0]] : literal(name, a);
+  }));
 }
 
 /// q0, q1 ... are any type in any row: each statement has numbers of its own.

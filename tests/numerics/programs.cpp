@@ -4,6 +4,7 @@
 
 #include <cmath>
 
+#include "../fill.h"
 #include "mica/ops/import.h"
 
 namespace mica::numerics {
@@ -300,22 +301,14 @@ std::string derived_text(const Fields& f, std::string_view op, std::string_view 
 std::string filled(const Sample& sample, std::string_view text) {
   const Fields f(sample);
   const bool whole = !sample.inputs.empty() && !is_float(sample.inputs[0].type.dtype);
-  std::string out;
-  while (!text.empty()) {
-    const size_t open = text.find('{');
-    out += text.substr(0, open);
-    if (open == std::string_view::npos) break;
-    const size_t close = text.find('}', open);
-    const std::string_view name = text.substr(open + 1, close - open - 1);
-    text.remove_prefix(close + 1);
+  return fill(text, [&](std::string_view name) -> std::string {
     const Attr* a = f.find(name);
     const double* real = a ? std::get_if<double>(a) : nullptr;
     // An infinite bound is none, and beside integers numbers are integers.
-    if (real && (name == "low" || name == "high") && std::isinf(*real)) out += "None";
-    else if (real && whole) out += fmt::format("{}", static_cast<int64_t>(*real));
-    else out += a ? attribute_text(f, *a) : derived_text(f, sample.graph.nodes[0].info->name(), name);
-  }
-  return out;
+    if (real && (name == "low" || name == "high") && std::isinf(*real)) return "None";
+    if (real && whole) return fmt::format("{}", static_cast<int64_t>(*real));
+    return a ? attribute_text(f, *a) : derived_text(f, sample.graph.nodes[0].info->name(), name);
+  });
 }
 
 }  // namespace

@@ -15,6 +15,9 @@ struct KernelParam {
   int64_t elements = 0;
 };
 
+/// Position of an element in the memory of a value of this type, in elements; one index an axis.
+Expr flat_index(const TensorType& type, const std::vector<Expr>& where);
+
 /// Where an op's `kernel` writes its loop nest. Scratch memory is asked for before local arrays. All shapes are known.
 class KernelBuilder {
  public:

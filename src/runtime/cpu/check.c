@@ -136,19 +136,22 @@ static int check_side(const char* kind, const mica_tensor* tensors, size_t count
 
 size_t mica_dims_count(void) { return (size_t)mica_descriptor.symbols + mica_descriptor.derived + mica_descriptor.slots; }
 
-int mica_bind_shapes(const mica_tensor* inputs, size_t count, struct mica_binding* binding, char* error, size_t error_bytes) {
+/* The inputs, and what follows from their shapes. */
+static int bind_inputs(const mica_tensor* inputs, size_t count, struct mica_binding* binding, uint8_t** io, char* error, size_t error_bytes) {
   for (uint32_t i = 0; i < mica_descriptor.symbols; ++i) binding->dims[i] = -1;
-  const int status = check_side("input", inputs, count, mica_descriptor.inputs, 0, binding, 0, error, error_bytes);
+  const int status = check_side("input", inputs, count, mica_descriptor.inputs, 0, binding, io, error, error_bytes);
   if (!status) binding->bytes = (size_t)mica_plan(binding->dims);
   return status;
+}
+
+int mica_bind_shapes(const mica_tensor* inputs, size_t count, struct mica_binding* binding, char* error, size_t error_bytes) {
+  return bind_inputs(inputs, count, binding, 0, error, error_bytes);
 }
 
 int mica_check_tensors(const mica_tensor* inputs, size_t input_count, const mica_tensor* outputs, size_t output_count, struct mica_binding* binding,
                        uint8_t** io, char* error, size_t error_bytes) {
   const struct mica_descriptor* d = &mica_descriptor;
-  for (uint32_t i = 0; i < d->symbols; ++i) binding->dims[i] = -1;
-  int status = check_side("input", inputs, input_count, d->inputs, 0, binding, io, error, error_bytes);
-  if (!status) binding->bytes = (size_t)mica_plan(binding->dims);
+  int status = bind_inputs(inputs, input_count, binding, io, error, error_bytes);
   if (!status) status = check_side("output", outputs, output_count, d->outputs, d->inputs, binding, io, error, error_bytes);
   if (!status) status = check_overlaps(inputs, input_count, outputs, output_count, error, error_bytes);
   return status;
