@@ -40,17 +40,26 @@ function(mica_library name)
   _mica_link(mica_${name} PRIVATE ${arg_PRIVATE_DEPS})
 endfunction()
 
-# mica_test(NAME SOURCES a.cpp ... [DEPS mica_x ...] [LABELS l ...]): a GoogleTest binary, each case a ctest case.
-# It runs in the source tree's root; MICA_SOURCE_DIR and MICA_BINARY_DIR are defined for it.
+# mica_test(NAME SOURCES a.cpp ... [DEPS mica_x ...] [LABELS l ...] [SHARDS n]): a GoogleTest binary. Its cases run in n processes, each a test of
+# ctest's (tests/shard): NAME.1 ... NAME.n.
 function(mica_test name)
-  cmake_parse_arguments(arg "" "" "SOURCES;DEPS;LABELS" ${ARGN})
+  cmake_parse_arguments(arg "" "SHARDS" "SOURCES;DEPS;LABELS" ${ARGN})
   add_executable(${name} ${arg_SOURCES})
   set_target_properties(${name} PROPERTIES RUNTIME_OUTPUT_DIRECTORY ${PROJECT_BINARY_DIR}/tests/bin)
   target_compile_definitions(${name} PRIVATE
     MICA_SOURCE_DIR="${PROJECT_SOURCE_DIR}" MICA_BINARY_DIR="${PROJECT_BINARY_DIR}")
   target_link_libraries(${name} PRIVATE mica_options GTest::gtest_main)
   _mica_link(${name} PRIVATE ${arg_DEPS})
-  include(GoogleTest)
-  gtest_discover_tests(${name} TEST_PREFIX "${name}." WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
-    DISCOVERY_MODE PRE_TEST PROPERTIES LABELS "${arg_LABELS}" TIMEOUT 600)
+  if(NOT arg_SHARDS)
+    set(arg_SHARDS 1)
+  endif()
+  set(seconds 1500)
+  math(EXPR limit "${seconds} + 60")
+  foreach(shard RANGE 1 ${arg_SHARDS})
+    math(EXPR index "${shard} - 1")
+    add_test(NAME ${name}.${shard} WORKING_DIRECTORY ${PROJECT_SOURCE_DIR}
+      COMMAND ${PROJECT_SOURCE_DIR}/tests/shard ${seconds} $<TARGET_FILE:${name}> ${index} ${arg_SHARDS})
+    # The binaries with the most shards take longest, and begin first.
+    set_tests_properties(${name}.${shard} PROPERTIES LABELS "${arg_LABELS}" TIMEOUT ${limit} COST ${arg_SHARDS})
+  endforeach()
 endfunction()
