@@ -481,6 +481,7 @@ std::vector<Item> Evaluator::run_operator(Node& node, const std::vector<Item>& i
   if (unknown || (written && written != &arguments[0])) {
     // What reads a result that is not known has its reason already; only operators that would fail anyway are worth telling.
     if (!unknown || !(is_importable(name) || is_exact(base) || is_python_operator(base))) count_unsupported(name);
+    if (written) report_lost();
     return {};
   }
   std::vector<Item> results;

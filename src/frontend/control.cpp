@@ -213,7 +213,7 @@ void Evaluator::run_if(torch::jit::Node& node, Environment& environment) {
   const auto part = [&](size_t which) { return [&, which] { return run_block(*node.blocks()[which], environment); }; };
   if (condition.is_bool()) return set_outputs(node, part(condition.plain()->toBool() ? 0 : 1)(), environment);
   const Number* number = condition.number();
-  if (!number) return forget_outputs(node, environment);
+  if (!number) return report_lost(), forget_outputs(node, environment);
   std::vector<Item> results = branch(*number, part(0), part(1), names_of(std::as_const(node).outputs()));
   enter(node);
   set_outputs(node, std::move(results), environment);
@@ -245,7 +245,7 @@ void Evaluator::run_loop(torch::jit::Node& node, Environment& environment) {
   if (in[0].size()) (void)in[0].size()->size();                   // raises: how often a loop runs is not a symbol's to say
   std::vector<Item> out(in.begin() + 2, in.end());
   const bool trips_known = in[0].is_int();
-  if ((!trips_known && !in[0].number()) || (!in[1].is_bool() && !in[1].number())) return forget_outputs(node, environment);
+  if ((!trips_known && !in[0].number()) || (!in[1].is_bool() && !in[1].number())) return report_lost(), forget_outputs(node, environment);
   if ((trips_known && in[0].integer() <= 0) || (in[1].is_bool() && !in[1].plain()->toBool())) return set_outputs(node, std::move(out), environment);
   const bool can_unroll = trips_known && in[1].is_bool();
   if (can_unroll && unroll(node, environment, in, true, out)) return set_outputs(node, std::move(out), environment);

@@ -62,6 +62,14 @@ void Evaluator::data_dependent(const std::string& what, const std::string& why) 
   if (++errors_here_ >= 20) throw Stop{};
 }
 
+void Evaluator::report_lost() {
+  if (!lost_ || diagnostics_.error_count() || !unsupported_.empty() || !in_training_.empty()) return;
+  diagnostics_.unsupported("unsupported-use", "{} is not supported with these arguments", lost_->first)
+      .at(lost_->second)
+      .help("write it in another way, or save the part of the model before it");
+  if (++errors_here_ >= 20) throw Stop{};
+}
+
 bool Evaluator::report_unsupported() {
   for (const auto& [what, u] : in_training_) {
     diagnostics_
@@ -201,6 +209,8 @@ void Evaluator::run_node(Node& node, Environment& environment) {
     results.resize(node.outputs().size());
     if (lacks_result(inputs, results) && diagnostics_.error_count() == errors && unsupported_.empty())
       data_dependent(fmt::format("an operand of {}", node.kind().toQualString()), "it has to be known while compiling");
+    if (!lost_ && std::none_of(inputs.begin(), inputs.end(), contains_unknown) && std::any_of(results.begin(), results.end(), contains_unknown))
+      lost_ = {node.kind().toQualString(), here()};
     set_outputs(node, std::move(results), environment);
   } catch (const SymbolicSize& size) {
     report_symbolic(diagnostics_, node.kind().toQualString(), size).at(here());

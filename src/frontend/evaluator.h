@@ -32,6 +32,8 @@ class Evaluator {
   Item call_with_state(torch::jit::Function& function, const std::vector<Item>& arguments);
   /// Reports all unsupported operators that were met, and those in training mode; true when there were any.
   bool report_unsupported();
+  /// Where the program cannot do without a value that is not known: an error that names the operator which gave up, unless there is one.
+  void report_lost();
 
   /// Reports why an item cannot be used, and makes it unknown; what containers hold included when `deep`.
   void check_usable(Item& item, const std::string& name, bool deep);
@@ -192,7 +194,8 @@ class Evaluator {
   std::vector<at::Tensor> module_tensors_kept_;
   std::unordered_map<const void*, InstanceRef> instances_;
   std::map<std::string, Unsupported> unsupported_, in_training_;
-  std::string path_;  ///< module path of the method that is running
+  std::optional<std::pair<std::string, Location>> lost_;  ///< the first operator whose operands are known and whose result is not
+  std::string path_;                                      ///< module path of the method that is running
   const torch::jit::Node* node_ = nullptr;
   std::vector<const torch::jit::Node*> callers_;  ///< the calls that led here, outermost first
   std::map<std::pair<const torch::jit::Node*, std::string>, uint32_t> locations_;

@@ -191,6 +191,19 @@ bool change_list(const std::string& name, ListObject& list, const std::vector<It
   return true;
 }
 
+/// Whether two names stand for one object; nothing where that depends on data, or where Python numbers are compared.
+std::optional<bool> same_object(const Item& a, const Item& b) {
+  if (a.tensor() && b.tensor()) {
+    const Tensor &x = *a.tensor(), &y = *b.tensor();
+    if (x.storage != y.storage && (!x.storage->origins.empty() || !y.storage->origins.empty())) return std::nullopt;
+    return x.storage == y.storage && x.view == y.view;
+  }
+  if (a.list() && b.list()) return a.list() == b.list();
+  if (a.dict() && b.dict()) return a.dict() == b.dict();
+  if (a.instance() && b.instance()) return a.instance() == b.instance();
+  return std::nullopt;
+}
+
 }  // namespace
 
 bool is_python_operator(const std::string& base_name) {
@@ -223,6 +236,7 @@ bool Evaluator::run_python(Node& node, const std::vector<Item>& in, std::vector<
     const bool yes = name == "aten::__is__";
     if (in[0].is_unknown() || in[1].is_unknown()) return out = {Item()}, true;
     if (in[0].is_none() || in[1].is_none()) return out = {c10::IValue((in[0].is_none() && in[1].is_none()) == yes)}, true;
+    if (const auto same = same_object(in[0], in[1])) return out = {c10::IValue(*same == yes)}, true;
   }
   if (run_size(name, in, out)) return true;
   if (!in.empty() && in[0].tensor() && run_question(name, in, out)) return true;
@@ -404,13 +418,16 @@ bool Evaluator::run_list(const std::string& name, Node& node, const std::vector<
   }
   if (name == "aten::slice" && in.size() == 4) {
     const int64_t step = in[3].is_int() ? in[3].integer() : 1;
-    if (step < 1 || in[1].number() || in[2].number() || in[3].number()) return false;
+    if (step == 0 || in[1].number() || in[2].number() || in[3].number()) return false;
+    // As in Python: backwards, places run from the last element to one before the first.
+    const int64_t low = step < 0 ? -1 : 0, high = step < 0 ? size - 1 : size;
     const auto bound = [&](const Item& i, int64_t otherwise) {
-      return i.is_int() ? std::clamp<int64_t>(i.integer() < 0 ? i.integer() + size : i.integer(), 0, size) : otherwise;
+      return i.is_int() ? std::clamp<int64_t>(i.integer() < 0 ? i.integer() + size : i.integer(), low, high) : otherwise;
     };
     auto part = make<ListObject>();
     part->element = list.element;
-    for (int64_t i = bound(in[1], 0), end = bound(in[2], size); i < end; i += step) part->items.push_back(list.items[i]);
+    const int64_t begin = bound(in[1], step < 0 ? high : low), end = bound(in[2], step < 0 ? low : high);
+    for (int64_t i = begin; step < 0 ? i > end : i < end; i += step) part->items.push_back(list.items[i]);
     return out = {std::move(part)}, true;
   }
   const bool known = std::none_of(list.items.begin(), list.items.end(), [](const Item& i) { return i.tensor() || i.number(); });

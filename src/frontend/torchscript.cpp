@@ -79,6 +79,7 @@ bool evaluate(const torch::jit::Module& module, const torch::jit::Method& method
   try {
     Item result = evaluator.call_with_state(method.function(), arguments);
     evaluator.check_usable(result, "the result", true);
+    if (contains_unknown(result)) evaluator.report_lost();
     if (diagnostics.error_count() == errors && !contains_unknown(result)) {
       for (const NamedTensor& output : flatten(result, graph.output_structure.text)) {
         graph.outputs.push_back(evaluator.value_of(output.tensor));

@@ -132,6 +132,14 @@ constexpr Scripted all_scripts[] = {
      "def forward(self, x):\n  l = [3, 1, 2]\n  l.sort()\n  l.insert(0, 9)\n  l.extend([5, 6])\n  l.reverse()\n  p = l.pop()\n  l.remove(5)\n  del "
      "l[0]\n  m = l[1:] + [p] * 2\n "
      " return x * len(m) + m[0] + m[-1] + l.index(2) + l.count(1) + sum(m)\n"},
+    {"lists_backwards", "x=f32[3]",
+     "def forward(self, x):\n  l = [1, 2, 3, 4, 5]\n  y = x\n  for p in [l[::-1], l[3:0:-2], l[-2::-1], l[:1:-1], l[0:4:-1]]:\n    for n in p:\n     "
+     " y = y * "
+     "2 + n\n  return y\n"},
+    {"tensor_is_tensor", "x=f32[3]",
+     "def forward(self, x):\n  y = x\n  z = x + 0\n  l = [x]\n  n = 0\n  if x is y and l[0] is x:\n    n += 1\n  if x is z or x is not y or x is "
+     "x[:2]:\n    n += 10\n"
+     "  return x * n\n"},
     {"dicts", "x=f32[3]",
      "def forward(self, x):\n  d : Dict[str, int] = {'a': 1}\n  d['b'] = 2\n  d.update({'c': 3})\n  d.setdefault('d', 4)\n  n = d.pop('a') + "
      "d.get('z', 7) + len(d)\n  for k, v in "

@@ -312,6 +312,18 @@ TEST(Import, AllUnsupportedOpsAtOnce) {
   EXPECT_NE(d.to_string().find("aten::linalg_eigvalsh is not supported (used once)"), std::string::npos) << d.to_string();
 }
 
+TEST(Import, WhatCannotBeEvaluatedIsNamed) {
+  for (const char* source : {"def forward(self, x):\n  l = [x, x + 1]\n  return l[::0][0]\n",
+                             "def forward(self, x):\n  if len([x, x][::0]) == 1:\n    x = x + 1\n  return x\n",
+                             "def forward(self, x):\n  x.add_([x, x + 1][::0][0])\n  return x\n"}) {
+    Diagnostics d;
+    import({.source = source, .parameters = {}, .children = {}}, {f32({3})}, d);
+    std::filesystem::remove(scratch());
+    EXPECT_EQ(d.exit_code(), 3);
+    EXPECT_NE(d.to_string().find("aten::slice is not supported with these arguments [unsupported-use]"), std::string::npos) << d.to_string();
+  }
+}
+
 TEST(Import, WhatReadsAnUnsupportedResultIsNotReported) {
   Diagnostics d;
   import({.source = "def forward(self, x):\n  n = int(torch.linalg_det(x))\n  return x.reshape([n * 2, -1])[:n] + torch.zeros([n])\n",
