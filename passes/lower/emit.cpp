@@ -249,7 +249,7 @@ void Emitter::finish(Expr task, const Dim& tasks, std::vector<Stmt> body, bool b
 void PendingProgram::add_copy(Value from, Value to, std::string label) {
   const TensorType& type = types[to.id];
   MICA_CHECK(type.dtype == types[from.id].dtype && type.shape == types[from.id].shape && type.layout == types[from.id].layout, label);
-  const int64_t n = type.shape.elements();
+  const Dim n = type.shape.elements();
   if (n == 0 || storage(from).root == storage(to).root) return;
   PendingStep step;
   step.copies = true;
@@ -262,22 +262,22 @@ void PendingProgram::add_copy(Value from, Value to, std::string label) {
   k.name = "copy";
   k.buffers = {{"from", {type.dtype, 1}, n}, {"to", {type.dtype, 1}, n}};
   k.buffers[1].written = true;
-  k.bytes = static_cast<double>(2 * type.bytes());
+  k.bytes = 2 * static_cast<double>(type.bytes().typical());
   constexpr int64_t block = 4096;  // elements a task
   const int32_t lanes = lanes_for(*target, type.dtype);
-  k.task = make_var("task", 0, ceil_div(n, block));
-  k.tasks = ceil_div(n, block);
+  k.tasks = Dim::ceil_div(n, block);
+  k.task = make_index("task", k.tasks);
   const auto loop = [&](const Expr& low, const Expr& high, int32_t width) {
-    const Expr i = make_var("i", 0, n);
+    const Expr i = make_index("i", n);
     const Expr index = width == 1 ? i : make_ramp(i, Expr(1), width);
     std::vector<Stmt> body;
     body.push_back(Stmt::store(1, index, make_load(0, {type.dtype, width}, {index})));
     k.body.push_back(Stmt::loop(i, low, high, Expr(width), std::move(body)));
   };
   const Expr first = k.task * Expr(block);
-  const int64_t vectors = n / lanes * lanes;
-  if (vectors) loop(first, min(first + Expr(block), Expr(vectors)), lanes);
-  if (vectors < n) loop(max(first, Expr(vectors)), min(first + Expr(block), Expr(n)), 1);
+  const Dim vectors = n / lanes * lanes;
+  if (vectors.high() > 0) loop(first, min(first + Expr(block), Expr(vectors)), lanes);
+  if (vectors != n) loop(max(first, Expr(vectors)), min(first + Expr(block), Expr(n)), 1);
   steps.push_back(std::move(step));
 }
 

@@ -19,13 +19,21 @@ std::vector<PendingStep> lower_inside(PendingProgram& p, const Graph& region, co
   std::vector<PendingStep> outer = std::exchange(p.steps, {});
   p.enter(region);
   p.depth = depth;
-  for (size_t i = 0; i < inputs.size(); ++i) p.aliases[p.global(region.inputs[i]).id] = p.storage(inputs[i]);
-  lower_graph(p, diagnostics);
-  yield();
-  p.graph = graph;
-  p.base = base;
-  p.depth = outer_depth;
-  return std::exchange(p.steps, std::move(outer));
+  const auto leave = [&] {
+    p.graph = graph;
+    p.base = base;
+    p.depth = outer_depth;
+    return std::exchange(p.steps, std::move(outer));
+  };
+  try {
+    for (size_t i = 0; i < inputs.size(); ++i) p.aliases[p.global(region.inputs[i]).id] = p.storage(inputs[i]);
+    lower_graph(p, diagnostics);
+    yield();
+  } catch (const SymbolicSize&) {
+    leave();
+    throw;
+  }
+  return leave();
 }
 
 std::vector<Value> numbered(const PendingProgram& p, const std::vector<Value>& values) {

@@ -372,11 +372,7 @@ void flatten_item(const Item& item, const std::string& name, std::vector<NamedTe
     }
     text += "}";
   } else if (const auto* v = item.plain()) {
-    text += v->isInt()      ? fmt::format("int({})", v->toInt())
-            : v->isDouble() ? fmt::format("float({})", v->toDouble())
-            : v->isBool()   ? (v->toBool() ? "True" : "False")
-            : v->isString() ? fmt::format("'{}'", v->toStringRef())
-                            : "None";
+    text += v->isString() ? fmt::format("'{}'", v->toStringRef()) : "None";
   } else {
     text += "None";
   }
@@ -393,6 +389,10 @@ std::vector<NamedTensor> flatten(const Item& result, std::string& structure) {
 void flatten(const c10::IValue& value, std::vector<at::Tensor>& out) {
   if (value.isTensor()) {
     if (value.toTensor().defined()) out.push_back(value.toTensor());
+  } else if (value.isInt() || value.isDouble() || value.isBool()) {
+    out.push_back(at::scalar_tensor(value.toScalar(), at::TensorOptions().dtype(value.isInt()    ? at::kLong
+                                                                                : value.isBool() ? at::kBool
+                                                                                                 : at::kDouble)));
   } else if (value.isTuple()) {
     for (const c10::IValue& v : value.toTupleRef().elements()) flatten(v, out);
   } else if (value.isList()) {

@@ -147,6 +147,11 @@ c10::TypePtr unwrap(c10::TypePtr type) {
   return type;
 }
 
+bool is_number(const NamedItem& argument) { return unwrap(argument.schema->type())->kind() == c10::TypeKind::NumberType; }
+
+/// Whether numbers of any kind are sizes to the operator: how long its result is.
+bool takes_size(const std::string& op) { return op.starts_with("aten::arange") || op.starts_with("aten::scalar_tensor"); }
+
 bool holds_float(const Item& item) {
   if (item.tensor()) return is_float(item.tensor()->type().dtype);
   return item.list() && std::any_of(item.list()->items.begin(), item.list()->items.end(), holds_float);
@@ -318,7 +323,7 @@ std::vector<Item> Evaluator::run_import(const std::string& op, const std::vector
   std::vector<ImportArg> args;
   for (const NamedItem& a : arguments) {
     ImportArg& arg = args.emplace_back(ImportArg{.name = a.name, .value = {}});
-    if (a.item.number()) {
+    if (a.item.number() || (a.item.size() && is_number(a) && !takes_size(op))) {
       if (!wrap_number(op, a, arguments, arg.value)) return {};
       continue;
     }
@@ -343,11 +348,10 @@ std::vector<Item> Evaluator::run_import(const std::string& op, const std::vector
   return items;
 }
 
-/// A number that depends on data as a tensor of rank 0 that promotes as a Python number does: it takes the dtype of the tensor beside it unless it
+/// A number that is not known as a tensor of rank 0 that promotes as a Python number does: it takes the dtype of the tensor beside it unless it
 /// is of a higher category.
 bool Evaluator::wrap_number(const std::string& op, const NamedItem& number, const std::vector<NamedItem>& arguments, ImportValue& value) {
-  const auto kind = unwrap(number.schema->type())->kind();
-  if (kind != c10::TypeKind::NumberType) {
+  if (!is_number(number)) {
     data_dependent(fmt::format("{}: its argument '{}'", op, number.name), "it has to be known while compiling");
     return false;
   }
@@ -356,7 +360,7 @@ bool Evaluator::wrap_number(const std::string& op, const NamedItem& number, cons
   for (const NamedItem& a : arguments) {
     if (!beside || !beside->tensor()) beside = &a.item;
   }
-  const DType own = number.item.number()->dtype();
+  const DType own = number.item.number() ? number.item.number()->dtype() : DType::i64;
   DType dtype = own == DType::f64 ? DType::f32 : own;
   if (beside->tensor()) {
     const TensorType type = beside->tensor()->type();

@@ -242,7 +242,7 @@ void Evaluator::run_loop(torch::jit::Node& node, Environment& environment) {
   std::vector<Item> in;
   for (const torch::jit::Value* input : node.inputs()) in.push_back(environment[input]);
   for (size_t i = 0; i < 2; ++i) check_usable(in[i], "", false);  // what is carried may be dead
-  if (in[0].size()) (void)in[0].size()->size();                   // raises: how often a loop runs is not a symbol's to say
+  if (in[0].size()) in[0] = number_item(number_value(in[0], DType::i64));
   std::vector<Item> out(in.begin() + 2, in.end());
   const bool trips_known = in[0].is_int();
   if ((!trips_known && !in[0].number()) || (!in[1].is_bool() && !in[1].number())) return report_lost(), forget_outputs(node, environment);

@@ -179,10 +179,9 @@ void Evaluator::check_usable(Item& item, const std::string& name, bool deep) {
     return;
   }
   if (!deep) return;
-  if (item.number() || item.text()) {
-    data_dependent(fmt::format("{} that is returned", item.number() ? "a number" : "text"), "a compiled model returns tensors only");
-    return;
-  }
+  if (item.text()) return data_dependent("text that is returned", "a compiled model returns tensors and numbers only");
+  // A number that is returned is a tensor of rank 0.
+  if (const auto kind = number_kind(item)) item = fresh(contents_of(number_value(item, *kind)));
   const auto each = [&](std::vector<Item>& items) {
     for (Item& i : items) check_usable(i, name, true);
   };

@@ -123,6 +123,9 @@ class Evaluator {
   // ---- numbers that depend on data (number.cpp) ----
   /// Operators on numbers of which one at least is not known; false when `node` is none of them.
   bool run_number(torch::jit::Node& node, const std::vector<Item>& inputs, std::vector<Item>& results);
+  /// The same where numbers may all be sizes, of which the operator gives no size.
+  bool run_arithmetic(torch::jit::Node& node, const std::vector<Item>& inputs, std::vector<Item>& results);
+  bool run_ratio(const std::string& name, const std::vector<Item>& inputs, std::vector<Item>& results);
   bool run_number_list(const std::string& name, const std::vector<Item>& inputs, std::vector<Item>& results);
   bool run_factory(const std::string& name, torch::jit::Node& node, const std::vector<Item>& inputs, std::vector<Item>& results);
   bool index_list(const ListObject& list, const Item& index, std::vector<Item>& results);
@@ -138,10 +141,11 @@ class Evaluator {
   bool run_list(const std::string& name, torch::jit::Node& node, const std::vector<Item>& inputs, std::vector<Item>& results);
   bool run_dict(const std::string& name, const std::vector<Item>& inputs, std::vector<Item>& results);
   bool run_question(const std::string& name, const std::vector<Item>& inputs, std::vector<Item>& results);
-  /// Numbers, text and lists of them, by LibTorch's own operator; allow-listed.
   /// Arithmetic on sizes that depend on symbols.
-  bool run_size(const std::string& name, const std::vector<Item>& inputs, std::vector<Item>& results);
+  bool run_size(torch::jit::Node& node, const std::vector<Item>& inputs, std::vector<Item>& results);
+  bool run_size_lists(const std::string& name, const std::vector<Item>& inputs, std::vector<Item>& results);
   std::optional<Dim> size_of_item(const Item& item);
+  /// Numbers, text and lists of them, by LibTorch's own operator; allow-listed.
   bool run_scalar(torch::jit::Node& node, const std::vector<Item>& inputs, std::vector<Item>& results);
   Item number_of(const Tensor& tensor, const std::string& op);
 
@@ -212,6 +216,8 @@ std::optional<Dim> size_arithmetic(std::string_view op, const Dim& a, const Dim&
 /// "aten::add_.Tensor" of a schema.
 std::string full_name(const c10::FunctionSchema& schema);
 bool contains_unknown(const Item& item);
+/// The dtype of a number, known or not; none for anything else.
+std::optional<DType> number_kind(const Item& item);
 /// Whether the evaluator itself computes operators of this name on Python values.
 bool is_python_operator(const std::string& base_name);
 

@@ -112,9 +112,15 @@ struct InstanceObject : Container, std::enable_shared_from_this<InstanceObject> 
 struct Unknown {};
 /// A local before its first assignment on some way through the program, where LibTorch knows that it is not read.
 struct Uninitialized {};
-/// A number that depends on data: rank 0 and i64, f64 or bool.
+/// A float that is numerator / denominator, rounded once: a quotient of sizes on its way back to a size.
+struct Ratio {
+  Dim numerator;
+  int64_t denominator = 1;
+};
+/// A number that depends on data, or on sizes in a way that no size does: rank 0 and i64, f64 or bool.
 struct Number {
   ContentsRef contents;
+  std::optional<Ratio> ratio{};
   DType dtype() const { return contents->type.dtype; }
 };
 /// Text with parts that depend on data, shown as "{}": good for messages only.

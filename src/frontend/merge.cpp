@@ -10,17 +10,6 @@
 namespace mica::frontend {
 namespace {
 
-/// The dtype of a number, known or not; none for anything else.
-std::optional<DType> number_kind(const Item& item) {
-  if (const Number* n = item.number()) return n->dtype();
-  const c10::IValue* v = item.plain();
-  if (!v) return std::nullopt;
-  if (v->isInt()) return DType::i64;
-  if (v->isDouble()) return DType::f64;
-  if (v->isBool()) return DType::b8;
-  return std::nullopt;
-}
-
 const char* kind_name(DType kind) { return kind == DType::i64 ? "an int" : kind == DType::f64 ? "a float" : "a bool"; }
 
 bool same_plain(const c10::IValue& a, const c10::IValue& b) {
@@ -81,6 +70,7 @@ ContentsRef Merger::merge_contents(const ContentsRef& a, const ContentsRef& b, c
 Item Merger::merge(const Item& a, const Item& b, const std::string& name) {
   if (a.is_uninitialized()) return b;
   if (b.is_uninitialized()) return a;
+  if (a.size() && b.size() && *a.size() == *b.size()) return a;
   if (a.is_unknown() || b.is_unknown()) return Item();
   if (const Conflict c = a.conflict()) return c;
   if (const Conflict c = b.conflict()) return c;
@@ -89,7 +79,6 @@ Item Merger::merge(const Item& a, const Item& b, const std::string& name) {
     return differ(kind_name(*kind), kind_name(*other), name);
   }
   if (a.plain() && b.plain() && same_plain(*a.plain(), *b.plain())) return a;
-  if (a.size() && b.size() && *a.size() == *b.size()) return a;
   if (a.tensor() && b.tensor()) return merge_tensors(*a.tensor(), *b.tensor(), name);
   if (a.list() && b.list()) return merge_lists(std::get<ListRef>(a.data), std::get<ListRef>(b.data), name);
   if (a.tuple() && b.tuple() && a.tuple()->items.size() == b.tuple()->items.size()) return merge_tuples(*a.tuple(), *b.tuple(), name);

@@ -3,9 +3,11 @@
 #include <ATen/ATen.h>
 
 #include <algorithm>
+#include <cmath>
 
 #include "evaluator.h"
 #include "mica/ops/compare.h"
+#include "mica/ops/factory.h"
 #include "mica/ops/index.h"
 #include "mica/ops/math.h"
 #include "mica/ops/view.h"
@@ -137,16 +139,6 @@ constexpr BinaryRule binary_rules[] = {
     {"prim::max", Common::same, greatest},
 };
 
-std::optional<DType> kind_of(const Item& item) {
-  if (const Number* n = item.number()) return n->dtype();
-  const c10::IValue* v = item.plain();
-  return !v              ? std::nullopt
-         : v->isInt()    ? std::optional(DType::i64)
-         : v->isDouble() ? DType::f64
-         : v->isBool()   ? std::optional(DType::b8)
-                         : std::nullopt;
-}
-
 template <class Rule, size_t n> const Rule* find_rule(const Rule (&rules)[n], std::string_view op) {
   const auto it = std::find_if(std::begin(rules), std::end(rules), [&](const Rule& r) { return r.op == op; });
   return it == std::end(rules) ? nullptr : it;
@@ -166,12 +158,80 @@ std::optional<DType> result_kind(const Node& node) {
 
 }  // namespace
 
+std::optional<DType> number_kind(const Item& item) {
+  if (const Number* n = item.number()) return n->dtype();
+  if (item.size()) return DType::i64;
+  const c10::IValue* v = item.plain();
+  if (!v) return std::nullopt;
+  if (v->isInt()) return DType::i64;
+  if (v->isDouble()) return DType::f64;
+  return v->isBool() ? std::optional(DType::b8) : std::nullopt;
+}
+
+namespace {
+
+// ---- quotients of sizes ----
+
+/// The quotient that an item is: a size, a small integer, or a float that remembers one.
+std::optional<Ratio> ratio_in(const Item& item) {
+  if (item.number()) return item.number()->ratio;
+  if (item.size()) return Ratio{*item.size()};
+  const c10::IValue* v = item.plain();
+  if (v && v->isInt()) return Ratio{v->toInt()};
+  if (!v || !v->isDouble()) return std::nullopt;
+  // A fraction that floats hold exactly: 0.5, 0.125, 32.0.
+  for (int64_t denominator = 1; denominator <= 4096; denominator *= 2) {
+    const double scaled = v->toDouble() * static_cast<double>(denominator);
+    if (scaled == std::floor(scaled) && std::abs(scaled) < 1e6) return Ratio{static_cast<int64_t>(scaled), denominator};
+  }
+  return std::nullopt;
+}
+
+/// Kept while both parts are so small that rounding the quotient to f64 crosses no integer.
+std::optional<Ratio> exact(const Dim& numerator, int64_t denominator) {
+  constexpr int64_t most = int64_t{1} << 40;
+  if (denominator < 1 || denominator > 4096 || numerator.low() < -most || numerator.high() > most) return std::nullopt;
+  return Ratio{numerator, denominator};
+}
+
+/// What `op` gives where it is a quotient rounded once: operands that are quotients have not been rounded, or nothing is lost by it.
+std::optional<Ratio> ratio_of(std::string_view op, const std::vector<Item>& in) {
+  if (in.empty() || in.size() > 2) return std::nullopt;
+  const auto a = ratio_in(in[0]), b = in.size() == 2 ? ratio_in(in[1]) : Ratio{1};
+  if (!a || !b) return std::nullopt;
+  if (in.size() == 1) return op == "aten::Float" || op == "aten::FloatImplicit" || op == "aten::ScalarImplicit" ? a : std::nullopt;
+  const auto unrounded = [](const Ratio& r) { return (r.denominator & (r.denominator - 1)) == 0; };
+  if (!unrounded(*a) || !unrounded(*b)) return std::nullopt;
+  if (op == "aten::mul") return exact(a->numerator * b->numerator, a->denominator * b->denominator);
+  if (op == "aten::add") return exact(a->numerator * b->denominator + b->numerator * a->denominator, a->denominator * b->denominator);
+  if (op == "aten::sub") return exact(a->numerator * b->denominator - b->numerator * a->denominator, a->denominator * b->denominator);
+  if (op != "aten::div" || !b->numerator.is_static() || b->numerator.size() < 1) return std::nullopt;
+  return exact(a->numerator * b->denominator, a->denominator * b->numerator.size());
+}
+
+}  // namespace
+
+/// Where a float that is a quotient of sizes becomes an integer it is a size again: int(h / 2), math.ceil(h / 32).
+bool Evaluator::run_ratio(const std::string& name, const std::vector<Item>& in, std::vector<Item>& out) {
+  const Number* number = in.size() == 1 ? in[0].number() : nullptr;
+  if (!number || !number->ratio) return false;
+  const auto& [numerator, denominator] = *number->ratio;
+  const bool truncates = name == "aten::Int" || name == "aten::IntImplicit" || name == "aten::trunc";
+  if (name == "aten::floor" || (truncates && numerator.low() >= 0)) return out = {size_item(numerator / denominator)}, true;
+  if (name == "aten::ceil" || name == "prim::ceil") return out = {size_item(Dim::ceil_div(numerator, denominator))}, true;
+  return false;
+}
+
 Item Evaluator::number_item(Value value) { return Number{contents_of(value)}; }
 
 Value Evaluator::number_value(const Item& item, DType dtype) {
   if (const Number* n = item.number()) {
     const Value v = materialise(n->contents);
     return n->dtype() == dtype ? v : builder_.create(Cast{v, dtype});
+  }
+  if (const Dim* size = item.size()) {
+    const Value v = builder_.create(SizeValue{.size = *size, .dtype = DType::i64});
+    return dtype == DType::i64 ? v : builder_.create(Cast{v, dtype});
   }
   const c10::IValue* v = item.plain();
   MICA_CHECK(v && v->isScalar(), "a number");
@@ -214,7 +274,10 @@ bool Evaluator::run_text(Node& node, const std::vector<Item>& in, std::vector<It
       const Item* item = next < in.size() ? &in[next] : nullptr;
       ++next;
       const c10::IValue* v = item ? item->plain() : nullptr;
-      text += v && v->isString() ? v->toStringRef() : v && v->isInt() ? fmt::format("{}", v->toInt()) : "{}";
+      text += v && v->isString()     ? v->toStringRef()
+              : v && v->isInt()      ? fmt::format("{}", v->toInt())
+              : item && item->size() ? item->size()->to_string()
+                                     : "{}";
       i = close;
     }
     return out = {Text{text}}, true;
@@ -237,12 +300,16 @@ bool Evaluator::run_factory(const std::string& name, Node& node, const std::vect
     if (schema.arguments()[i].name() == "dtype" && in[i].is_int()) wanted = dtype_from_torch(in[i].integer());
   }
   const auto element = [&](const Item& item) {
-    const DType kind = *kind_of(item);
+    const DType kind = *number_kind(item);
     return number_value(item, wanted.value_or(kind == DType::f64 ? DType::f32 : kind));
   };
-  if (in[0].number()) return out = {fresh(contents_of(element(in[0])))}, true;
+  if (in[0].number() || in[0].size()) {
+    Item made = fresh(contents_of(element(in[0])));
+    if (in[0].size() && made.tensor()->type().dtype == DType::i64) read(*made.tensor())->size = *in[0].size();
+    return out = {std::move(made)}, true;
+  }
   const auto* list = in[0].list();
-  if (!list || !std::all_of(list->items.begin(), list->items.end(), [](const Item& i) { return kind_of(i).has_value(); })) return false;
+  if (!list || !std::all_of(list->items.begin(), list->items.end(), [](const Item& i) { return number_kind(i).has_value(); })) return false;
   Values parts;
   for (const Item& i : list->items) parts.items.push_back(element(i));
   return out = {fresh(import_one("aten::stack", {{"tensors", parts}, {"dim", int64_t{0}}}))}, true;
@@ -253,11 +320,12 @@ bool Evaluator::index_list(const ListObject& list, const Item& index, std::vecto
   const bool tensors = !list.items.empty() && list.items[0].tensor();
   Values parts;
   for (const Item& i : list.items) {
-    if (tensors ? !i.tensor() || i.tensor()->type() != list.items[0].tensor()->type() : !kind_of(i) || kind_of(i) != kind_of(list.items[0])) {
+    if (tensors ? !i.tensor() || i.tensor()->type() != list.items[0].tensor()->type()
+                : !number_kind(i) || number_kind(i) != number_kind(list.items[0])) {
       data_dependent("an index of a list", "its elements are of several types or shapes");
       return out = {Item()}, true;
     }
-    parts.items.push_back(tensors ? value_of(*i.tensor()) : number_value(i, *kind_of(i)));
+    parts.items.push_back(tensors ? value_of(*i.tensor()) : number_value(i, *number_kind(i)));
   }
   if (parts.items.empty()) return data_dependent("an index of a list", "the list is empty"), out = {Item()}, true;
   const ContentsRef all = import_one("aten::stack", {{"tensors", parts}, {"dim", int64_t{0}}});
@@ -276,11 +344,11 @@ bool Evaluator::index_list(const ListObject& list, const Item& index, std::vecto
 bool Evaluator::run_number_list(const std::string& name, const std::vector<Item>& in, std::vector<Item>& out) {
   if (in.size() != 1 || !in[0].list()) return false;
   const auto& items = in[0].list()->items;
-  if (items.empty() || !std::all_of(items.begin(), items.end(), [](const Item& i) { return kind_of(i).has_value(); })) return false;
+  if (items.empty() || !std::all_of(items.begin(), items.end(), [](const Item& i) { return number_kind(i).has_value(); })) return false;
   const bool is_sum = name == "aten::sum", is_all = name == "aten::all", is_any = name == "aten::any";
   const BinaryRule* rule = find_rule(binary_rules, is_sum ? "aten::add" : is_all ? "aten::__and__" : is_any ? "aten::__or__" : name);
   if (!rule || (!is_sum && !is_all && !is_any && name != "prim::min" && name != "prim::max")) return false;
-  const DType kind = is_all || is_any ? DType::b8 : *kind_of(items[0]);
+  const DType kind = is_all || is_any ? DType::b8 : *number_kind(items[0]);
   Maker m{builder_};
   Value total = number_value(items[0], kind);
   for (size_t i = 1; i < items.size(); ++i) total = rule->make(m, total, number_value(items[i], kind));
@@ -295,10 +363,17 @@ bool Evaluator::run_number(Node& node, const std::vector<Item>& in, std::vector<
     return i.number() || (i.list() && std::any_of(i.list()->items.begin(), i.list()->items.end(), [](const Item& e) { return e.number(); }));
   };
   const bool numbers = std::any_of(in.begin(), in.end(), holds_number);
-  const bool unknown_text = name == "aten::format" && std::any_of(in.begin() + 1, in.end(), [](const Item& i) { return i.tensor() || i.number(); });
-  if (unknown_text || (numbers && (name == "aten::str" || name == "aten::percentFormat"))) return run_text(node, in, out);
+  const bool unknown_text =
+      name == "aten::format" && std::any_of(in.begin() + 1, in.end(), [](const Item& i) { return i.tensor() || i.number() || i.size(); });
+  const bool sizes = std::any_of(in.begin(), in.end(), [](const Item& i) { return i.size(); });
+  if (unknown_text || ((numbers || sizes) && (name == "aten::str" || name == "aten::percentFormat"))) return run_text(node, in, out);
   if (!numbers) return false;
-  if (run_factory(name, node, in, out)) return true;
+  return run_arithmetic(node, in, out);
+}
+
+bool Evaluator::run_arithmetic(Node& node, const std::vector<Item>& in, std::vector<Item>& out) {
+  const std::string name = node.kind().toQualString();
+  if (run_ratio(name, in, out) || run_factory(name, node, in, out)) return true;
   if (name == "prim::NumToTensor") return out = {fresh(in[0].number()->contents)}, true;
   Maker m{builder_};
   if (name == "aten::__derive_index" && in.size() == 3) {
@@ -306,6 +381,8 @@ bool Evaluator::run_number(Node& node, const std::vector<Item>& in, std::vector<
     return out = {number_item(builder_.create(Add{number_value(in[1], DType::i64), offset}))}, true;
   }
   if (name == "aten::__range_length" && in.size() == 3 && in[2].is_int() && in[2].integer()) {
+    const auto first = size_of_item(in[0]), end = size_of_item(in[1]);
+    if (first && end && in[2].integer() > 0) return out = {size_item(Dim::max(0, Dim::ceil_div(*end - *first, in[2].integer())))}, true;
     // The distance in whole steps, rounded up; none where the end lies the other way.
     const int64_t step = in[2].integer();
     const Value low = number_value(in[step > 0 ? 0 : 1], DType::i64), high = number_value(in[step > 0 ? 1 : 0], DType::i64);
@@ -314,16 +391,16 @@ bool Evaluator::run_number(Node& node, const std::vector<Item>& in, std::vector<
     return out = {number_item(greatest(m, steps, number_value(c10::IValue(int64_t{0}), DType::i64)))}, true;
   }
   if (run_number_list(name, in, out)) return true;
-  if (!std::all_of(in.begin(), in.end(), [](const Item& i) { return kind_of(i).has_value(); })) return false;
+  if (!std::all_of(in.begin(), in.end(), [](const Item& i) { return number_kind(i).has_value(); })) return false;
   Value result;
   if (in.size() == 1) {
     const UnaryRule* rule = find_rule(unary_rules, name);
     if (!rule) return false;
-    result = rule->make(m, number_value(in[0], rule->common == Common::real ? DType::f64 : *kind_of(in[0])));
+    result = rule->make(m, number_value(in[0], rule->common == Common::real ? DType::f64 : *number_kind(in[0])));
   } else if (in.size() == 2) {
     const BinaryRule* rule = find_rule(binary_rules, name);
     if (!rule) return false;
-    const DType a = *kind_of(in[0]), b = *kind_of(in[1]);
+    const DType a = *number_kind(in[0]), b = *number_kind(in[1]);
     const DType kind = rule->common == Common::real || a == DType::f64 || b == DType::f64 ? DType::f64 : a == b ? a : DType::i64;
     result = rule->make(m, number_value(in[0], kind), number_value(in[1], kind));
     const bool ints = a != DType::f64 && b != DType::f64;
@@ -333,7 +410,7 @@ bool Evaluator::run_number(Node& node, const std::vector<Item>& in, std::vector<
   }
   if (!result) throw Stop{};
   if (const auto wanted = result_kind(node)) result = m.cast(result, *wanted);
-  return out = {number_item(result)}, true;
+  return out = {Number{contents_of(result), ratio_of(name, in)}}, true;
 }
 
 }  // namespace mica::frontend

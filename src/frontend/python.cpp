@@ -6,6 +6,7 @@
 #include <array>
 
 #include "evaluator.h"
+#include "mica/ops/compare.h"
 
 namespace mica::frontend {
 namespace {
@@ -238,7 +239,7 @@ bool Evaluator::run_python(Node& node, const std::vector<Item>& in, std::vector<
     if (in[0].is_none() || in[1].is_none()) return out = {c10::IValue((in[0].is_none() && in[1].is_none()) == yes)}, true;
     if (const auto same = same_object(in[0], in[1])) return out = {c10::IValue(*same == yes)}, true;
   }
-  if (run_size(name, in, out)) return true;
+  if (run_size(node, in, out)) return true;
   if (!in.empty() && in[0].tensor() && run_question(name, in, out)) return true;
   if (!in.empty() && in[0].list() && run_list(name, node, in, out)) return true;
   if (!in.empty() && in[0].dict() && run_dict(name, in, out)) return true;
@@ -291,27 +292,74 @@ std::optional<Dim> size_arithmetic(std::string_view op, const Dim& a, const Dim&
 
 namespace {
 
+/// Nothing where the answer differs within the symbols' ranges, or the operator is no comparison.
 std::optional<bool> size_comparison(std::string_view op, const Dim& a, const Dim& b) {
-  if (op == "aten::lt") return a < b;
-  if (op == "aten::le") return a <= b;
-  if (op == "aten::gt") return a > b;
-  if (op == "aten::ge") return a >= b;
-  if (op != "aten::eq" && op != "aten::ne") return std::nullopt;
-  // Equal for all values, or for none: else `a <= b` and `a >= b` differ within the range, and one of them raises.
-  const bool same = a == b || (a <= b && a >= b);
-  return same == (op == "aten::eq");
+  try {
+    if (op == "aten::lt") return a < b;
+    if (op == "aten::le") return a <= b;
+    if (op == "aten::gt") return a > b;
+    if (op == "aten::ge") return a >= b;
+    if (op != "aten::eq" && op != "aten::ne") return std::nullopt;
+    // Equal for all values, or for none: else `a <= b` and `a >= b` differ within the range, and one of them raises.
+    const bool same = a == b || (a <= b && a >= b);
+    return same == (op == "aten::eq");
+  } catch (const SymbolicSize&) { return std::nullopt; }
+}
+
+bool holds_size(const Item& item) {
+  return item.size() || (item.list() && std::any_of(item.list()->items.begin(), item.list()->items.end(), holds_size));
 }
 
 }  // namespace
 
-bool Evaluator::run_size(const std::string& name, const std::vector<Item>& in, std::vector<Item>& out) {
-  if (std::none_of(in.begin(), in.end(), [](const Item& i) { return i.size() != nullptr; })) return false;
+/// Lists of sizes: whether two are equal, what one sums up to.
+bool Evaluator::run_size_lists(const std::string& name, const std::vector<Item>& in, std::vector<Item>& out) {
+  const auto sizes_of = [this](const Item& item) {
+    std::optional<std::vector<Dim>> sizes(std::in_place);
+    for (const Item& i : item.list()->items) {
+      const auto size = i.tensor() ? std::nullopt : size_of_item(i);
+      if (!size) return std::optional<std::vector<Dim>>();
+      sizes->push_back(*size);
+    }
+    return sizes;
+  };
+  if (in.size() == 1 && (name == "aten::sum" || name == "prim::min" || name == "prim::max")) {
+    const auto sizes = sizes_of(in[0]);
+    if (!sizes || sizes->empty()) return false;
+    Dim total = sizes->front();
+    for (size_t i = 1; i < sizes->size(); ++i) total = size_arithmetic(name == "aten::sum" ? "aten::add" : name, total, (*sizes)[i]).value();
+    return out = {size_item(total)}, true;
+  }
+  if (in.size() != 2 || !in[1].list() || (name != "aten::eq" && name != "aten::ne")) return false;
+  const auto a = sizes_of(in[0]), b = sizes_of(in[1]);
+  if (!a || !b) return false;
+  const bool eq = name == "aten::eq";
+  if (a->size() != b->size()) return out = {c10::IValue(!eq)}, true;
+  Value all;
+  for (size_t i = 0; i < a->size(); ++i) {
+    const auto same = size_comparison("aten::eq", (*a)[i], (*b)[i]);
+    if (same && !*same) return out = {c10::IValue(!eq)}, true;
+    if (same) continue;
+    const Value one = builder_.create(Eq{number_value(size_item((*a)[i]), DType::i64), number_value(size_item((*b)[i]), DType::i64)});
+    all = all ? builder_.create(LogicalAnd{all, one}) : one;
+  }
+  if (!all) return out = {c10::IValue(eq)}, true;
+  return out = {number_item(eq ? all : builder_.create(LogicalNot{all}))}, true;
+}
+
+bool Evaluator::run_size(Node& node, const std::vector<Item>& in, std::vector<Item>& out) {
+  const std::string name = node.kind().toQualString();
+  if (std::none_of(in.begin(), in.end(), holds_size)) return false;
+  if (run_factory(name, node, in, out)) return true;
+  if (in[0].list()) return run_size_lists(name, in, out);
   if (in.size() == 1) {
     const Dim& size = *in[0].size();
     if (name == "aten::Int" || name == "aten::IntImplicit" || name == "aten::ScalarImplicit" || (name == "prim::abs" && size.low() >= 0))
       return out = {in[0]}, true;
     if (name == "aten::neg") return out = {size_item(0 - size)}, true;
-    if (name == "aten::Bool") return out = {c10::IValue(size_comparison("aten::ne", size, 0).value())}, true;
+    if (name == "aten::Bool") {
+      if (const auto truth = size_comparison("aten::ne", size, 0)) return out = {c10::IValue(*truth)}, true;
+    }
   }
   const auto a = in.size() == 2 ? size_of_item(in[0]) : std::nullopt, b = in.size() == 2 ? size_of_item(in[1]) : std::nullopt;
   if (a && b && !in[0].tensor() && !in[1].tensor()) {
@@ -321,6 +369,7 @@ bool Evaluator::run_size(const std::string& name, const std::vector<Item>& in, s
   const bool of_numbers = std::find(std::begin(scalar_operators), std::end(scalar_operators), name) != std::end(scalar_operators) &&
                           std::none_of(in.begin(), in.end(), [](const Item& i) { return i.tensor() || i.list() || i.dict(); });
   if (!of_numbers) return false;
+  if (run_arithmetic(node, in, out)) return true;
   for (const Item& i : in) {
     if (i.size()) (void)i.size()->size();  // raises: no number is known
   }

@@ -253,13 +253,22 @@ void Evaluator::make_parts(const Tensor& self, const std::string& name, int64_t 
   }
 }
 
-/// select at an index that depends on data.
+/// select at an index that depends on data, or of which only the run can tell that the axis has it.
 bool Evaluator::run_dynamic_view(const std::string& base_name, const std::vector<NamedItem>& arguments, std::vector<Item>& results) {
   const Item* index = find(arguments, "index");
-  if (base_name != "aten::select" || !index || !index->number()) return false;
+  if (base_name != "aten::select" || !index) return false;
   const Tensor& self = *arguments[0].item.tensor();
-  const int64_t axis = integer(arguments, "dim").value_or(0);
-  const ContentsRef place = index->number()->contents;
+  const int64_t axis = integer(arguments, "dim").value_or(0), rank = self.type().rank();
+  if (axis < -rank || axis >= rank) return false;
+  if (const auto at = size(arguments, "index")) {
+    const Dim& extent = self.type().shape[axis < 0 ? axis + rank : axis];
+    const bool inside = at->low() >= 0 ? Dim::surely_less(*at, extent) : at->high() < 0 && Dim::surely_less(-1, *at + extent);
+    const bool outside = at->low() >= 0 && !Dim::surely_less(*at, extent + extent.high());
+    if ((extent.is_static() && at->is_static()) || inside || outside) return false;
+  } else if (!index->number()) {
+    return false;
+  }
+  const ContentsRef place = contents_of(number_value(*index, DType::i64));
   const auto get = [=, this](const ContentsRef& p) {
     return contents_of(builder_.create(SelectAt{.x = materialise(p), .index = materialise(place), .axis = axis}));
   };

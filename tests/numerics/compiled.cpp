@@ -21,6 +21,11 @@ void Judged::expect_compiled() {
 void Judged::expect_compiled(const Plan& plan) {
   SCOPED_TRACE(fmt::format("{}, schedules {}", plan.cpu, plan.schedules ? "on" : "off"));
   if (exact_.empty()) GTEST_SKIP() << "no result to compare with";
+  compile_library(plan);
+  if (!HasFatalFailure()) expect_library(plan);
+}
+
+void Judged::compile_library(const Plan& plan) {
   Options options;
   options.model = file_;
   options.output = std::filesystem::path(file_).replace_extension(".so");
@@ -31,9 +36,11 @@ void Judged::expect_compiled(const Plan& plan) {
   options.debug_memory = plan.memory;
   const auto report = compile(options, diagnostics);
   ASSERT_TRUE(report) << diagnostics.to_string();
-  const auto outputs = run_library(options.output, raw_, 3, plan.memory, diagnostics),
-             alone = run_library(options.output, raw_, 1, plan.memory, diagnostics);
-  std::filesystem::remove(options.output);
+  library_ = options.output;
+}
+
+void Judged::expect_library(const Plan& plan) {
+  const auto outputs = run_library(library_, raw_, 3, plan.memory, diagnostics), alone = run_library(library_, raw_, 1, plan.memory, diagnostics);
   ASSERT_TRUE(outputs && alone) << diagnostics.to_string();
   for (size_t i = 0; i < outputs->size(); ++i)
     EXPECT_EQ((*outputs)[i].bytes, (*alone)[i].bytes) << "output " << i << " depends on the number of threads";

@@ -32,6 +32,7 @@ void expect_same(const HostTensor& got, const HostTensor& expected, double toler
 Judged::~Judged() {
   std::error_code ignored;
   std::filesystem::remove(file_, ignored);
+  std::filesystem::remove(library_, ignored);
 }
 
 void Judged::judge(const std::string& source, const std::vector<SampleInput>& inputs, const std::string& name, uint64_t seed,

@@ -39,12 +39,15 @@ class Judged : public testing::Test {
   /// and MICA_TEST_MEMORY=behind or before runs it between pages that cannot be touched.
   void expect_compiled();
   void expect_compiled(const Plan& plan);
+  /// The two halves of it: one library may be run on several inputs.
+  void compile_library(const Plan& plan);
+  void expect_library(const Plan& plan);
 
   Diagnostics diagnostics;
   std::vector<RawTensor> raw_;             ///< inputs
   std::vector<HostTensor> host_, judged_;  ///< inputs, and what LibTorch says in fp64
   std::vector<RawTensor> exact_, eager_;   ///< LibTorch's outputs in fp64 and in the working dtypes; the latter empty where it has no kernel for them
-  std::filesystem::path file_;
+  std::filesystem::path file_, library_;
   LoadOptions options_;
 };
 

@@ -193,6 +193,10 @@ TEST(Import, Containers) {
   EXPECT_EQ(model.graph.output_names, (std::vector<std::string>{"out.0.a", "out.0.b", "out.1.0", "out.1.1.0", "out.1.1.1"}));
   EXPECT_EQ(model.graph.output_structure.text, "({'a': 0, 'b': 1}, (2, [3, 4]))");
 }
+TEST(Import, NumbersAsResults) {
+  const auto model = check("def forward(self, x):\n  return x + 1, [int(x[0]), 2], float(x[1]), {'a': True}, 'text', None\n", {f32({2})});
+  EXPECT_EQ(model.graph.output_structure.text, "(0, [1, 2], 3, {'a': 4}, 'text', None)");
+}
 TEST(Import, SingleOutputName) {
   const auto model = check("def forward(self, x):\n  return x + 1\n", {f32({2})});
   EXPECT_EQ(model.graph.output_names, std::vector<std::string>{"out"});
@@ -240,7 +244,7 @@ TEST(Import, Asserts) {
 TEST(Import, DataDependentSizes) {
   EXPECT_EQ(error_of("def forward(self, x):\n  return torch.zeros([int(x[0])])\n", {f32({2})}, 3), "data-dependent");
   EXPECT_EQ(error_of("def forward(self, x):\n  return torch.topk(x, int(x[0]))[0]\n", {f32({2})}, 3), "data-dependent");
-  EXPECT_EQ(error_of("def forward(self, x):\n  return x + 1, int(x[0])\n", {f32({2})}, 3), "data-dependent");
+  EXPECT_EQ(error_of("def forward(self, x):\n  return torch.full([2], 1.0), str(x[0])\n", {f32({2})}, 3), "data-dependent");
   EXPECT_EQ(error_of("def forward(self, x):\n  return x * x.item()\n", {f32({2})}, 1), "not-one-element");
 }
 TEST(Import, BranchesDiffer) {
