@@ -135,7 +135,7 @@ class MainEmitter {
     llvm::Value* notice = step.stop ? b_.CreateInBoundsGEP(b_.getInt8Ty(), pointer(*step.stop), {b_.CreateAnd(i, b_.getInt64(1))}) : nullptr;
     if (notice) emit_notice(notice);
     emit_barrier();
-    llvm::Value* again = b_.CreateICmpSLT(next, trips);
+    llvm::Value* again = b_.CreateICmpSLT(next, defect(Defect::trip_count) && step.trips ? b_.CreateSub(trips, b_.getInt64(1)) : trips);
     if (step.go_on) again = b_.CreateAnd(again, truth(*step.go_on));
     if (notice) again = b_.CreateAnd(again, b_.CreateIsNull(b_.CreateLoad(b_.getInt8Ty(), notice)));
     i->addIncoming(next, b_.GetInsertBlock());
@@ -176,7 +176,7 @@ class MainEmitter {
     const Kernel& kernel = program_.kernels.at(step.kernel);
     llvm::Value* tid = function_->getArg(1);
     llvm::Value* threads = function_->getArg(2);
-    llvm::Value* tasks = emit_size(b_, kernel.tasks, [&](uint32_t k) { return dim(k); });
+    llvm::Value* tasks = emit_size(b_, kernel.tasks, [&](uint32_t k) { return dim(defect(Defect::symbol_swap) ? 0 : k); });
     const auto share = [&](llvm::Value* id) {
       if (defect(Defect::task_split)) return b_.CreateMul(b_.CreateUDiv(tasks, threads), id);
       return b_.CreateUDiv(b_.CreateMul(tasks, id), threads);

@@ -10,6 +10,7 @@
 #include <algorithm>
 
 #include "emit.h"
+#include "mica/support/defect.h"
 
 namespace mica::lower {
 
@@ -149,7 +150,7 @@ class Coalescer {
     for (size_t i = 0; i < s.operands.size(); ++i) {
       const Operand& o = s.operands[i];
       if (o.kind == Operand::Kind::value && (!s.kernel.buffers[i].written || s.partial))
-        if (const uint32_t id = root(o.value); candidates_.count(id)) live.insert(id);
+        if (const uint32_t id = root(o.value); candidates_.count(id) && !(defect(Defect::state_order) && p_.places.count(id))) live.insert(id);
     }
   }
 

@@ -5,6 +5,7 @@
 
 #include "emit.h"
 #include "mica/ops/control.h"
+#include "mica/support/defect.h"
 
 namespace mica::lower {
 
@@ -75,7 +76,7 @@ void yield_carried(PendingProgram& p, const std::vector<Value>& variables, std::
     const Value root = p.storage(yielded[k]).root;
     const bool own = k > 0 && root == variables[k - 1];
     const bool variable = std::any_of(variables.begin(), variables.end(), [&](Value v) { return v == root; });
-    if (!variable || own) continue;
+    if (!variable || own || defect(Defect::carried_swap)) continue;
     const Value aside = p.add_temporary(p.types[yielded[k].id]);
     p.add_copy(yielded[k], aside, label + ": put aside");
     yielded[k] = aside;

@@ -173,7 +173,7 @@ class Lifetimes {
         const bool any = std::any_of(seen_[l].begin(), seen_[l].end(), inside);
         if (!any || std::all_of(seen_[l].begin(), seen_[l].end(), inside)) continue;
         life.first = std::min(life.first, first);
-        life.last = std::max(life.last, last);
+        if (!defect(Defect::loop_life)) life.last = std::max(life.last, last);
       }
     return std::move(lives_);
   }
@@ -299,7 +299,7 @@ std::vector<Dim> place_in_slots(std::vector<Life>& lives) {
       tenants.emplace_back();
     }
     l->slot = best;
-    slots[best] = Dim::max(slots[best], l->bytes);
+    if (tenants[best].empty() || !defect(Defect::slot_size)) slots[best] = Dim::max(slots[best], l->bytes);
     tenants[best].push_back(l);
   }
   return slots;

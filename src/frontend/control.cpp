@@ -9,6 +9,7 @@
 
 #include "evaluator.h"
 #include "mica/ops/compare.h"
+#include "mica/support/defect.h"
 #include "regions.h"
 
 namespace mica::frontend {
@@ -189,7 +190,11 @@ std::vector<Item> Evaluator::merge_branches(Value condition, Apart& one, Apart& 
     for (const Leaf& leaf : merger.leaves()) then_yields.push_back(value_of(leaf.a, leaf.merged->type.dtype));
   });
   inside(other, [&] {
-    for (const Leaf& leaf : merger.leaves()) else_yields.push_back(value_of(leaf.b, leaf.merged->type.dtype));
+    for (const Leaf& leaf : merger.leaves()) {
+      const Item* number = std::get_if<Item>(&leaf.a);
+      const bool slip = defect(Defect::merged_number) && number && number->plain();
+      else_yields.push_back(value_of(slip ? leaf.a : leaf.b, leaf.merged->type.dtype));
+    }
   });
   const auto has_effect = [](const std::vector<mica::Node>& nodes) { return !std::all_of(nodes.begin(), nodes.end(), is_pure); };
   if (!merger.leaves().empty() || has_effect(one.nodes) || has_effect(other.nodes)) {

@@ -4,6 +4,7 @@
 #include <limits>
 
 #include "mica/support/check.h"
+#include "mica/support/defect.h"
 
 namespace mica {
 
@@ -103,7 +104,10 @@ bool Dim::surely_less(const Dim& a, const Dim& b) {
   return constant_int(simplify(make_binary(ExprOp::lt, a, b))).value_or(0) != 0;
 }
 
-Dim Dim::combine(ExprOp op, const Dim& a, const Dim& b) { return of(make_binary(op, a, b)); }
+Dim Dim::combine(ExprOp op, const Dim& a, const Dim& b) {
+  if (defect(Defect::symbol_rounding) && op == ExprOp::floordiv) return of(make_binary(op, a + b - Dim(1), b));
+  return of(make_binary(op, a, b));
+}
 
 void Dim::refuse() const { throw SymbolicSize(fmt::format("{} ({})", size_text(expr_), ranges_of(expr_))); }
 

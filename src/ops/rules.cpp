@@ -2,6 +2,8 @@
 
 #include <algorithm>
 
+#include "mica/support/defect.h"
+
 namespace mica {
 
 namespace {
@@ -37,7 +39,7 @@ DType promote_types(std::span<const TensorType> types) {
     slot = slot ? promote(*slot, t.dtype) : t.dtype;
   }
   if (!dim) return zero.value_or(DType::f32);
-  if (!zero || category(*dim) >= category(*zero)) return *dim;
+  if (!zero || category(*dim) >= category(*zero) + defect(Defect::rank_zero)) return *dim;
   return promote(*dim, *zero);
 }
 

@@ -66,7 +66,10 @@ TEST_F(Memory, AReadBehindAnInputIsSeen) {
   EXPECT_EQ(fault(on_input, DebugMemory::behind, Defect::none), "");
   EXPECT_NE(fault(on_input, DebugMemory::behind, Defect::upper_bound).find("signal 11"), std::string::npos);
 }
-TEST_F(Memory, IntermediatesStandApart) { EXPECT_EQ(fault(on_intermediate, DebugMemory::behind, Defect::none), ""); }
+TEST_F(Memory, AReadBehindAnIntermediateIsSeen) {
+  EXPECT_EQ(fault(on_intermediate, DebugMemory::behind, Defect::none), "");
+  EXPECT_NE(fault(on_intermediate, DebugMemory::behind, Defect::upper_bound).find("signal 11"), std::string::npos);
+}
 
 }  // namespace
 }  // namespace mica::numerics

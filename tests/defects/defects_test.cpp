@@ -1,7 +1,9 @@
 // build/release/tests/bin/defects
 // Each seeded defect breaks one small program, which is right without it. Whether the nets catch them is another question (docs/correctness.md);
 // this says that there is something to catch.
+#include <algorithm>
 #include <set>
+#include <sstream>
 
 #include "judge.h"
 #include "mica/driver/compile.h"
@@ -15,6 +17,7 @@ namespace {
 struct Broken {
   Defect defect;
   std::string_view inputs, weights, body;  ///< body: lines of forward, separated by "; "
+  std::string_view symbols = {};           ///< "x:S,- y:T,-": symbols of 1 to 64 in the place of axes
   const char* cpu = "x86-64-v3";           ///< eight lanes of f32, so that the sizes below mean the same everywhere
 };
 void PrintTo(const Broken& b, std::ostream* out) { *out << all_defects()[static_cast<size_t>(b.defect) - 1].name; }
@@ -25,6 +28,7 @@ constexpr Broken broken_programs[] = {
     {Defect::clone_aliases, "x=f32[2, 3]", "", "y = x * 2; z = y.clone(); z.add_(1); return y * z"},
     {Defect::unsqueeze_negative, "x=f32[3, 3], y=f32[3, 3, 3]", "", "return x.unsqueeze(-1) + y"},
     {Defect::group_bias, "x=f32[1, 4, 5, 5]", "w=f32[4, 2, 3, 3], b=f32[4]", "return torch.conv2d(x, w, b, [1, 1], [0, 0], [1, 1], 2)"},
+    {Defect::merged_number, "x=f32[5]", "", "if bool(x.sum() > 99):;   q = 2.0; else:;   q = 3.0; return x * q"},
     {Defect::floor_division, "x=i64[9] in -9..9, y=i64[9] in 2..5", "", "return torch.floor_divide(x, y)"},
     {Defect::window_count, "x=f32[1, 2, 6, 6]", "", "return torch.avg_pool2d(x, [3, 3], [2, 2], [1, 1], False, False)"},
     {Defect::pool_padding, "x=f32[1, 2, 6, 6] in -3..-1", "", "return torch.max_pool2d(x, [3, 3], [2, 2], [1, 1], [1, 1])"},
@@ -33,6 +37,8 @@ constexpr Broken broken_programs[] = {
     {Defect::broadcast_rank, "x=f32[2, 2, 2, 2, 2], y=f32[2]", "", "return x + y"},
     {Defect::integer_identity, "x=i64[3, 5] in -9..-2", "", "return torch.amax(x, [1])"},
     {Defect::promotion_pair, "x=u8[5] in 0..200, y=i32[5] in -999..999", "", "return x + y"},
+    {Defect::rank_zero, "x=i32[5] in 0..9, y=i64[] in 0..9", "", "return x + y"},
+    {Defect::symbol_rounding, "x=f32[10]", "", "return x[::2] * 2", "x:S"},
     {Defect::permute_order, "x=f32[2, 2, 2, 2]", "", "y = x.permute(1, 2, 3, 0).permute(0, 2, 1, 3); return y * 1.5"},
     {Defect::slice_step, "x=f32[20]", "", "y = x[::3]; return y[2:] * 1.5"},
     {Defect::cast_pair, "x=f32[5] in -9..9", "", "return x.to(dtype=3).to(dtype=6) * 1.5"},
@@ -43,10 +49,23 @@ constexpr Broken broken_programs[] = {
     {Defect::lost_barrier, "x=f32[96, 64]", "", "a = torch.softmax(x, 1); b = torch.softmax(a.t(), 1); return torch.softmax(b.t(), 1)"},
     {Defect::dilation_axis, "x=f32[1, 8, 9, 9]", "w=f32[16, 8, 3, 3]", "return torch.conv2d(torch.relu(x), w, None, [1, 1], [2, 2], [2, 2])"},
     {Defect::upper_bound, "x=f32[1, 2, 5, 5]", "", "return torch.avg_pool2d(x, [3, 3], [1, 1], [1, 1])"},
+    {Defect::carried_swap, "x=f32[9], k=i64[] in 3..4", "", "a = x * 1.5; b = x - 2; for i in range(int(k)):;   a, b = b, a; return a - b"},
+    {Defect::loop_life, "x=f32[16, 16], k=i64[] in 3..4", "",
+     "a = torch.softmax(x, 1); z = x; for i in range(int(k)):;   b = torch.softmax(z.t() + a, 1);   c = torch.softmax(b.t(), 1);   z = "
+     "torch.softmax(c.t(), 1); "
+     "return z"},
+    {Defect::slot_size, "x=f32[64, 4], y=f32[1, 16]", "",
+     "p = torch.softmax(y, 1); q = torch.softmax(p.t(), 0); s = torch.softmax(q.t(), 1).sum(); a = torch.softmax(x + s, 1); b = torch.softmax(a.t(), "
+     "1); "
+     "return torch.softmax(b.t(), 1) + a",
+     "x:S,- y:T,-"},
+    {Defect::state_order, "x=f32[9]", "w=f32[9]", "n = w * 0.5 + x; m = torch.softmax(w * x, 0); w.copy_(n); return m"},
     {Defect::unsigned_compare, "x=u8[40] in 0..256, y=u8[40] in 0..256", "", "return x < y"},
     {Defect::strided_load, "x=f32[64]", "", "return x[::2] * 1.5"},
     {Defect::rounding_cast, "x=f32[9] in -9..9", "", "return x.to(dtype=4)"},
     {Defect::task_split, "x=f32[4, 33]", "", "return torch.softmax(x, 1)"},
+    {Defect::trip_count, "x=f32[9], k=i64[] in 3..4", "", "z = x; for i in range(int(k)):;   z = z * 1.5; return z"},
+    {Defect::symbol_swap, "x=f32[2, 8], y=f32[60, 8]", "", "return torch.softmax(x, 1), torch.softmax(y, 1)", "x:S,- y:T,-"},
     {Defect::empty_tensor, "x=f32[0, 3]", "", "return x * 2"},
 };
 
@@ -58,13 +77,29 @@ class Defects : public Judged, public testing::WithParamInterface<Broken> {
     judge_program(*inputs, *weights, GetParam().body, "defect", 11);
   }
 
+  /// The inputs with the symbols that stand for their axes.
+  LoadOptions symbolic_options() const {
+    LoadOptions load = options_;
+    std::istringstream words{std::string(GetParam().symbols)};
+    for (std::string word; words >> word;) {
+      InputSpec& input = *std::ranges::find(load.inputs, word.substr(0, word.find(':')), &InputSpec::name);
+      std::istringstream axes(word.substr(word.find(':') + 1));
+      for (std::string axis; std::getline(axes, axis, ',');) {
+        input.symbols.push_back(axis == "-" ? "" : axis);
+        if (axis != "-") load.symbols.push_back({axis, 1, 64});
+      }
+    }
+    return load;
+  }
+
   /// Why the compiled program is not right; empty when it is. Any number of threads has to give the same bits.
   std::string fault(Defect chosen) {
     Diagnostics told;
     Options options;
     options.model = file_;
     options.output = std::filesystem::path(file_).replace_extension(".so");
-    options.load = options_;
+    options.load = symbolic_options();
+    if (!resolve_symbols(options.load, told)) return told.to_string();
     options.cpu = GetParam().cpu;
     options.debug_defect = chosen;
     if (!compile(options, told)) return told.to_string();

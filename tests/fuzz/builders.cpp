@@ -342,4 +342,37 @@ std::string build_while(Generator& g) {
   return fmt::format("{} = {}.clone()\ni0 = 0\nwhile i0 < {}{}:{}\n  i0 += 1", v, from, g.random().between(1, 3), more, loop_body(g, from, v));
 }
 
+/// A loop that carries two tensors which change places, as a recurrence of second order does.
+std::string build_recurrence(Generator& g) {
+  Random& r = g.random();
+  const std::string a = g.pick([](const Variable& v) { return !is_bool(v.type.dtype); });
+  if (a.empty()) return {};
+  const TensorType type = g.scene().at(a).type;
+  const std::string b = g.tensor(type.dtype, type.shape.sizes()), v = g.fresh(), w = g.fresh();
+  if (v[0] != 'v') return {};
+  const std::string next = fmt::format("y{}", v.substr(1));
+  const std::string trips = g.options().data_dependent ? fmt::format("int(({} > 0).sum()) % 5", a) : fmt::format("{}", r.between(1, 5));
+  const std::string step = is_float(type.dtype) && r.chance(0.5) ? fmt::format("{} * 0.5 + {}", v, w) : fmt::format("{} - {}", v, w);
+  std::string text = fmt::format("{} = {}.clone()\n{} = {}.clone()\nfor i0 in range({}):\n", v, a, w, b, trips);
+  if (r.chance(0.4)) return text + fmt::format("  {0}, {1} = {1}, {2}", v, w, step);
+  text += fmt::format("  {} = {}\n  {} = {}\n  {} = {}", next, step, v, w, w, next);
+  if (r.chance(0.3)) text += fmt::format("\n  if {}:\n    break", g.options().data_dependent ? fmt::format("bool({}.sum() > 3)", w) : "i0 == 1");
+  return text;
+}
+
+/// Python numbers that branches and loops set.
+std::string build_number(Generator& g) {
+  Random& r = g.random();
+  std::string x, v;
+  if (!carried(g, x, v)) return {};
+  const DType dtype = g.scene().at(x).type.dtype;
+  const std::string y = fmt::format("y{}", v.substr(1)), use = fmt::format("\n{} = {} {} {}", v, x, r.one_of({"*", "+"}), y);
+  const bool real = is_float(dtype) && r.chance(0.5);
+  const auto number = [&] { return real ? r.one_of({"0.5", "1.5", "2.0", "-1.0"}) : r.one_of({"1", "2", "3"}); };
+  if (r.chance(0.5))
+    return fmt::format("{0} = {1}\nif {2}:\n  {0} = {3}\nelse:\n  {0} = {4}", y, number(), condition(g, x), number(), number()) + use;
+  const std::string trips = g.options().data_dependent ? fmt::format("int(({} > 0).sum()) % 5", x) : "3";
+  return fmt::format("{0} = {1}\nfor i0 in range({2}):\n  {0} = {0} + {3}", y, number(), trips, number()) + use;
+}
+
 }  // namespace mica::fuzz

@@ -8,6 +8,7 @@
 #include "../fill.h"
 #include "builders.h"
 #include "mica/driver/tensor_file.h"
+#include "variants.h"
 
 namespace mica::fuzz {
 
@@ -46,6 +47,19 @@ std::vector<std::pair<char, std::string_view>> patterns_of(std::string_view oper
   return list;
 }
 
+std::string_view torch_name(DType t) {
+  constexpr std::string_view names[] = {"float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"};
+  return names[static_cast<size_t>(t)];
+}
+
+template <class T> std::string list_text(const std::vector<T>& items) {
+  std::string out = "[";
+  for (size_t i = 0; i < items.size(); ++i) out += fmt::format("{}{}", i ? ", " : "", items[i]);
+  return out + "]";
+}
+
+}  // namespace
+
 RawTensor draw_values(Random& r, DType dtype, const std::vector<int64_t>& sizes, bool whole, bool special) {
   const bool real = is_float(dtype);
   RawTensor wide{{real ? DType::f64 : DType::i64, Shape(sizes), {}}, {}};
@@ -70,23 +84,12 @@ RawTensor draw_values(Random& r, DType dtype, const std::vector<int64_t>& sizes,
   return convert(wide, dtype);
 }
 
-std::string_view torch_name(DType t) {
-  constexpr std::string_view names[] = {"float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"};
-  return names[static_cast<size_t>(t)];
-}
-
-template <class T> std::string list_text(const std::vector<T>& items) {
-  std::string out = "[";
-  for (size_t i = 0; i < items.size(); ++i) out += fmt::format("{}{}", i ? ", " : "", items[i]);
-  return out + "]";
-}
-
-}  // namespace
-
 Generator::Generator(uint64_t seed, const GeneratorOptions& options) : random_(seed), options_(options) {
   program_.seed = seed;
   program_.whole = random_.chance(0.2);
   program_.special = options.special && !program_.whole && random_.chance(0.25);
+  options_.data_dependent |= random_.chance(0.3);
+  keeps_ = random_.chance(0.2);
   scenes_.emplace_back(program_);
   constexpr DType dtypes[] = {DType::f32,  DType::f32,  DType::f32, DType::f32, DType::f32, DType::f64, DType::f16, DType::f16,
                               DType::bf16, DType::bf16, DType::i64, DType::i32, DType::i16, DType::i8,  DType::u8,  DType::b8};
@@ -124,7 +127,9 @@ std::string Generator::new_leaf(char letter, DType dtype, const std::vector<int6
   program_.leaves.push_back(leaf);
   return leaf.name;
 }
-std::string Generator::leaf(DType dtype, const std::vector<int64_t>& sizes) { return new_leaf(random_.chance(0.3) ? 'w' : 'x', dtype, sizes); }
+std::string Generator::leaf(DType dtype, const std::vector<int64_t>& sizes) {
+  return new_leaf(keeps_ && random_.chance(0.3) ? 's' : random_.chance(0.3) ? 'w' : 'x', dtype, sizes);
+}
 std::string Generator::parameter(DType dtype, const std::vector<int64_t>& sizes) { return new_leaf(random_.chance(0.8) ? 'w' : 'x', dtype, sizes); }
 
 std::string Generator::pick(const Accept& accept) {
@@ -134,7 +139,7 @@ std::string Generator::pick(const Accept& accept) {
   if (found.empty()) return {};
   // Results more than inputs: programs shall grow deep.
   const std::string first = random_.one_of(found);
-  return first[0] == 'x' || first[0] == 'w' ? random_.one_of(found) : first;
+  return first[0] == 'x' || first[0] == 'w' || first[0] == 's' ? random_.one_of(found) : first;
 }
 
 std::string Generator::tensor(DType dtype, const std::vector<int64_t>& sizes) {
@@ -167,18 +172,20 @@ std::string Generator::floating(int64_t rank) {
   return leaf(floating_dtype(), s);
 }
 
-bool Generator::written_to_leaf(const std::string& name) const {
-  for (const Leaf& leaf : program_.leaves)
-    if (scenes_.back().variables().count(leaf.name) && scenes_.back().share_storage(leaf.name, name)) return true;
-  return false;
+/// Not the caller's memory nor a parameter; inside a block only what it made itself, since the rest belongs to all iterations and branches.
+bool Generator::writable(const std::string& name) const {
+  if (scenes_.size() > 1) return name[0] == 't';
+  if (name[0] != 'v' && name[0] != 's') return false;
+  return std::ranges::none_of(program_.leaves, [&](const Leaf& leaf) {
+    return !leaf.state() && scenes_.back().variables().count(leaf.name) && scenes_.back().share_storage(leaf.name, name);
+  });
 }
 
 std::string Generator::target(const Accept& accept) {
-  std::vector<std::string> found;
-  for (const auto& [name, v] : scene().variables()) {
-    // Inside a block only what it made itself: the rest belongs to all iterations and branches.
-    if (accept(v) && name[0] == (scenes_.size() > 1 ? 't' : 'v') && !written_to_leaf(name)) found.push_back(name);
-  }
+  std::vector<std::string> found, kept;
+  for (const auto& [name, v] : scene().variables())
+    if (accept(v) && writable(name)) (name[0] == 's' ? kept : found).push_back(name);
+  if (!kept.empty() && random_.chance(0.4)) return random_.one_of(kept);
   if (!found.empty() && random_.chance(0.9)) return random_.one_of(found);
   const std::string from = pick(accept);
   const std::string name = fresh();
@@ -487,7 +494,7 @@ void Generator::prune() {
   if (std::none_of(program_.leaves.begin(), program_.leaves.end(), [](const Leaf& l) { return !l.parameter(); })) leaf(DType::f32, {2});
 }
 
-Program Generator::make(Expected& expected) {
+Program Generator::make(std::vector<Expected>& expected) {
   const auto rows = op_rows();
   const double p = random_.unit();
   const int64_t wanted = p < 0.6 ? random_.between(3, 8) : p < 0.9 ? random_.between(9, 20) : random_.between(21, 40);
@@ -496,7 +503,8 @@ Program Generator::make(Expected& expected) {
   for (int64_t i = 0; i < 4 * wanted && static_cast<int64_t>(program_.statements.size()) < wanted; ++i) step(draw_row());
   choose_outputs();
   prune();
-  expected = scene().expect(program_.outputs);
+  expected = {scene().expect(program_.outputs)};
+  vary(program_, scene(), random_, expected);
   return program_;
 }
 

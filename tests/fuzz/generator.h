@@ -9,7 +9,7 @@
 namespace mica::fuzz {
 
 struct GeneratorOptions {
-  bool data_dependent = false;  ///< conditions and trip counts that depend on values
+  bool data_dependent = false;  ///< conditions and trip counts that depend on values, in every program; else in three of ten
   bool special = false;         ///< some programs have inputs with NaN and infinities
 };
 
@@ -22,8 +22,8 @@ struct Tally {
 class Generator {
  public:
   Generator(uint64_t seed, const GeneratorOptions& options);
-  /// The program, and what its outputs should be.
-  Program make(Expected& expected);
+  /// The program, and what its outputs should be in every run.
+  Program make(std::vector<Expected>& expected);
   const Tally& tally() const { return tally_; }
 
   // What builders use.
@@ -64,7 +64,7 @@ class Generator {
   std::string new_leaf(char letter, DType dtype, const std::vector<int64_t>& sizes);
   void choose_outputs();
   void prune();
-  bool written_to_leaf(const std::string& name) const;
+  bool writable(const std::string& name) const;
 
   Random random_;
   GeneratorOptions options_;
@@ -74,7 +74,11 @@ class Generator {
   std::map<std::string, std::string> said_;       ///< what placeholders stand for in the statement being written
   DType main_dtype_ = DType::f32;
   int next_leaf_ = 0, next_value_ = 0, next_local_ = 0;
+  bool keeps_ = false;  ///< the module has buffers that are written to
   Tally tally_;
 };
+
+/// Values of an input, of one of several kinds. `whole`: small whole numbers; `special`: NaN and infinities among them.
+RawTensor draw_values(Random& random, DType dtype, const std::vector<int64_t>& sizes, bool whole, bool special);
 
 }  // namespace mica::fuzz

@@ -27,15 +27,17 @@ constexpr const char* usage = R"(fuzz: random TorchScript programs against LibTo
   --programs N       how many (100)
   --seed S           the first one's seed (1); program k has seed S + k
   --jobs J           child processes at a time (2)
-  --config A,B       configurations, each program in each: plain, generic, v3, v4, mixed (plain)
+  --config A,B       configurations, each program in each: plain, generic, v3, v4, guard, mixed (plain)
   --out DIR          folder for the failures, reduced
   --stop-at-first    end at the first failure, not reduced
   --reduce N         reduce at most N failures, one of a kind (20)
-  --data-dependent   conditions and trip counts that depend on values
+  --data-dependent   conditions and trip counts that depend on values, in every program (else in three of ten)
   --special          inputs with NaN and infinities in one program of four
   --print            print the program of --seed, and stop
   --replay FILE      judge a file of tests/fuzz/cases
   --debug-defect D   a seeded defect, by name or number, in every compilation: to measure this net
+  --defects A,B      which seeded defects these programs find: each is in every program until one fails; `all` for all. Ends with 1 when more than
+                     one of ten is missed
   --cells            say how often each operator, dtype and rank was reached
 
 The exit code is 1 when a program failed.
@@ -43,6 +45,17 @@ The exit code is 1 when a program failed.
 
 template <class T> bool read_number(const std::string& text, T& value) {
   return std::from_chars(text.data(), text.data() + text.size(), value).ec == std::errc();
+}
+
+bool read_defects(const std::string& text, std::vector<Defect>& defects) {
+  std::istringstream list(text);
+  for (std::string name; std::getline(list, name, ',');) {
+    if (name == "all")
+      for (const DefectInfo& d : all_defects()) defects.push_back(d.id);
+    else if (const auto found = find_defect(name)) defects.push_back(*found);
+    else return false;
+  }
+  return !defects.empty();
 }
 
 bool read_flag(Flags& f, const std::string& name, const std::function<std::string()>& value) {
@@ -55,6 +68,7 @@ bool read_flag(Flags& f, const std::string& name, const std::function<std::strin
   if (name == "--stop-at-first") return f.run.stop_at_first = true;
   if (name == "--data-dependent") return f.run.generator.data_dependent = true;
   if (name == "--special") return f.run.generator.special = true;
+  if (name == "--defects") return read_defects(value(), f.run.hunted);
   if (name == "--print") return f.print = true;
   if (name == "--cells") return f.cells = true;
   if (name == "--debug-defect") {
@@ -73,7 +87,7 @@ bool read_flag(Flags& f, const std::string& name, const std::function<std::strin
 }
 
 Program program_of(uint64_t seed, const GeneratorOptions& options) {
-  Expected expected;
+  std::vector<Expected> expected;
   return Generator(seed, options).make(expected);
 }
 
@@ -134,11 +148,24 @@ void print_summary(const Summary& s, const Flags& f, double seconds) {
   }
   if (f.cells)
     for (const auto& [cell, n] : s.cells) fmt::print("cell {:5} {}\n", n, cell);
+  for (const auto& [kind, n] : s.symbol_refusals) fmt::print("for the sizes of the first run alone {:5} {}\n", n, kind);
   fmt::print(
-      "{} programs in {:.0f} s: {} judgements passed, {} refused, {} failed; {} cells of operator, dtype and rank; {} outputs by the scene's "
-      "bound; LibTorch died {} times\n",
-      s.programs, seconds, s.passed, s.refused, s.failures.size(), s.cells.size(), s.weak, s.unmade);
+      "{} programs in {:.0f} s ({} with symbolic sizes, {} with state, {} with methods or submodules): {} judgements passed, {} refused, {} failed; "
+      "{} cells of operator, dtype and rank; {} outputs by what rounding explains; LibTorch died {} times\n",
+      s.programs, seconds, s.symbolic, s.stateful, s.grouped, s.passed, s.refused, s.failures.size(), s.cells.size(), s.weak, s.unmade);
   fmt::print("fuzz: {} passed, {} failed\n", s.passed, s.failures.size());
+}
+
+/// The table of which seeded defects were found by which program.
+int report_hunt(const Summary& s, const Flags& f, double seconds) {
+  for (const Defect d : f.run.hunted) {
+    const DefectInfo& info = all_defects()[static_cast<size_t>(d) - 1];
+    const auto hit = s.found.find(d);
+    if (hit == s.found.end()) fmt::print("{:20} {:9} missed\n", info.name, info.layer);
+    else fmt::print("{:20} {:9} found  seed {:5} {:6} {}\n", info.name, info.layer, hit->second.seed, hit->second.config, hit->second.verdict.kind);
+  }
+  fmt::print("{} of {} found by {} programs in {:.0f} s\n", s.found.size(), f.run.hunted.size(), s.programs, seconds);
+  return 10 * s.found.size() >= 9 * f.run.hunted.size() ? 0 : 1;
 }
 
 int run(Flags& f) {
@@ -150,6 +177,7 @@ int run(Flags& f) {
   });
   if (terminal) fmt::print(stderr, "\r");
   const double took = seconds();
+  if (!f.run.hunted.empty()) return report_hunt(s, f, took);
   report_failures(s, f);
   print_summary(s, f, took);
   return s.failures.empty() ? 0 : 1;

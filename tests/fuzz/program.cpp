@@ -14,7 +14,7 @@ namespace {
 bool is_word(char c) { return std::isalnum(static_cast<unsigned char>(c)) || c == '_'; }
 
 /// x0, w12, v3
-bool is_variable(std::string_view word, std::string_view letters = "xwv") {
+bool is_variable(std::string_view word, std::string_view letters = "xwsv") {
   return word.size() > 1 && letters.find(word[0]) != std::string_view::npos &&
          std::all_of(word.begin() + 1, word.end(), [](char c) { return std::isdigit(static_cast<unsigned char>(c)); });
 }
@@ -39,7 +39,7 @@ size_t assigned_end(std::string_view line) {
   const size_t at = line.find(" = ");
   if (at == std::string_view::npos) return 0;
   const std::string_view left = line.substr(0, at);
-  return left.find_first_not_of(" ,xwvt0123456789") == std::string_view::npos ? at : 0;
+  return left.find_first_not_of(" ,xwsvt0123456789") == std::string_view::npos ? at : 0;
 }
 
 /// As the body of a function.
@@ -88,7 +88,7 @@ std::optional<Leaf> parse_leaf(const std::string& line) {
 }  // namespace
 
 void find_variables(Statement& s, bool inside_block) {
-  const std::string_view letters = inside_block ? "xwvt" : "xwv";
+  const std::string_view letters = inside_block ? "xwsvt" : "xwsv";
   s.reads.clear();
   s.defines.clear();
   const auto add = [](std::vector<std::string>& list, const std::string& name) {
@@ -107,25 +107,102 @@ void find_variables(Statement& s, bool inside_block) {
   }
 }
 
-std::string Program::source() const {
-  std::string out = "def forward(self";
-  for (const Leaf& leaf : leaves)
-    if (!leaf.parameter()) out += ", " + leaf.name;
-  out += "):\n";
-  for (const Leaf& leaf : leaves)
-    if (leaf.parameter()) out += fmt::format("  {0} = self.{0}\n", leaf.name);
-  for (const Statement& s : statements) out += indented(s.text);
-  out += "  return ";
-  for (size_t i = 0; i < outputs.size(); ++i) out += (i ? ", " : "") + outputs[i];
-  return out + "\n";
+namespace {
+
+std::string joined(const std::vector<std::string>& names) {
+  std::string out;
+  for (const std::string& name : names) out += (out.empty() ? "" : ", ") + name;
+  return out;
 }
 
-ScriptModule Program::module() const {
-  ScriptModule m;
-  m.source = source();
-  for (const Leaf& leaf : leaves)
-    if (leaf.parameter()) m.parameters.emplace_back(leaf.name, leaf.value);
-  return m;
+/// A method: what it is handed, what of the module it reads, its lines, what it returns.
+std::string method_text(const std::string& name, std::vector<std::string> handed, const std::vector<std::string>& own, const std::string& body,
+                        const std::vector<std::string>& results) {
+  handed.insert(handed.begin(), "self");
+  std::string out = fmt::format("def {}({}):\n", name, joined(handed));
+  for (const std::string& leaf : own) out += fmt::format("  {0} = self.{0}\n", leaf);
+  out += body;
+  return results.empty() ? out : out + "  return " + joined(results) + "\n";
+}
+
+/// Turns statements of one group into a call.
+class Grouped {
+ public:
+  explicit Grouped(const Program& program) : program_(program) {}
+
+  ScriptModule module() {
+    std::string body, methods;
+    for (size_t i = 0; i < program_.statements.size();) {
+      const int group = program_.statements[i].group;
+      size_t end = i + 1;
+      while (group >= 0 && end < program_.statements.size() && program_.statements[end].group == group) ++end;
+      body += indented(group < 0 ? program_.statements[i].text : call(i, end, methods));
+      i = end;
+    }
+    std::vector<std::string> inputs, own;
+    for (const Leaf& leaf : program_.leaves) {
+      if (!leaf.parameter()) inputs.push_back(leaf.name);
+      else if (!moved_.count(leaf.name)) own.push_back(leaf.name), module_.parameters.emplace_back(leaf.name, leaf.value);
+    }
+    module_.source = methods + method_text("forward", inputs, own, body, program_.outputs);
+    return std::move(module_);
+  }
+
+ private:
+  bool used_outside(const std::string& name, size_t first, size_t end) const {
+    const auto reads = [&](const Statement& s) { return std::ranges::find(s.reads, name) != s.reads.end(); };
+    for (size_t i = 0; i < program_.statements.size(); ++i)
+      if ((i < first || i >= end) && reads(program_.statements[i])) return true;
+    return std::ranges::find(program_.outputs, name) != program_.outputs.end();
+  }
+
+  std::string call(size_t first, size_t end, std::string& methods) {
+    std::vector<std::string> handed, own, results;
+    std::set<std::string> seen, made;
+    std::string body;
+    const bool child = program_.statements[first].group % 2;
+    ScriptModule part;
+    for (size_t i = first; i < end; ++i) {
+      const Statement& s = program_.statements[i];
+      for (const std::string& name : s.reads) {
+        if (made.count(name) || !seen.insert(name).second) continue;
+        const auto leaf = std::ranges::find(program_.leaves, name, &Leaf::name);
+        // A parameter that nobody else reads is the submodule's.
+        if (child && leaf != program_.leaves.end() && leaf->parameter() && !used_outside(name, first, end))
+          own.push_back(name), moved_.insert(name), part.parameters.emplace_back(name, leaf->value);
+        else handed.push_back(name);
+      }
+      made.insert(s.defines.begin(), s.defines.end());
+      body += indented(s.text);
+    }
+    for (const std::string& name : made)
+      if (used_outside(name, first, end)) results.push_back(name);
+    const std::string name = fmt::format("m{}", program_.statements[first].group);
+    part.source = method_text(child ? "forward" : name, handed, own, body, results);
+    if (child) module_.children.emplace_back(name, std::move(part));
+    else methods += part.source;
+    return fmt::format("{}{}self.{}{}({})", joined(results), results.empty() ? "" : " = ", name, child ? ".forward" : "", joined(handed));
+  }
+
+  const Program& program_;
+  ScriptModule module_;
+  std::set<std::string> moved_;  ///< leaves that submodules have
+};
+
+}  // namespace
+
+std::string Program::source() const {
+  std::vector<std::string> inputs, own;
+  for (const Leaf& leaf : leaves) (leaf.parameter() ? own : inputs).push_back(leaf.name);
+  std::string body;
+  for (const Statement& s : statements) body += indented(s.text);
+  return method_text("forward", inputs, own, body, outputs);
+}
+
+ScriptModule Program::module() const { return Grouped(*this).module(); }
+
+bool Program::stateful() const {
+  return std::ranges::any_of(leaves, [](const Leaf& l) { return l.state(); });
 }
 
 LoadOptions Program::load_options() const {
@@ -135,11 +212,43 @@ LoadOptions Program::load_options() const {
   return options;
 }
 
-std::vector<RawTensor> Program::inputs() const {
+LoadOptions Program::symbolic_options() const {
+  LoadOptions options = load_options();
+  for (InputSpec& input : options.inputs) {
+    const auto found = symbols.find(input.name);
+    if (found == symbols.end()) continue;
+    input.symbols = found->second;
+    for (size_t axis = 0; axis < input.symbols.size(); ++axis) {
+      if (input.symbols[axis] == "-") {
+        input.symbols[axis].clear();
+        continue;
+      }
+      auto symbol = std::ranges::find(options.symbols, input.symbols[axis], &Symbol::name);
+      if (symbol == options.symbols.end()) symbol = options.symbols.insert(symbol, {input.symbols[axis], int64_t{1} << 32, 1});
+      for (size_t run = 0; run < runs(); ++run) {
+        const Leaf& leaf = *std::ranges::find(leaves, input.name, &Leaf::name);
+        const RawTensor& value = run ? more_runs[run - 1].at(input.name) : leaf.value;
+        const int64_t size = value.type.shape[static_cast<int64_t>(axis)].size();
+        symbol->low = std::min(symbol->low, std::max<int64_t>(size - 1, 1));
+        symbol->high = std::max(symbol->high, size + size / 2 + 1);
+      }
+    }
+  }
+  return options;
+}
+
+std::vector<RawTensor> Program::inputs(size_t run) const {
   std::vector<RawTensor> values;
   for (const Leaf& leaf : leaves)
-    if (!leaf.parameter()) values.push_back(leaf.value);
+    if (!leaf.parameter()) values.push_back(run ? more_runs[run - 1].at(leaf.name) : leaf.value);
   return values;
+}
+
+Program Program::first_run() const {
+  Program p = *this;
+  p.more_runs.clear();
+  p.symbols.clear();
+  return p;
 }
 
 std::string leaf_text(const Leaf& leaf) {
@@ -157,17 +266,44 @@ std::string case_text(const Program& program, const std::string& comment) {
   if (program.whole) out += "# whole\n";
   if (program.special) out += "# special\n";
   for (const Leaf& leaf : program.leaves) out += fmt::format("# {}: {}\n", leaf.name, leaf_text(leaf));
+  for (const auto& [name, axes] : program.symbols) out += fmt::format("# symbols of {}: {}\n", name, fmt::join(axes, " "));
+  for (const Run& run : program.more_runs) {
+    out += "# then\n";
+    for (const auto& [name, value] : run) out += fmt::format("# {}: {}\n", name, leaf_text({name, value}));
+  }
+  if (std::ranges::any_of(program.statements, [](const Statement& s) { return s.group >= 0; })) {
+    out += "# groups:";
+    for (const Statement& s : program.statements) out += fmt::format(" {}", s.group);
+    out += "\n";
+  }
   return out + program.source();
 }
 
+namespace {
+/// "# symbols of x0: - A"
+void read_symbols(const std::string& line, Program& p) {
+  const size_t colon = line.find(':');
+  std::vector<std::string>& axes = p.symbols[line.substr(13, colon - 13)];
+  std::istringstream list(line.substr(colon + 1));
+  for (std::string axis; list >> axis;) axes.push_back(axis);
+}
+}  // namespace
+
 std::optional<Program> parse_case(const std::string& text) {
   Program p;
+  std::string groups;
   std::istringstream lines(text);
   for (std::string line; std::getline(lines, line);) {
     if (line == "# whole") p.whole = true;
     if (line == "# special") p.special = true;
+    if (line == "# then") p.more_runs.emplace_back();
+    if (line.starts_with("# symbols of ")) read_symbols(line, p);
+    if (line.starts_with("# groups:")) groups = line.substr(9);
     if (line.starts_with("# "))
-      if (auto leaf = parse_leaf(line)) p.leaves.push_back(std::move(*leaf));
+      if (auto leaf = parse_leaf(line)) {
+        if (p.more_runs.empty()) p.leaves.push_back(std::move(*leaf));
+        else p.more_runs.back()[leaf->name] = leaf->value;
+      }
     if (!line.starts_with("  ") || line.find(" = self.") != std::string::npos) continue;
     if (line.starts_with("  return ")) {
       std::istringstream names(line.substr(9));
@@ -179,6 +315,9 @@ std::optional<Program> parse_case(const std::string& text) {
       p.statements.push_back({.text = body, .flags = 0, .reads = {}, .defines = {}, .op = {}});
     }
   }
+  std::istringstream numbers(groups);
+  for (Statement& s : p.statements)
+    if (!(numbers >> s.group)) s.group = -1;
   for (Statement& s : p.statements) find_variables(s);
   if (p.outputs.empty()) return std::nullopt;
   return p;

@@ -1,5 +1,6 @@
 #pragma once
 // A random program as the generator writes it and the reducer cuts it: TorchScript text, with the values of its inputs and parameters.
+#include <map>
 #include <string>
 #include <vector>
 
@@ -20,11 +21,12 @@ enum Flag : uint32_t {
   block = 128      ///< if, for, while: may write into what it reads
 };
 
-/// An input or parameter and its value.
+/// An input, parameter or buffer and its value.
 struct Leaf {
-  std::string name;  ///< "x0" for inputs, "w0" for parameters
+  std::string name;  ///< "x0" for inputs, "w0" for parameters, "s0" for what the module keeps between runs
   RawTensor value;
-  bool parameter() const { return name[0] == 'w'; }
+  bool parameter() const { return name[0] != 'x'; }
+  bool state() const { return name[0] == 's'; }
 };
 
 struct Statement {
@@ -32,7 +34,11 @@ struct Statement {
   uint32_t flags = 0;
   std::vector<std::string> reads, defines;
   std::string op;  ///< of the table
+  int group = -1;  ///< those of one number stand side by side and are a method (even) or a submodule (odd) of their own
 };
+
+/// Values of the inputs in a further run, by name; their sizes may differ where symbols stand.
+using Run = std::map<std::string, RawTensor>;
 
 struct Program {
   uint64_t seed = 0;
@@ -41,14 +47,23 @@ struct Program {
   std::vector<Leaf> leaves;
   std::vector<Statement> statements;
   std::vector<std::string> outputs;
+  std::vector<Run> more_runs;                                 ///< one after the other in one context, behind the first
+  std::map<std::string, std::vector<std::string>> symbols{};  ///< by input: the symbol of every axis, or "-"
 
-  std::string source() const;  ///< "def forward(self, x0):\n  ...\n"
+  std::string source() const;  ///< "def forward(self, x0):\n  ...\n", all of it in one function
   ScriptModule module() const;
+  bool stateful() const;
+  size_t runs() const { return 1 + more_runs.size(); }
+  /// Inputs of run 0, 1 ...
+  std::vector<RawTensor> inputs(size_t run = 0) const;
   LoadOptions load_options() const;
-  std::vector<RawTensor> inputs() const;
+  /// With symbols in the place of sizes, of a range around those of all runs.
+  LoadOptions symbolic_options() const;
+  /// Its first run alone, for these sizes.
+  Program first_run() const;
 };
 
-/// Fills in what the text reads and defines: variables are x0, w0, v0 ..., and t0 ... inside a block; other names are local to a statement.
+/// Fills in what the text reads and defines: variables are x0, w0, s0, v0 ..., and t0 ... inside a block; other names are local to a statement.
 void find_variables(Statement& statement, bool inside_block = false);
 
 /// "f32[2, 3] = 1 2.5 ..." with every element, and back.

@@ -56,6 +56,7 @@ class Reducer {
     const auto first = try_program(best_, config_, folder_, limits_);
     if (!first || first->outcome == Outcome::passed) return std::nullopt;
     verdict_ = *first;
+    fewer_runs();
     for (size_t before = ~size_t{0}; size() < before;) {
       before = size();
       keep_one_output();
@@ -103,6 +104,19 @@ class Reducer {
     if (!kept.name.empty() && std::none_of(p.leaves.begin(), p.leaves.end(), is_input)) p.leaves.push_back(kept);
   }
 
+  /// One run, no symbols, one function, where that is enough.
+  void fewer_runs() {
+    if (best_.runs() > 1) keep(best_.first_run());
+    for (size_t i = best_.more_runs.size(); i-- > 0;) {
+      Program p = best_;
+      if (i < p.more_runs.size()) p.more_runs.erase(p.more_runs.begin() + static_cast<std::ptrdiff_t>(i));
+      keep(std::move(p));
+    }
+    Program flat = best_;
+    for (Statement& s : flat.statements) s.group = -1;
+    keep(std::move(flat));
+  }
+
   void keep_one_output() {
     if (best_.outputs.size() < 2) return;
     for (const std::string& name : std::vector<std::string>(best_.outputs)) {
@@ -138,6 +152,7 @@ class Reducer {
 
   /// Everything up to statement `count` goes; what is read of it behind becomes inputs.
   bool cut(size_t count) {
+    if (best_.runs() > 1) return false;  // what the head makes differs from run to run
     Program head = best_;
     head.statements.resize(count);
     head.outputs.clear();
@@ -173,6 +188,7 @@ class Reducer {
   }
 
   bool shrink(int64_t n, int64_t less) {
+    if (best_.runs() > 1) return false;
     Program p = best_;
     for (Leaf& leaf : p.leaves) {
       std::vector<int64_t> sizes = leaf.value.type.shape.sizes();

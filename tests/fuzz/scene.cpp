@@ -11,7 +11,8 @@ namespace mica::fuzz {
 
 namespace {
 
-constexpr size_t working = 0, exact_run = 1, first_near = 2, first_far = 4;
+constexpr size_t working = 0, exact_run = 1, first_disturbed = 2;
+constexpr int far_runs = 2, near_runs = 32;
 constexpr double far_roundings = 16;
 constexpr int64_t max_elements = 65536;
 
@@ -40,13 +41,28 @@ double rms_of(const std::vector<double>& values) {
   return finite ? std::sqrt(sum / static_cast<double>(finite)) : 0;
 }
 
-Scene::Scene(uint64_t seed, bool whole, bool special) : random_(seed), whole_(whole), special_(special) {
+Scene::Scene(uint64_t seed, bool whole, bool special, Disturbed disturbed) : random_(seed), whole_(whole), special_(special), disturbed_(disturbed) {
   sessions_.emplace_back(EagerMode::eager);
-  for (int i = 0; i < (whole ? 1 : 5); ++i) sessions_.emplace_back(EagerMode::fp64);
+  const int others = whole ? 0 : disturbed == Disturbed::near ? near_runs : far_runs;
+  for (int i = 0; i < 1 + others; ++i) sessions_.emplace_back(EagerMode::fp64);
+}
+
+Scene Scene::next_run(const Program& program, const Run& run) const {
+  Scene next(program, disturbed_);
+  next.random_ = random_;
+  for (const Leaf& leaf : program.leaves) {
+    if (!leaf.parameter()) next.add_leaf({leaf.name, run.at(leaf.name)});
+    else if (!leaf.state()) next.add_leaf(leaf);
+    else {
+      next.variables_[leaf.name] = variables_.at(leaf.name);
+      for (size_t k = 0; k < sessions_.size(); ++k) next.sessions_[k].set(leaf.name, *sessions_[k].tensor(leaf.name));
+    }
+  }
+  return next;
 }
 
 Scene Scene::copy() const {
-  Scene other(0, true, special_);
+  Scene other(0, true, special_, disturbed_);
   other.random_ = random_;
   other.whole_ = whole_;
   other.sessions_.clear();
@@ -97,15 +113,15 @@ bool Scene::sums_are_exact(const Statement& s) const {
 bool Scene::run_all(std::vector<ScriptSession>& sessions, const Statement& s, const ScriptStatement& compiled) {
   const bool rounds = !whole_ && !(s.flags & exact);
   for (size_t k = 0; k < sessions.size(); ++k) {
-    const double roundings = (k >= first_far ? far_roundings : 1) * (s.flags & (function | sums) ? 4 : 1);
-    const bool noisy = rounds && k >= first_near;
-    // What is summed is as uncertain as its largest term: the operands are disturbed for this statement alone.
+    const bool noisy = rounds && k >= first_disturbed;
+    const double unit = disturbed_ == Disturbed::far ? far_roundings : 1, roundings = unit * (s.flags & function ? 4 : 1);
+    // What is summed is as uncertain as its largest term: the operands are disturbed for this statement alone. 16-bit terms are added in f32.
     if (noisy && (s.flags & sums) && !(s.flags & (writes | block)))
       for (const std::string& name : s.reads) {
         auto value = sessions[k].tensor(name);
         if (!value || !is_float(value->type.dtype)) continue;
         sessions[k].shadow(name, *value);
-        disturb(sessions[k], name, variables_.at(name).type.dtype, roundings);
+        disturb(sessions[k], name, variables_.at(name).type.dtype == DType::f64 ? DType::f64 : DType::f32, 4 * unit);
       }
     Diagnostics diagnostics;
     const bool ran = bool(sessions[k].run(compiled, diagnostics));
@@ -152,17 +168,17 @@ bool Scene::accept_values(const std::string& name, const std::vector<RawTensor>&
   }
   if (!is_float(v.type.dtype)) {
     for (const RawTensor& other : values)
-      if (other.bytes != values[working].bytes) return refuse(name + " hangs on rounding");
+      if (disturbed_ == Disturbed::far && other.bytes != values[working].bytes) return refuse(name + " hangs on rounding");
     return true;
   }
-  if (!same_specials(runs)) return refuse(name + " is finite or not by rounding");
+  if (disturbed_ == Disturbed::far && !same_specials(runs)) return refuse(name + " is finite or not by rounding");
   for (const double x : got) {
     if (!std::isfinite(x) ? !special_ : std::abs(x) > greatest(v.type.dtype)) return refuse(name + " is too large or not finite");
     if (x != 0 && std::abs(x) < least(v.type.dtype)) return refuse(name + " is tiny");
   }
   const double allowed = whole_ ? 0 : tolerated(v.type.dtype), rms = rms_of(truth);
   for (size_t k = 0; k < runs.size(); ++k) {
-    if (k >= first_near && k < first_far) continue;
+    if (k >= first_disturbed && disturbed_ == Disturbed::near) continue;
     for (size_t i = 0; i < truth.size(); ++i)
       if (std::isfinite(truth[i]) && !(std::abs(runs[k][i] - truth[i]) <= allowed * (std::abs(truth[i]) + rms)))
         return refuse(name + " hangs on rounding");
@@ -242,16 +258,58 @@ Expected Scene::expect(const std::vector<std::string>& outputs) const {
   for (const std::string& name : outputs) {
     e.working.push_back(*sessions_[working].tensor(name));
     e.exact.push_back(*sessions_[exact_run].tensor(name));
-    const std::vector<double> truth = doubles_of(e.exact.back());
-    double slack = 0;
-    for (size_t k = first_near; k < std::min(first_far, sessions_.size()); ++k) {
-      std::vector<double> run = doubles_of(*sessions_[k].tensor(name));
-      for (size_t i = 0; i < run.size(); ++i) run[i] -= truth[i];  // not finite: left out below
-      slack = std::max(slack, rms_of(run));
-    }
-    e.slack.push_back(slack);
   }
   return e;
+}
+
+std::vector<double> Scene::spread(const std::vector<std::string>& outputs) const {
+  std::vector<double> spread;
+  for (const std::string& name : outputs) {
+    const std::vector<double> truth = doubles_of(*sessions_[exact_run].tensor(name));
+    double greatest = 0;
+    for (size_t k = first_disturbed; k < sessions_.size(); ++k) {
+      std::vector<double> run = doubles_of(*sessions_[k].tensor(name));
+      if (run.size() != truth.size()) continue;
+      for (size_t i = 0; i < run.size(); ++i) run[i] -= truth[i];  // not finite: left out below
+      greatest = std::max(greatest, rms_of(run));
+    }
+    spread.push_back(greatest);
+  }
+  return spread;
+}
+
+bool perform(Scene& scene, const Program& program) {
+  for (const Statement& s : program.statements)
+    if (!scene.apply(s)) return false;
+  return std::ranges::all_of(program.outputs, [&](const std::string& name) { return scene.variables().count(name) > 0; });
+}
+
+std::optional<std::vector<Scene>> stage_runs(const Program& program, Disturbed disturbed) {
+  std::vector<Scene> scenes;
+  scenes.emplace_back(program, disturbed);
+  for (const Leaf& leaf : program.leaves) scenes[0].add_leaf(leaf);
+  if (!perform(scenes[0], program)) return std::nullopt;
+  for (const Run& run : program.more_runs) {
+    scenes.push_back(scenes.back().next_run(program, run));
+    if (!perform(scenes.back(), program)) return std::nullopt;
+  }
+  return scenes;
+}
+
+std::optional<Scene> stage(const Program& program) {
+  auto scenes = stage_runs(program.first_run());
+  if (!scenes) return std::nullopt;
+  return std::move(scenes->front());
+}
+
+std::vector<std::vector<double>> spread_of(const Program& program) {
+  // Statements that were read from a file do not say what they are.
+  if (program.whole || std::ranges::any_of(program.statements, [](const Statement& s) { return s.op.empty(); })) return {};
+  const auto scenes = stage_runs(program, Disturbed::near);
+  std::vector<std::vector<double>> spread;
+  if (scenes)
+    for (const Scene& scene : *scenes) spread.push_back(scene.spread(program.outputs));
+  return spread;
 }
 
 }  // namespace mica::fuzz

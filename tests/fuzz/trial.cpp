@@ -2,10 +2,12 @@
 
 #include <poll.h>
 #include <signal.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <sstream>
 
 namespace mica::fuzz {
@@ -46,8 +48,44 @@ std::string signal_text(int status) {
   return fmt::format("exit code {}", WEXITSTATUS(status));
 }
 
-/// What a child does: programs first, first + step ... one after the other. Says "G seed", "J seed config", "R seed config outcome kind detail weak".
-void work(int pipe, uint64_t first, const RunOptions& options, int worker) {
+/// Shared by all children: which of the hunted defects have been found.
+struct Hunt {
+  std::atomic<bool> found[256];
+};
+static_assert(std::atomic<bool>::is_always_lock_free);
+
+Hunt* shared_hunt() {
+  void* memory = ::mmap(nullptr, sizeof(Hunt), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+  return memory == MAP_FAILED ? nullptr : new (memory) Hunt{};
+}
+
+std::string record(uint64_t seed, const std::string& config, Defect defect, const Verdict& v) {
+  return fmt::format("R\t{}\t{}\t{}\t{}\t{}\t{}\t{}\t{}", seed, config, static_cast<int>(v.outcome), escaped(v.kind), escaped(v.detail), v.weak,
+                     static_cast<int>(defect), escaped(v.symbols_refused));
+}
+
+bool failed(const Verdict& v) { return v.outcome == Outcome::wrong || v.outcome == Outcome::crashed; }
+
+/// The program with every defect that has not been found yet; only where it is right without.
+void hunt(int pipe, const Program& program, const std::vector<Expected>& expected, const RunOptions& options, Hunt& hunt,
+          const std::filesystem::path& folder) {
+  for (const std::string& name : options.configs) {
+    say(pipe, fmt::format("J\t{}\t{}\t0", program.seed, name));
+    Config config = options.config(name, program.seed);
+    if (judge(program, expected, config, folder).outcome != Outcome::passed) continue;
+    for (const Defect d : options.hunted) {
+      if (hunt.found[static_cast<size_t>(d)]) continue;
+      config.debug_defect = d;
+      say(pipe, fmt::format("J\t{}\t{}\t{}", program.seed, name, static_cast<int>(d)));
+      const Verdict v = judge(program, expected, config, folder);
+      if (!failed(v) || hunt.found[static_cast<size_t>(d)].exchange(true)) continue;
+      say(pipe, record(program.seed, name, d, v));
+    }
+  }
+}
+
+/// What a child does: programs first, first + step ... one after the other. Says "G seed", "J seed config defect", and what record() gives.
+void work(int pipe, uint64_t first, const RunOptions& options, int worker, Hunt* hunted) {
   limit(options.limits);
   const std::filesystem::path folder = options.folder / fmt::format("{}", worker);
   std::filesystem::create_directories(folder);
@@ -55,15 +93,18 @@ void work(int pipe, uint64_t first, const RunOptions& options, int worker) {
   for (uint64_t seed = first; seed < end; seed += static_cast<uint64_t>(options.jobs)) {
     say(pipe, fmt::format("G\t{}", seed));
     Generator generator(seed, options.generator);
-    Expected expected;
+    std::vector<Expected> expected;
     const Program program = generator.make(expected);
     std::string cells;
     for (const auto& [cell, n] : generator.tally().cells) cells += fmt::format("\t{}={}", cell, n);
     say(pipe, "C" + cells);
+    const bool grouped = std::ranges::any_of(program.statements, [](const Statement& s) { return s.group >= 0; });
+    say(pipe, fmt::format("K\t{:d}\t{:d}\t{:d}", !program.symbols.empty(), program.stateful(), grouped));
+    if (!options.hunted.empty()) hunt(pipe, program, expected, options, *hunted, folder);
     for (const std::string& name : options.configs) {
-      say(pipe, fmt::format("J\t{}\t{}", seed, name));
-      const Verdict v = judge(program, expected, options.config(name, seed), folder);
-      say(pipe, fmt::format("R\t{}\t{}\t{}\t{}\t{}\t{}", seed, name, static_cast<int>(v.outcome), escaped(v.kind), escaped(v.detail), v.weak));
+      if (!options.hunted.empty()) break;
+      say(pipe, fmt::format("J\t{}\t{}\t0", seed, name));
+      say(pipe, record(seed, name, Defect::none, judge(program, expected, options.config(name, seed), folder)));
     }
     say(pipe, "D");
   }
@@ -75,6 +116,7 @@ struct Child {
   std::string text;  ///< read, not yet a whole line
   uint64_t seed = 0;
   std::string config;  ///< being judged; empty while the program is made
+  Defect defect = Defect::none;
   Clock::time_point since;
   bool late = false;
 };
@@ -94,7 +136,10 @@ class Pool {
     children_.resize(static_cast<size_t>(options_.jobs));
     for (size_t i = 0; i < children_.size(); ++i) start(i, options_.first_seed + i);
     Clock::time_point told = Clock::now();
-    while (running() && !(options_.stop_at_first && !summary_.failures.empty())) {
+    const auto enough = [&] {
+      return options_.hunted.empty() ? options_.stop_at_first && !summary_.failures.empty() : summary_.found.size() == options_.hunted.size();
+    };
+    while (running() && !enough()) {
       wait();
       if (Clock::now() - told > std::chrono::seconds(1)) progress_(summary_), told = Clock::now();
     }
@@ -120,7 +165,7 @@ class Pool {
     if (c.process == 0) {
       ::close(ends[0]);
       ::signal(SIGPIPE, SIG_IGN);
-      work(ends[1], seed, options_, static_cast<int>(i));
+      work(ends[1], seed, options_, static_cast<int>(i), hunt_);
       ::_exit(0);
     }
     ::close(ends[1]);
@@ -156,7 +201,8 @@ class Pool {
     const std::vector<std::string> f = fields_of(line);
     c.since = Clock::now();
     if (f[0] == "G") c.seed = std::stoull(f.at(1)), c.config.clear();
-    if (f[0] == "J") c.config = f.at(2);
+    if (f[0] == "J") c.config = f.at(2), c.defect = static_cast<Defect>(std::stoi(f.at(3)));
+    if (f[0] == "K") summary_.symbolic += f.at(1) == "1", summary_.stateful += f.at(2) == "1", summary_.grouped += f.at(3) == "1";
     if (f[0] == "D") ++summary_.programs, c.config.clear();
     if (f[0] == "C") {
       for (size_t i = 1; i < f.size(); ++i) {
@@ -166,9 +212,18 @@ class Pool {
     }
     if (f[0] != "R") return;
     Report r{std::stoull(f.at(1)), f.at(2), {static_cast<Outcome>(std::stoi(f.at(3))), unescaped(f.at(4)), unescaped(f.at(5)), std::stoi(f.at(6))}};
+    if (f.size() > 8 && !f[8].empty()) ++summary_.symbol_refusals[f[8]];
     summary_.weak += r.verdict.weak;
-    if (r.verdict.outcome == Outcome::passed) ++summary_.passed;
-    else if (r.verdict.outcome == Outcome::refused) {
+    take(static_cast<Defect>(std::stoi(f.at(7))), std::move(r));
+  }
+
+  void take(Defect defect, Report r) {
+    if (defect != Defect::none) {
+      hunt_->found[static_cast<size_t>(defect)] = true;
+      summary_.found.emplace(defect, std::move(r));
+    } else if (r.verdict.outcome == Outcome::passed) {
+      ++summary_.passed;
+    } else if (r.verdict.outcome == Outcome::refused) {
       ++summary_.refused;
       ++summary_.refusals[r.verdict.kind];
       summary_.refusal_examples.emplace(r.verdict.kind, fmt::format("seed {}: {}", r.seed, r.verdict.detail));
@@ -186,13 +241,14 @@ class Pool {
     c.process = -1;
     if (WIFEXITED(status) && WEXITSTATUS(status) == 0) return;
     if (c.config.empty()) ++summary_.unmade;
-    else summary_.failures.push_back({c.seed, c.config, {Outcome::crashed, c.late ? "time limit" : signal_text(status), {}, 0}});
+    else take(c.defect, {c.seed, c.config, {Outcome::crashed, c.late ? "time limit" : signal_text(status), {}, 0}});
     ++summary_.programs;
     start(i, c.seed + static_cast<uint64_t>(options_.jobs));
   }
 
   const RunOptions& options_;
   const std::function<void(const Summary&)>& progress_;
+  Hunt* hunt_ = shared_hunt();
   std::vector<Child> children_;
   Summary summary_;
 };
@@ -207,16 +263,6 @@ Config RunOptions::config(const std::string& name, uint64_t seed) const {
 
 Summary run_programs(const RunOptions& options, const std::function<void(const Summary&)>& progress) { return Pool(options, progress).run(); }
 
-std::optional<Scene> stage(const Program& program) {
-  Scene scene(program);
-  for (const Leaf& leaf : program.leaves) scene.add_leaf(leaf);
-  for (const Statement& s : program.statements)
-    if (!scene.apply(s)) return std::nullopt;
-  for (const std::string& name : program.outputs)
-    if (!scene.variables().count(name)) return std::nullopt;
-  return scene;
-}
-
 std::optional<Verdict> try_program(const Program& program, const Config& config, const std::filesystem::path& folder, const Limits& limits) {
   int ends[2];
   if (::pipe(ends) != 0) return std::nullopt;
@@ -225,10 +271,12 @@ std::optional<Verdict> try_program(const Program& program, const Config& config,
     ::close(ends[0]);
     limit(limits);
     ::alarm(static_cast<unsigned>(limits.time.count()));
-    const auto scene = stage(program);
-    if (!scene) ::_exit(3);
+    const auto scenes = stage_runs(program);
+    if (!scenes) ::_exit(3);
+    std::vector<Expected> expected;
+    for (const Scene& scene : *scenes) expected.push_back(scene.expect(program.outputs));
     say(ends[1], "J");
-    const Verdict v = judge(program, scene->expect(program.outputs), config, folder);
+    const Verdict v = judge(program, expected, config, folder);
     say(ends[1], fmt::format("R\t{}\t{}\t{}\t{}", static_cast<int>(v.outcome), escaped(v.kind), escaped(v.detail), v.weak));
     ::_exit(0);
   }

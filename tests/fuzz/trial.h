@@ -29,6 +29,8 @@ struct RunOptions {
   Limits limits;
   Defect debug_defect = Defect::none;  ///< in every configuration
   bool stop_at_first = false;
+  /// To measure this net: every program is judged with each of these until it fails; what has failed is left out from there on.
+  std::vector<Defect> hunted;
   Config config(const std::string& name, uint64_t seed) const;
 };
 
@@ -37,7 +39,10 @@ struct Summary {
   std::map<std::string, int64_t> refusals;  ///< diagnostic => judgements
   std::map<std::string, std::string> refusal_examples;
   std::map<std::string, int64_t> cells;
+  std::map<std::string, int64_t> symbol_refusals;                       ///< diagnostic => judgements that went on with the sizes of the first run
+  std::map<Defect, Report> found;                                       ///< of those hunted
   int64_t programs = 0, passed = 0, refused = 0, weak = 0, unmade = 0;  ///< unmade: LibTorch itself died
+  int64_t symbolic = 0, stateful = 0, grouped = 0;                      ///< programs with symbols, with state, with methods or submodules
 };
 
 /// Generates and judges programs, many a child, `jobs` children at a time. `progress` is called about once a second.
@@ -45,8 +50,5 @@ Summary run_programs(const RunOptions& options, const std::function<void(const S
 
 /// The verdict on one program, run again through a scene (none: the program is not valid), in a child of its own.
 std::optional<Verdict> try_program(const Program& program, const Config& config, const std::filesystem::path& folder, const Limits& limits);
-
-/// Runs the statements; none when one is refused.
-std::optional<Scene> stage(const Program& program);
 
 }  // namespace mica::fuzz

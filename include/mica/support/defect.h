@@ -16,6 +16,7 @@ enum class Defect : uint8_t {
   clone_aliases,
   unsqueeze_negative,
   group_bias,
+  merged_number,
   // ops
   floor_division,
   window_count,
@@ -25,6 +26,8 @@ enum class Defect : uint8_t {
   broadcast_rank,
   integer_identity,
   promotion_pair,
+  rank_zero,
+  symbol_rounding,
   // graph passes
   permute_order,
   slice_step,
@@ -37,11 +40,17 @@ enum class Defect : uint8_t {
   lost_barrier,
   dilation_axis,
   upper_bound,
+  carried_swap,
+  loop_life,
+  slot_size,
+  state_order,
   // codegen
   unsigned_compare,
   strided_load,
   rounding_cast,
   task_split,
+  trip_count,
+  symbol_swap,
   // runtime
   empty_tensor,
 };
