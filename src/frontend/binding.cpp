@@ -1,5 +1,7 @@
 #include "binding.h"
 
+#include <ATen/ATen.h>
+
 #include <algorithm>
 
 namespace mica::frontend {
