@@ -59,6 +59,6 @@ struct Contraction {
 /// The contraction that a node is, if it is one that can be scheduled (describe_contraction.cpp).
 std::optional<Contraction> describe(const Graph& graph, const Node& node);
 
-inline Expr var(const char* name, const Dim& extent) { return make_index(name, Dim::max(extent, 1)); }
+inline Expr var(const char* name, const Dim& extent) { return axis_index(name, extent); }
 
 }  // namespace mica::lower

@@ -25,8 +25,9 @@ bool has_padding(const Conv& op, size_t spatial) {
 
 void spatial_rows(const Conv& op, const Shape& x, const Shape& weight, const Shape& out, const std::vector<Dim>& strides, size_t spatial, bool merged,
                   bool plain, Contraction& c) {
+  // Taps of the last axis may stand in K: then there are fewer outputs than inputs, and rows have gaps between them.
   bool dense = plain;
-  for (size_t s = 0; s + 1 < spatial; ++s) dense &= strides[2 + s] == strides[3 + s] * x[static_cast<int64_t>(3 + s)];
+  for (int64_t s = 3; s < static_cast<int64_t>(2 + spatial); ++s) dense &= strides[s - 1] == strides[s] * x[s] && out[s] == x[s];
   if (dense) {
     c.a_row = strides[1 + spatial];
     return;

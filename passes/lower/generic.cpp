@@ -110,7 +110,7 @@ class GenericLowering {
     Dim tasks = 1;
     while (split < outer.size() && tasks.typical() < 64) tasks *= extent_of(outer[split++]);
     for (size_t i = outer.size(); i-- > split;) body = loop_over(outer[i], std::move(body));
-    const Expr task = make_index("task", Dim::max(tasks, 1));
+    const Expr task = axis_index("task", tasks);
     Dim stride = 1;
     for (size_t i = split; i-- > 0;) {
       const Dim e = extent_of(outer[i]);
@@ -464,7 +464,7 @@ class GenericLowering {
     const Dim vectored = extent / lanes_ * lanes_, whole = fixed ? vectored : extent / chunk * chunk;
     const bool cut = r->reduce_op == ReduceOp::sum && type.dtype == DType::f32 && others.empty() && whole.high() / chunk > short_chain;
     const auto chunk_loop = [&](const Expr& low, const Expr& high) {
-      const Expr base = make_index("v", Dim::max(extent, 1));
+      const Expr base = axis_index("v", extent);
       std::vector<Stmt> b;
       for (int u = 0; u < unroll; ++u) append(b, step(accs[u], simplify(base + Expr(int64_t{lanes_} * u)), Expr()));
       return Stmt::loop(base, low, high, Expr(chunk), std::move(b));

@@ -282,18 +282,22 @@ double unary(ExprOp op, double x) {
     case ExprOp::expm1: return std::expm1(x);
     case ExprOp::exp: return std::exp(x);
     case ExprOp::log: return std::log(x);
-    case ExprOp::floor: return std::floor(x);
-    case ExprOp::ceil: return std::ceil(x);
-    case ExprOp::round: return std::nearbyint(x);
-    case ExprOp::trunc: return std::trunc(x);
     default: break;
   }
   MICA_CHECK(false, name_of(op));
 }
 
-void unary_float(ExprOp op, const Cell* a, Cell* to, int64_t n) {
+/// A number as memory and registers of its dtype hold it. What jumps (rounding to integers, comparing) has to decide on that number, as compiled
+/// code does: 3 / 0.3f is 10 in f32, and a little less in fp64.
+double held(DType dtype, double x) { return dtype == DType::f32 ? static_cast<double>(static_cast<float>(x)) : x; }
+
+void unary_float(ExprOp op, DType dtype, const Cell* a, Cell* to, int64_t n) {
   const auto each = [&](auto f) { map1<double, double>(a, to, n, f); };
   switch (op) {
+    case ExprOp::floor: return each([=](double x) { return std::floor(held(dtype, x)); });
+    case ExprOp::ceil: return each([=](double x) { return std::ceil(held(dtype, x)); });
+    case ExprOp::round: return each([=](double x) { return std::nearbyint(held(dtype, x)); });
+    case ExprOp::trunc: return each([=](double x) { return std::trunc(held(dtype, x)); });
     case ExprOp::neg: return each([](double x) { return -x; });
     case ExprOp::abs: return each([](double x) { return std::fabs(x); });
     case ExprOp::sqrt: return each([](double x) { return std::sqrt(x); });
@@ -318,9 +322,9 @@ void unary_integer(ExprOp op, const Cell* a, Cell* to, int64_t n) {
   }
 }
 
-void binary_float(ExprOp op, const Cell* a, bool ua, const Cell* b, bool ub, Cell* to, int64_t n) {
+void binary_float(ExprOp op, DType dtype, const Cell* a, bool ua, const Cell* b, bool ub, Cell* to, int64_t n) {
   const auto each = [&](auto f) { map2<double, double>(a, ua, b, ub, to, n, f); };
-  const auto test = [&](auto f) { map2<double, int64_t>(a, ua, b, ub, to, n, [f](double x, double y) -> int64_t { return f(x, y); }); };
+  const auto test = [&](auto f) { map2<double, int64_t>(a, ua, b, ub, to, n, [=](double x, double y) -> int64_t { return f(held(dtype, x), held(dtype, y)); }); };
   switch (op) {
     case ExprOp::add: return each([](double x, double y) { return x + y; });
     case ExprOp::sub: return each([](double x, double y) { return x - y; });
@@ -331,7 +335,7 @@ void binary_float(ExprOp op, const Cell* a, bool ua, const Cell* b, bool ub, Cel
     case ExprOp::pow: return each([](double x, double y) { return std::pow(x, y); });
     case ExprOp::atan2: return each([](double x, double y) { return std::atan2(x, y); });
     case ExprOp::fmod: return each([](double x, double y) { return std::fmod(x, y); });
-    case ExprOp::floordiv: return each([](double x, double y) { return std::floor(x / y); });
+    case ExprOp::floordiv: return each([=](double x, double y) { return std::floor(held(dtype, x / y)); });
     case ExprOp::floormod:
       return each([](double x, double y) {
         const double r = std::fmod(x, y);
@@ -490,7 +494,7 @@ void Program::convert(const Instruction& i, int64_t n) {
     else map1<int64_t, int64_t>(a, to, n, [=](int64_t x) { return wrap(dtype, x); });
   } else if (is_float(from) && is_float(dtype)) map1<double, double>(a, to, n, [](double x) { return x; });
   else if (is_bool(dtype) && is_float(from)) map1<double, int64_t>(a, to, n, [](double x) -> int64_t { return x != 0; });
-  else if (is_float(from)) map1<double, int64_t>(a, to, n, [=](double x) { return wrap(dtype, truncate(x)); });
+  else if (is_float(from)) map1<double, int64_t>(a, to, n, [=](double x) { return wrap(dtype, truncate(held(from, x))); });
   else if (is_float(dtype)) map1<int64_t, double>(a, to, n, [](int64_t x) { return static_cast<double>(x); });
   else map1<int64_t, int64_t>(a, to, n, [=](int64_t x) { return wrap(dtype, x); });
 }
@@ -529,13 +533,13 @@ void Program::execute(const Instruction& i) {
       else to[k].integer = plus(times(a[k * sa].integer, b[k * sb].integer), c[k * sc].integer);
     }
   } else if (i.args.size() == 1) {
-    if (is_float(i.from)) unary_float(i.op, arg(0), to, n);
+    if (is_float(i.from)) unary_float(i.op, i.from, arg(0), to, n);
     else unary_integer(i.op, arg(0), to, n);
     if (i.dtype == DType::b8 && i.op == ExprOp::bnot)
       for (int64_t k = 0; k < n; ++k) to[k].integer &= 1;
   } else {
     MICA_CHECK(i.args.size() == 2, name_of(i.op));
-    if (is_float(i.from)) binary_float(i.op, arg(0), same(0), arg(1), same(1), to, n);
+    if (is_float(i.from)) binary_float(i.op, i.from, arg(0), same(0), arg(1), same(1), to, n);
     else binary_integer(i.op, i.from, arg(0), same(0), arg(1), same(1), to, n);
     // bool arithmetic, where an op has it, is modulo nothing: true + true is true
     wraps |= i.dtype == DType::b8 && i.from == DType::b8;

@@ -60,17 +60,23 @@ DType common_dtype(ImportContext& ctx, std::initializer_list<Value> operands) {
   return promote_types(types);
 }
 
+/// x and a multiple of y, combined: f16 and bf16 in f32, and rounded once, as PyTorch's kernels do.
+template <Op T> Value with_multiple(ImportContext& ctx, Value x, Value y) {
+  const DType t = common_dtype(ctx, {x, y});
+  const Value multiple = scaled(ctx, y, "alpha", working(t));
+  return multiple == y ? ctx.create(T{x, y}) : cast_to(ctx, ctx.create(T{cast_to(ctx, x, working(t)), multiple}), t);
+}
 Imported add(ImportContext& ctx) {
   const Pair p = operands(ctx);
-  return {ctx.create(Add{p.x, scaled(ctx, p.y, "alpha", common_dtype(ctx, {p.x, p.y}))})};
+  return {with_multiple<Add>(ctx, p.x, p.y)};
 }
 Imported sub(ImportContext& ctx) {
   const Pair p = operands(ctx);
-  return {ctx.create(Sub{p.x, scaled(ctx, p.y, "alpha", common_dtype(ctx, {p.x, p.y}))})};
+  return {with_multiple<Sub>(ctx, p.x, p.y)};
 }
 Imported rsub(ImportContext& ctx) {
   const Pair p = operands(ctx);
-  return {ctx.create(Sub{p.y, scaled(ctx, p.x, "alpha", common_dtype(ctx, {p.x, p.y}))})};
+  return {with_multiple<Sub>(ctx, p.y, p.x)};
 }
 
 Imported div(ImportContext& ctx) {
@@ -232,16 +238,18 @@ Imported masked_fill(ImportContext& ctx) {
 
 Imported lerp(ImportContext& ctx) {
   const Value a = ctx.tensor("self"), b = ctx.tensor("end");
-  const Value weight = operand(ctx, "weight", a), difference = ctx.create(Sub{b, a});
-  return {ctx.create(Add{a, ctx.create(Mul{weight, difference})})};
+  const DType t = common_dtype(ctx, {a, b}), w = working(t);
+  const Value weight = operand(ctx, "weight", a), low = cast_to(ctx, a, w), difference = ctx.create(Sub{cast_to(ctx, b, w), low});
+  return {cast_to(ctx, ctx.create(Add{low, ctx.create(Mul{cast_to(ctx, weight, w), difference})}), t)};
 }
-/// self + value * tensor1 (* or /) tensor2, all of it in one dtype.
+/// self + value * tensor1 (* or /) tensor2, all of it in one dtype: f16 and bf16 in f32, and rounded once, as PyTorch's kernels do.
 template <Op T> Imported add_combined(ImportContext& ctx) {
   const Value self = ctx.tensor("self"), a = ctx.tensor("tensor1"), b = ctx.tensor("tensor2");
   const DType t = common_dtype(ctx, {self, a, b});
   if (!is_float(t) && std::is_same_v<T, Div>) ctx.fail("needs-float", "does not divide integers");
-  const Value combined = ctx.create(T{cast_to(ctx, a, t), cast_to(ctx, b, t)});
-  return {cast_to(ctx, ctx.create(Add{self, scaled(ctx, combined, "value", t)}), t)};
+  const DType w = working(t);
+  const Value combined = ctx.create(T{cast_to(ctx, a, w), cast_to(ctx, b, w)});
+  return {cast_to(ctx, ctx.create(Add{cast_to(ctx, self, w), scaled(ctx, combined, "value", w)}), t)};
 }
 
 Imported nan_to_num(ImportContext& ctx) {
