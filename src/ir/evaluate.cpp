@@ -324,7 +324,9 @@ void unary_integer(ExprOp op, const Cell* a, Cell* to, int64_t n) {
 
 void binary_float(ExprOp op, DType dtype, const Cell* a, bool ua, const Cell* b, bool ub, Cell* to, int64_t n) {
   const auto each = [&](auto f) { map2<double, double>(a, ua, b, ub, to, n, f); };
-  const auto test = [&](auto f) { map2<double, int64_t>(a, ua, b, ub, to, n, [=](double x, double y) -> int64_t { return f(held(dtype, x), held(dtype, y)); }); };
+  const auto test = [&](auto f) {
+    map2<double, int64_t>(a, ua, b, ub, to, n, [=](double x, double y) -> int64_t { return f(held(dtype, x), held(dtype, y)); });
+  };
   switch (op) {
     case ExprOp::add: return each([](double x, double y) { return x + y; });
     case ExprOp::sub: return each([](double x, double y) { return x - y; });
