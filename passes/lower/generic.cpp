@@ -19,6 +19,8 @@ constexpr int64_t max_staged_row = 8192;  // elements
 /// Shorter than max_chain: a partial sum is one addition beside what these loops load and compute anyway, and every halving makes sums better.
 constexpr int64_t short_chain = 64;
 static_assert(short_chain <= max_chain);
+/// Of an accumulator that is a single number: it has no other lanes to share the terms with.
+constexpr int64_t scalar_chain = 16;
 
 /// Wraps statements in `for var in [low, limit)`.
 std::vector<Stmt> loop_over(const Expr& var, std::vector<Stmt> body) {
@@ -220,14 +222,15 @@ class GenericLowering {
   }
 
   using Combine = std::function<Expr(const Expr&)>;
-  /// acc[i] = reduction of steps[i] over r's variables, all in one loop nest; chains are cut at short_chain.
+  /// acc[i] = reduction of steps[i] over r's variables, all in one loop nest; long chains are cut.
   /// `body` runs before the steps in each turn.
   std::vector<Stmt> accumulate(const Expr& r, ExprType type, const std::vector<uint32_t>& accs, const std::vector<Combine>& steps,
                                std::vector<Stmt> body = {}) {
     const Expr identity = make_broadcast(reduce_identity(r->reduce_op, type.dtype), type.lanes);
+    const int64_t longest = type.lanes == 1 ? scalar_chain : short_chain;
     int64_t total_steps = 1;
     for (const Expr& v : r->vars) total_steps *= extent_of(v).high();
-    const bool cut = r->reduce_op == ReduceOp::sum && type.dtype == DType::f32 && total_steps > short_chain;
+    const bool cut = r->reduce_op == ReduceOp::sum && type.dtype == DType::f32 && total_steps > longest;
     std::vector<uint32_t> inner = accs;
     std::vector<Stmt> out;
     for (uint32_t a : accs) out.push_back(Stmt::store(a, Expr(0), identity));
@@ -243,7 +246,7 @@ class GenericLowering {
     // The innermost loops whose product stays below the limit form a chain; a single longer loop is cut into chunks.
     size_t split = r->vars.size();
     int64_t chain = 1;
-    while (split > 0 && chain * extent_of(r->vars[split - 1]).high() <= short_chain) chain *= extent_of(r->vars[--split]).high();
+    while (split > 0 && chain * extent_of(r->vars[split - 1]).high() <= longest) chain *= extent_of(r->vars[--split]).high();
     const auto with_total = [&](std::vector<Stmt> loops) {
       std::vector<Stmt> b;
       for (uint32_t a : inner) b.push_back(Stmt::store(a, Expr(0), identity));
@@ -259,10 +262,9 @@ class GenericLowering {
       for (size_t i = split; i-- > 0;) body = loop_over(r->vars[i], std::move(body));
     } else {
       const Expr v = r->vars.back();
-      const Expr chunk = make_index("chunk", Dim::ceil_div(extent_of(v), short_chain));
+      const Expr chunk = make_index("chunk", Dim::ceil_div(extent_of(v), longest));
       std::vector<Stmt> loop;
-      loop.push_back(Stmt::loop(v, chunk * Expr(short_chain), min(chunk * Expr(short_chain) + Expr(short_chain), Expr(extent_end(v))), Expr(1),
-                                std::move(body)));
+      loop.push_back(Stmt::loop(v, chunk * Expr(longest), min(chunk * Expr(longest) + Expr(longest), Expr(extent_end(v))), Expr(1), std::move(body)));
       body = loop_over(chunk, with_total(std::move(loop)));
       for (size_t i = r->vars.size() - 1; i-- > 0;) body = loop_over(r->vars[i], std::move(body));
     }
@@ -462,7 +464,12 @@ class GenericLowering {
     // Chunks of several vectors, then (where the extent varies) vectors that do not fill a chunk, then lanes that do not fill a vector.
     const int64_t chunk = static_cast<int64_t>(lanes_) * unroll;
     const Dim vectored = extent / lanes_ * lanes_, whole = fixed ? vectored : extent / chunk * chunk;
-    const bool cut = r->reduce_op == ReduceOp::sum && type.dtype == DType::f32 && others.empty() && whole.high() / chunk > short_chain;
+    const bool sums = r->reduce_op == ReduceOp::sum && type.dtype == DType::f32;
+    const bool cut = sums && others.empty() && whole.high() / chunk > short_chain;
+    int64_t terms = ceil_div(extent.high(), chunk);  // that one lane of an accumulator adds up
+    int64_t all_terms = terms;
+    for (const Expr& o : others) all_terms *= extent_of(o).high();
+    const bool parts = cut || (sums && !others.empty() && all_terms > scalar_chain);
     const auto chunk_loop = [&](const Expr& low, const Expr& high) {
       const Expr base = axis_index("v", extent);
       std::vector<Stmt> b;
@@ -470,16 +477,21 @@ class GenericLowering {
       return Stmt::loop(base, low, high, Expr(chunk), std::move(b));
     };
     uint32_t total = 0;
-    if (cut) {
+    if (parts) {
       total = emit_.local("total", type, 1, Memory::registers);
       out.push_back(Stmt::store(total, Expr(0), identity));
-      const Expr part = make_index("part", Dim::ceil_div(whole, chunk * short_chain));
-      std::vector<Stmt> b;
-      b.push_back(chunk_loop(part * Expr(chunk * short_chain), min(part * Expr(chunk * short_chain) + Expr(chunk * short_chain), Expr(whole))));
+    }
+    const auto add_part = [&](std::vector<Stmt>& b) {
       Expr sum = make_load(total, type, {Expr(0)});
       for (uint32_t a : accs) sum = sum + make_load(a, type, {Expr(0)});
       b.push_back(Stmt::store(total, Expr(0), sum));
       for (uint32_t a : accs) b.push_back(Stmt::store(a, Expr(0), identity));
+    };
+    if (cut) {
+      const Expr part = make_index("part", Dim::ceil_div(whole, chunk * short_chain));
+      std::vector<Stmt> b;
+      b.push_back(chunk_loop(part * Expr(chunk * short_chain), min(part * Expr(chunk * short_chain) + Expr(chunk * short_chain), Expr(whole))));
+      add_part(b);
       append(loops, loop_over(part, std::move(b)));
     } else if (whole != 0) {
       loops.push_back(chunk_loop(Expr(0), Expr(whole)));
@@ -493,11 +505,26 @@ class GenericLowering {
       if (fixed) append(loops, std::move(tail));
       else loops.push_back(Stmt::branch(Expr(vectored) < Expr(extent), std::move(tail)));
     }
-    for (size_t i = others.size(); i-- > 0;) loops = loop_over(others[i], std::move(loops));
+    bool open = parts && !cut;  // no chain has ended yet
+    for (size_t i = others.size(); i-- > 0;) {
+      const Expr& o = others[i];
+      const int64_t turns = std::max<int64_t>(1, scalar_chain / terms);
+      terms *= extent_of(o).high();
+      if (!open || terms <= scalar_chain) {
+        loops = loop_over(o, std::move(loops));
+        continue;
+      }
+      open = false;
+      const Expr part = make_index("part", Dim::ceil_div(extent_of(o), turns)), low = part * Expr(turns) + Expr(o->int_value);
+      std::vector<Stmt> b;
+      b.push_back(Stmt::loop(o, low, min(low + Expr(turns), Expr(extent_end(o))), Expr(1), std::move(loops)));
+      add_part(b);
+      loops = loop_over(part, std::move(b));
+    }
     append(out, std::move(loops));
 
     Expr sum = combined(accs, type, r->reduce_op);
-    if (cut) sum = make_load(total, type, {Expr(0)}) + sum;
+    if (parts) sum = make_load(total, type, {Expr(0)}) + sum;
     const uint32_t result = emit_.local("result", {type.dtype, 1}, 1, Memory::registers);
     out.push_back(Stmt::store(result, Expr(0), make_horizontal(r->reduce_op, sum)));
     value = replace_node(value, r, make_load(result, {type.dtype, 1}, {Expr(0)}));
