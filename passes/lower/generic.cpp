@@ -426,6 +426,39 @@ class GenericLowering {
     return sum;
   }
 
+  /// What accumulators hold is added to a total now and then, so that no lane adds up a long chain.
+  struct Parts {
+    ExprType type;
+    const std::vector<uint32_t>& accs;
+    Expr identity;
+    uint32_t buffer;
+    void add(std::vector<Stmt>& b) const {
+      Expr sum = make_load(buffer, type, {Expr(0)});
+      for (uint32_t a : accs) sum = sum + make_load(a, type, {Expr(0)});
+      b.push_back(Stmt::store(buffer, Expr(0), sum));
+      for (uint32_t a : accs) b.push_back(Stmt::store(a, Expr(0), identity));
+    }
+  };
+  /// Loops over `others` around `loops`, in which a lane adds up `terms`. With a total, chains end where they would be longer than scalar_chain.
+  static std::vector<Stmt> loops_around(const std::vector<Expr>& others, std::vector<Stmt> loops, int64_t terms, const Parts* total) {
+    for (size_t i = others.size(); i-- > 0;) {
+      const Expr& o = others[i];
+      const int64_t turns = std::max<int64_t>(1, scalar_chain / terms);
+      terms *= extent_of(o).high();
+      if (!total || terms <= scalar_chain) {
+        loops = loop_over(o, std::move(loops));
+        continue;
+      }
+      const Expr part = make_index("part", Dim::ceil_div(extent_of(o), turns)), low = part * Expr(turns) + Expr(o->int_value);
+      std::vector<Stmt> b;
+      b.push_back(Stmt::loop(o, low, min(low + Expr(turns), Expr(extent_end(o))), Expr(1), std::move(loops)));
+      total->add(b);
+      loops = loop_over(part, std::move(b));
+      total = nullptr;
+    }
+    return loops;
+  }
+
   /// Emits one reduction of the row and returns `value` with its result, and whatever the reduction staged, put in.
   Expr reduce_row(std::vector<Stmt>& out, const Expr& r, const Expr& v, Expr value) {
     const size_t lane = cheapest_lane(r);
@@ -466,32 +499,24 @@ class GenericLowering {
     const Dim vectored = extent / lanes_ * lanes_, whole = fixed ? vectored : extent / chunk * chunk;
     const bool sums = r->reduce_op == ReduceOp::sum && type.dtype == DType::f32;
     const bool cut = sums && others.empty() && whole.high() / chunk > short_chain;
-    int64_t terms = ceil_div(extent.high(), chunk);  // that one lane of an accumulator adds up
-    int64_t all_terms = terms;
-    for (const Expr& o : others) all_terms *= extent_of(o).high();
-    const bool parts = cut || (sums && !others.empty() && all_terms > scalar_chain);
+    const int64_t terms = std::max<int64_t>(1, ceil_div(extent.high(), chunk));  // that one lane of an accumulator adds up
+    const bool parts = cut || (sums && !others.empty());
     const auto chunk_loop = [&](const Expr& low, const Expr& high) {
       const Expr base = axis_index("v", extent);
       std::vector<Stmt> b;
       for (int u = 0; u < unroll; ++u) append(b, step(accs[u], simplify(base + Expr(int64_t{lanes_} * u)), Expr()));
       return Stmt::loop(base, low, high, Expr(chunk), std::move(b));
     };
-    uint32_t total = 0;
+    Parts total{type, accs, identity, 0};
     if (parts) {
-      total = emit_.local("total", type, 1, Memory::registers);
-      out.push_back(Stmt::store(total, Expr(0), identity));
+      total.buffer = emit_.local("total", type, 1, Memory::registers);
+      out.push_back(Stmt::store(total.buffer, Expr(0), identity));
     }
-    const auto add_part = [&](std::vector<Stmt>& b) {
-      Expr sum = make_load(total, type, {Expr(0)});
-      for (uint32_t a : accs) sum = sum + make_load(a, type, {Expr(0)});
-      b.push_back(Stmt::store(total, Expr(0), sum));
-      for (uint32_t a : accs) b.push_back(Stmt::store(a, Expr(0), identity));
-    };
     if (cut) {
       const Expr part = make_index("part", Dim::ceil_div(whole, chunk * short_chain));
       std::vector<Stmt> b;
       b.push_back(chunk_loop(part * Expr(chunk * short_chain), min(part * Expr(chunk * short_chain) + Expr(chunk * short_chain), Expr(whole))));
-      add_part(b);
+      total.add(b);
       append(loops, loop_over(part, std::move(b)));
     } else if (whole != 0) {
       loops.push_back(chunk_loop(Expr(0), Expr(whole)));
@@ -505,26 +530,10 @@ class GenericLowering {
       if (fixed) append(loops, std::move(tail));
       else loops.push_back(Stmt::branch(Expr(vectored) < Expr(extent), std::move(tail)));
     }
-    bool open = parts && !cut;  // no chain has ended yet
-    for (size_t i = others.size(); i-- > 0;) {
-      const Expr& o = others[i];
-      const int64_t turns = std::max<int64_t>(1, scalar_chain / terms);
-      terms *= extent_of(o).high();
-      if (!open || terms <= scalar_chain) {
-        loops = loop_over(o, std::move(loops));
-        continue;
-      }
-      open = false;
-      const Expr part = make_index("part", Dim::ceil_div(extent_of(o), turns)), low = part * Expr(turns) + Expr(o->int_value);
-      std::vector<Stmt> b;
-      b.push_back(Stmt::loop(o, low, min(low + Expr(turns), Expr(extent_end(o))), Expr(1), std::move(loops)));
-      add_part(b);
-      loops = loop_over(part, std::move(b));
-    }
-    append(out, std::move(loops));
+    append(out, loops_around(others, std::move(loops), terms, parts && !cut ? &total : nullptr));
 
     Expr sum = combined(accs, type, r->reduce_op);
-    if (parts) sum = make_load(total, type, {Expr(0)}) + sum;
+    if (parts) sum = make_load(total.buffer, type, {Expr(0)}) + sum;
     const uint32_t result = emit_.local("result", {type.dtype, 1}, 1, Memory::registers);
     out.push_back(Stmt::store(result, Expr(0), make_horizontal(r->reduce_op, sum)));
     value = replace_node(value, r, make_load(result, {type.dtype, 1}, {Expr(0)}));
