@@ -142,12 +142,12 @@ bool sizes_fit(const std::string& base, const std::vector<NamedItem>& arguments)
   return true;
 }
 
-c10::TypePtr unwrap(c10::TypePtr type) {
+c10::TypePtr without_option(c10::TypePtr type) {
   while (const auto option = type ? type->cast<c10::OptionalType>() : nullptr) type = option->getElementType();
   return type;
 }
 
-bool is_number(const NamedItem& argument) { return unwrap(argument.schema->type())->kind() == c10::TypeKind::NumberType; }
+bool is_number(const NamedItem& argument) { return without_option(argument.schema->type())->kind() == c10::TypeKind::NumberType; }
 
 /// Whether numbers of any kind are sizes to the operator: how long its result is.
 bool takes_size(const std::string& op) { return op.starts_with("aten::arange") || op.starts_with("aten::scalar_tensor"); }
@@ -170,7 +170,7 @@ std::optional<c10::IValue> Evaluator::ivalue_of(const Item& item, const c10::Typ
     return contents->constant;
   }
   if (const auto* list = item.list()) {
-    const auto type = unwrap(wanted);
+    const auto type = without_option(wanted);
     const auto as_list = type ? type->cast<c10::ListType>() : nullptr;
     c10::TypePtr element = as_list ? as_list->getElementType() : list->element ? list->element : c10::TypePtr(c10::IntType::get());
     if (element->hasFreeVariables()) element = list->element ? list->element : c10::TypePtr(c10::IntType::get());
@@ -213,9 +213,9 @@ bool Evaluator::import_value(const NamedItem& argument, ImportValue& value) {
   }
   const auto* list = item.list();
   if (!list) return false;
-  const auto type = unwrap(argument.schema ? argument.schema->type() : nullptr);
+  const auto type = without_option(argument.schema ? argument.schema->type() : nullptr);
   const auto wanted = type ? type->cast<c10::ListType>() : nullptr;
-  const bool tensors = wanted && unwrap(wanted->getElementType())->kind() == c10::TypeKind::TensorType;
+  const bool tensors = wanted && without_option(wanted->getElementType())->kind() == c10::TypeKind::TensorType;
   Values values;
   std::vector<int64_t> ints;
   std::vector<double> reals;
@@ -492,6 +492,7 @@ std::vector<Item> Evaluator::run_operator(Node& node, const std::vector<Item>& i
   if (!written && run_view(*op, name, arguments, results)) return results;
   results = both(*op, name, arguments, written != nullptr);
   if (results.size() == 1) keep_size(base, in, results[0]);
+  if (!written) note_placement(base, in, results);
   if (!written || results.empty()) return results;
   const Tensor* self = in[0].tensor();
   const Tensor* value = results[0].tensor();

@@ -9,6 +9,8 @@
 
 #include "evaluator.h"
 #include "mica/ops/compare.h"
+#include "mica/ops/factory.h"
+#include "mica/ops/index.h"
 #include "mica/support/defect.h"
 #include "regions.h"
 
@@ -247,10 +249,10 @@ void Evaluator::run_loop(torch::jit::Node& node, Environment& environment) {
   std::vector<Item> in;
   for (const torch::jit::Value* input : node.inputs()) in.push_back(environment[input]);
   for (size_t i = 0; i < 2; ++i) check_usable(in[i], "", false);  // what is carried may be dead
-  if (in[0].size()) in[0] = number_item(number_value(in[0], DType::i64));
   std::vector<Item> out(in.begin() + 2, in.end());
   const bool trips_known = in[0].is_int();
-  if ((!trips_known && !in[0].number()) || (!in[1].is_bool() && !in[1].number())) return report_lost(), forget_outputs(node, environment);
+  if ((!trips_known && !in[0].number() && !in[0].size()) || (!in[1].is_bool() && !in[1].number()))
+    return report_lost(), forget_outputs(node, environment);
   if ((trips_known && in[0].integer() <= 0) || (in[1].is_bool() && !in[1].plain()->toBool())) return set_outputs(node, std::move(out), environment);
   const bool can_unroll = trips_known && in[1].is_bool();
   if (can_unroll && unroll(node, environment, in, true, out)) return set_outputs(node, std::move(out), environment);
@@ -331,24 +333,34 @@ std::vector<Item> Evaluator::loop(torch::jit::Node& node, Environment& environme
   Carried known;
   std::map<const Contents*, Leaf::Source> first;  // what a carried value is before the first pass
   std::string signature;
+  std::vector<Growth> grown;
+  const bool endless = in[0].is_int() && in[0].integer() > (int64_t{1} << 32);
+  const auto trips = endless ? std::nullopt : size_of_item(in[0]);
+  const auto is_true = [](const Item& i) { return i.is_bool() && i.plain()->toBool(); };
   for (int round = 0;; ++round) {  // every round but the last carries something more
     auto trip = std::make_shared<Contents>();
     trip->type = TensorType{.dtype = DType::i64, .shape = {}, .layout = {}};
     trip->value = graph_.add_value(trip->type);
     Apart body = run_apart([&] { return run_body(node, environment, Number{trip}, carried); }, &state);
     if (body.raised) return loop_raises(in, *body.raised), carried;
+    const bool to_the_end = !strict && trips && is_true(in[1]) && is_true(body.results[0]);
+    const bool more = to_the_end && take_growth(*trips, state, body.journal, known, grown);
+    for (const Growth& g : grown)
+      if (!g.appended.tensor()) refuse_list("appending in some passes only, or of several types,", *g.list);
     Merger merger(*this, state, body.journal, known, "before a loop", "after a pass through it");
     std::vector<Item> next;
     for (size_t k = 0; k < carried.size(); ++k) next.push_back(merger.merge(carried[k], body.results[k + 1], names[k]));
     Journal objects = merger.merge_objects(start);
     std::string now = merger.signature(start);
     if (strict && merger.conflicts()) throw GiveUp{};
-    if (merger.leaves().size() == known.leaves.size() && (round == 0 || now == signature) && !merger.conflicts()) {
-      make_loop(in, *trip, known, first, body, merger);
+    if (merger.leaves().size() == known.leaves.size() && (round == 0 || now == signature) && !merger.conflicts() && !more) {
+      const std::vector<Value> rows = make_loop(in, *trip, known, first, body, merger, grown);
       adopt(objects);
       merger.note_sharing();
+      finish_growth(grown, rows);
       return next;
     }
+    for (const Growth& g : grown) objects.changes<ListObject>().at(*g.list).growing = true;
     std::map<const Contents*, Leaf::Source> firsts;
     for (Leaf& leaf : merger.leaves()) {
       const auto it = first.find(leaf.before.get());
@@ -362,7 +374,7 @@ std::vector<Item> Evaluator::loop(torch::jit::Node& node, Environment& environme
 /// The body raises whatever happens: the loop must not be entered.
 void Evaluator::loop_raises(const std::vector<Item>& in, const Raised& raised) {
   Value over;
-  if (in[0].number()) over = builder_.create(Le{number_value(in[0], DType::i64), number_value(c10::IValue(int64_t{0}), DType::i64)});
+  if (in[0].number() || in[0].size()) over = builder_.create(Le{number_value(in[0], DType::i64), number_value(c10::IValue(int64_t{0}), DType::i64)});
   if (in[1].number()) {
     const Value no = builder_.create(LogicalNot{number_value(in[1], DType::b8)});
     over = over ? builder_.create(LogicalOr{over, no}) : no;
@@ -371,9 +383,11 @@ void Evaluator::loop_raises(const std::vector<Item>& in, const Raised& raised) {
   builder_.create_all(Check{over, raised.message});
 }
 
-/// The `loop` itself, of a body that was evaluated with `known` as what is carried; the merger's leaves get its results.
-void Evaluator::make_loop(const std::vector<Item>& in, const Contents& trip, const Carried& known,
-                          const std::map<const Contents*, Leaf::Source>& first, Apart& body, Merger& merger) {
+/// The `loop` itself, of a body that was evaluated with `known` as what is carried; the merger's leaves get its results. Gives the rows of the
+/// lists that it grows.
+std::vector<Value> Evaluator::make_loop(const std::vector<Item>& in, const Contents& trip, const Carried& known,
+                                        const std::map<const Contents*, Leaf::Source>& first, Apart& body, Merger& merger,
+                                        const std::vector<Growth>& grown) {
   std::vector<Value> parameters = {trip.value}, yields, initial;
   std::vector<Leaf*> ends;
   for (const Leaf& parameter : known.leaves) {
@@ -383,11 +397,18 @@ void Evaluator::make_loop(const std::vector<Item>& in, const Contents& trip, con
     parameters.push_back(parameter.merged->value);
     initial.push_back(value_of(first.at(parameter.merged.get()), parameter.merged->type.dtype));
   }
+  for (const Growth& g : grown) {
+    const TensorType type = graph_.type(g.rows);
+    parameters.push_back(g.rows);
+    initial.push_back(builder_.create(Full{.shape = Dims(type.shape.dims()), .value = Scalar(0), .dtype = type.dtype}));
+  }
   inside(body, [&] {
     yields.push_back(number_value(body.results[0], DType::b8));
     for (const Leaf* end : ends) yields.push_back(value_of(end->b, end->merged->type.dtype));
+    for (const Growth& g : grown)
+      yields.push_back(builder_.create(UpdateAt{.x = g.rows, .row = value_of(*g.appended.tensor()), .index = trip.value, .axis = 0}));
   });
-  if (ends.empty() && std::all_of(body.nodes.begin(), body.nodes.end(), is_pure)) return;
+  if (initial.empty() && std::all_of(body.nodes.begin(), body.nodes.end(), is_pure)) return {};
   std::vector<Value> captures;
   find_captures(graph_, body.nodes, yields, parameters, captures);
   const bool endless = in[0].is_int() && in[0].integer() > (int64_t{1} << 32);
@@ -400,8 +421,9 @@ void Evaluator::make_loop(const std::vector<Item>& in, const Contents& trip, con
                                                            .carried = Values(initial),
                                                            .captures = Values(captures),
                                                            .body = make_region(graph_, body.nodes, inputs, yields)});
-  if (made.size() != ends.size()) throw Stop{};
-  for (size_t i = 0; i < made.size(); ++i) ends[i]->merged->value = made[i];
+  if (made.size() != initial.size()) throw Stop{};
+  for (size_t i = 0; i < ends.size(); ++i) ends[i]->merged->value = made[i];
+  return {made.begin() + static_cast<int64_t>(ends.size()), made.end()};
 }
 
 // ---- the module's state ----

@@ -4,6 +4,8 @@
 #include <torch/csrc/jit/ir/constants.h>
 
 #include "locate.h"
+#include "mica/ops/compare.h"
+#include "mica/ops/control.h"
 
 namespace mica::frontend {
 namespace {
@@ -179,6 +181,8 @@ void Evaluator::check_usable(Item& item, const std::string& name, bool deep) {
     return;
   }
   if (!deep) return;
+  if (item.list() && (item.list()->rows || item.list()->growing)) refuse_list("the result", *item.list());
+  if (item.maybe()) return data_dependent("whether a result is None", "a compiled model returns the same tensors in every run");
   if (item.text()) return data_dependent("text that is returned", "a compiled model returns tensors and numbers only");
   // A number that is returned is a tensor of rank 0.
   if (const auto kind = number_kind(item)) item = fresh(contents_of(number_value(item, *kind)));
@@ -204,7 +208,10 @@ void Evaluator::run_node(Node& node, Environment& environment) {
     const std::vector<Item> inputs = inputs_of(node, environment);
     std::vector<Item> results;
     const size_t errors = diagnostics_.error_count();
-    if (!run_number(node, inputs, results) && !run_python(node, inputs, results)) results = run_operator(node, inputs);
+    if (run_maybe(node.kind().toQualString(), inputs, results)) return set_outputs(node, std::move(results), environment);
+    if (!run_rows(node.kind().toQualString(), inputs, results) && !run_number(node, inputs, results) && !run_python(node, inputs, results) &&
+        !run_fourier(node, inputs, results))
+      results = run_operator(node, inputs);
     results.resize(node.outputs().size());
     if (lacks_result(inputs, results) && diagnostics_.error_count() == errors && unsupported_.empty())
       data_dependent(fmt::format("an operand of {}", node.kind().toQualString()), "it has to be known while compiling");
@@ -216,6 +223,30 @@ void Evaluator::run_node(Node& node, Environment& environment) {
     if (++errors_here_ >= 20) throw Stop{};
     forget_outputs(node, environment);
   }
+}
+
+/// What is there where the program takes it to be there; only one spelling of that asks.
+Item Evaluator::unwrap(const Node& node, const MaybeObject& maybe) {
+  if (node.output()->type()->kind() == c10::TypeKind::OptionalType) return std::make_shared<const MaybeObject>(maybe);
+  if (node.output()->type()->kind() == c10::TypeKind::NoneType) return none_item();
+  if (node.kind() == c10::aten::_unwrap_optional) builder_.create_all(Check{number_value(maybe.present, DType::b8), "Unwrapping null optional"});
+  return maybe.value;
+}
+
+bool Evaluator::run_maybe(const std::string& name, const std::vector<Item>& in, std::vector<Item>& out) {
+  const bool is = name == "aten::__is__", is_not = name == "aten::__isnot__";
+  if ((is || is_not) && (in[0].is_none() || in[1].is_none()) && (in[0].maybe() || in[1].maybe())) {
+    const Item& present = (in[0].maybe() ? in[0] : in[1]).maybe()->present;
+    return out = {is_not ? present : number_item(builder_.create(LogicalNot{number_value(present, DType::b8)}))}, true;
+  }
+  return refuse_maybe(name, in);
+}
+
+/// Where one of the inputs may be None, depending on data; only questions whether it is are answered.
+bool Evaluator::refuse_maybe(const std::string& what, const std::vector<Item>& in) {
+  if (std::none_of(in.begin(), in.end(), [](const Item& i) { return i.maybe() != nullptr; })) return false;
+  data_dependent(fmt::format("whether an operand of {} is None", what), "it is None on some ways through the program only");
+  return true;
 }
 
 bool Evaluator::is_instance(const Item& item, const c10::TypePtr& type) {
@@ -283,6 +314,7 @@ bool Evaluator::run_prim(Node& node, Environment& environment) {
     for (size_t i = 0; i + 1 < in.size(); i += 2) dict->entries.emplace_back(in[i], in[i + 1]);
     set(std::move(dict));
   } else if (kind == prim::TupleUnpack || kind == prim::ListUnpack) {
+    if (in[0].list() && (in[0].list()->rows || in[0].list()->growing)) refuse_list("unpacking", *in[0].list());
     const auto* items = in[0].tuple() ? &in[0].tuple()->items : in[0].list() ? &in[0].list()->items : nullptr;
     if (!items || items->size() != node.outputs().size()) forget_outputs(node, environment);
     else set_outputs(node, *items, environment);
@@ -302,12 +334,15 @@ bool Evaluator::run_prim(Node& node, Environment& environment) {
     auto object = make<InstanceObject>();
     object->type = node.output()->type()->expect<c10::ClassType>();
     set(std::move(object));
+  } else if (kind == prim::isinstance && refuse_maybe("isinstance", in)) {
+    set(Item());
   } else if (kind == prim::isinstance) {
     const auto& types = node.tys(c10::attr::types);
     if (in[0].is_unknown()) set(Item());
     else set(c10::IValue(std::any_of(types.begin(), types.end(), [&](const c10::TypePtr& t) { return is_instance(in[0], t); })));
   } else if (kind == prim::unchecked_cast || kind == c10::aten::_unwrap_optional || kind == prim::unchecked_unwrap_optional ||
              kind == c10::aten::wait) {
+    if (in[0].maybe() && kind != c10::aten::wait) return set(unwrap(node, *in[0].maybe())), true;
     set(in[0]);
   } else if (kind == prim::Uninitialized) {
     set(Uninitialized{});

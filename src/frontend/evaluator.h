@@ -9,6 +9,7 @@
 #include <unordered_map>
 
 #include "constants.h"
+#include "growth.h"
 #include "journal.h"
 #include "merge.h"
 #include "mica/ops/import.h"
@@ -48,6 +49,8 @@ class Evaluator {
   /// The elements that a value of the graph has; raises Stop where making the value failed.
   ContentsRef contents_of(Value value);
   Item fresh(ContentsRef contents);
+  /// A new tensor of zeros of a tensor's type, or zero as a number of its kind; unknown for anything else.
+  Item zeros_like(const Item& item);
 
   // ---- states (control.cpp) ----
   /// A new object, known to be newer than all before it.
@@ -100,8 +103,8 @@ class Evaluator {
   std::vector<Item> merge_branches(Value condition, Apart& then, Apart& otherwise, const std::vector<std::string>& names);
   /// `strict`: gives up where a later use of what differs would be refused.
   std::vector<Item> loop(torch::jit::Node& node, Environment& environment, const std::vector<Item>& in, bool strict);
-  void make_loop(const std::vector<Item>& in, const Contents& trip, const Carried& known, const std::map<const Contents*, Leaf::Source>& first,
-                 Apart& body, Merger& merger);
+  std::vector<Value> make_loop(const std::vector<Item>& in, const Contents& trip, const Carried& known,
+                               const std::map<const Contents*, Leaf::Source>& first, Apart& body, Merger& merger, const std::vector<Growth>& grown);
   void add_states(const Carried& known, const std::map<const Contents*, Leaf::Source>& first, Apart& run, Merger& merger);
   void loop_raises(const std::vector<Item>& in, const Raised& raised);
   bool unroll(torch::jit::Node& node, Environment& environment, const std::vector<Item>& in, bool bounded, std::vector<Item>& out);
@@ -119,6 +122,13 @@ class Evaluator {
   std::vector<mica::Node> take_nodes(size_t from);
   Value value_of(const Leaf::Source& source, DType dtype);
   void check(const Number& condition, bool holds, const Raised& raised);
+
+  // ---- lists that grow in loops (growth.cpp) ----
+  /// Takes what a pass appended out of the lists that it leaves; true when lists have come to be known that grow.
+  bool take_growth(const Dim& trips, const Journal& state, Journal& body, const Carried& known, std::vector<Growth>& grown);
+  void finish_growth(const std::vector<Growth>& grown, const std::vector<Value>& rows);
+  bool run_rows(const std::string& name, const std::vector<Item>& inputs, std::vector<Item>& results);
+  [[noreturn]] void refuse_list(const std::string& op, const ListObject& list);
 
   // ---- numbers that depend on data (number.cpp) ----
   /// Operators on numbers of which one at least is not known; false when `node` is none of them.
@@ -139,6 +149,7 @@ class Evaluator {
   /// Operators on lists, dicts, tuples, and questions about tensors; false when `node` is none of them.
   bool run_python(torch::jit::Node& node, const std::vector<Item>& inputs, std::vector<Item>& results);
   bool run_list(const std::string& name, torch::jit::Node& node, const std::vector<Item>& inputs, std::vector<Item>& results);
+  bool dict_of(const ListObject& pairs, const torch::jit::Node& node, std::vector<Item>& results);
   bool run_dict(const std::string& name, const std::vector<Item>& inputs, std::vector<Item>& results);
   bool run_question(const std::string& name, const std::vector<Item>& inputs, std::vector<Item>& results);
   /// Arithmetic on sizes that depend on symbols.
@@ -183,12 +194,30 @@ class Evaluator {
   ContentsRef slice_scatter(const ContentsRef& base, const ContentsRef& part, int64_t axis, const Dim& start, const Dim& end, int64_t step);
   ContentsRef select_scatter(const ContentsRef& base, const ContentsRef& part, int64_t axis, int64_t index);
 
+  bool run_view_operator(const torch::jit::Operator& op, const std::string& name, const std::vector<NamedItem>& arguments,
+                         std::vector<Item>& results);
+
+  // ---- where elements lie in memory (placement.cpp) ----
+  std::optional<Placement> placement_of(const Tensor& tensor) const;
+  bool is_row_major(const Tensor& tensor) const;
+  void note_placement(const std::string& base_name, const std::vector<Item>& inputs, const std::vector<Item>& results);
+  void place_views(const torch::jit::Operator& op, const std::vector<NamedItem>& arguments, const std::vector<Item>& results);
+  void aim_as_strided(std::vector<NamedItem>& arguments);
+  bool run_layout_question(const std::string& name, const std::vector<Item>& inputs, std::vector<Item>& results);
+
+  /// Fourier transforms and the parts of their results (fourier.cpp).
+  bool run_fourier(const torch::jit::Node& node, const std::vector<Item>& inputs, std::vector<Item>& results);
+
   // ---- messages ----
   void enter(const torch::jit::Node& node);  ///< from here on messages and nodes stand at `node`
   const Location& here();
   void count_unsupported(const std::string& op);
   void data_dependent(const std::string& what, const std::string& why);
   void refuse_shared(const char* what);
+  /// Questions to what may be None, depending on data; anything else that is done to it is refused.
+  bool run_maybe(const std::string& name, const std::vector<Item>& inputs, std::vector<Item>& results);
+  Item unwrap(const torch::jit::Node& node, const MaybeObject& maybe);
+  bool refuse_maybe(const std::string& what, const std::vector<Item>& inputs);
 
   mica::Graph& graph_;
   Diagnostics& diagnostics_;

@@ -42,10 +42,18 @@ struct Object {
   uint64_t born = 0;  ///< counts what the evaluator makes; 0: it was there before the program ran
 };
 
+/// Where PyTorch lays the elements of a tensor, in elements of its memory.
+struct Placement {
+  std::vector<int64_t> strides;
+  int64_t offset = 0;
+  bool copied = false;  ///< not in the storage that the tensor is taken for a view of, but in memory of its own
+};
+
 /// What views alias and in-place operators write to.
 struct Storage : Object, std::enable_shared_from_this<Storage> {
   ContentsRef contents;
   Origin origin = Origin::fresh;
+  bool row_major = false;  ///< for certain; else nothing is known
   uint64_t version = 0;
   /// For each write through views of which eager may have made copies: its version and those views.
   std::vector<std::pair<uint64_t, std::vector<const View*>>> unclear_writes;
@@ -66,8 +74,9 @@ struct View : Object, std::enable_shared_from_this<View> {
   std::function<ContentsRef(const ContentsRef& parent)> get;
   /// The parent's new contents when the view's are replaced; null where that is not worked out (expand, unfold ...).
   std::function<ContentsRef(const ContentsRef& parent, const ContentsRef& part)> put;
-  bool unclear = false;  ///< eager makes a copy instead, depending on strides (reshape, contiguous)
-  std::string op;        ///< for messages
+  bool unclear = false;                ///< eager makes a copy instead, depending on strides (reshape, contiguous)
+  std::string op;                      ///< for messages
+  std::optional<Placement> placement;  ///< where it is known
   ContentsRef contents;
   uint64_t version = 0;
 };
@@ -90,6 +99,8 @@ struct Container : Object {
 struct ListObject : Container, std::enable_shared_from_this<ListObject> {
   std::vector<Item> items;
   c10::TypePtr element;
+  bool growing = false;  ///< in a loop whose length only the run knows (growth.cpp): `items` is what it had before, and it can only be appended to
+  ContentsRef rows;      ///< not null: after such a loop its elements are the rows of this tensor, and `items` is empty
 };
 struct TupleObject {
   std::vector<Item> items;
@@ -133,9 +144,12 @@ using TupleRef = std::shared_ptr<TupleObject>;
 using DictRef = std::shared_ptr<DictObject>;
 using InstanceRef = std::shared_ptr<InstanceObject>;
 
+struct MaybeObject;
+using MaybeRef = std::shared_ptr<const MaybeObject>;
+
 struct Item {
   /// An IValue here is None, a number, text, a device or the like: never a tensor or a container. A Dim is an integer that depends on symbols.
-  std::variant<Unknown, c10::IValue, Tensor, ListRef, TupleRef, DictRef, InstanceRef, Dim, Number, Text, Conflict, Uninitialized> data;
+  std::variant<Unknown, c10::IValue, Tensor, ListRef, TupleRef, DictRef, InstanceRef, Dim, Number, Text, Conflict, Uninitialized, MaybeRef> data;
 
   Item() = default;
   template <class T> Item(T value) : data(std::move(value)) {}
@@ -145,6 +159,7 @@ struct Item {
   const Dim* size() const { return std::get_if<Dim>(&data); }
   const Number* number() const { return std::get_if<Number>(&data); }
   const Text* text() const { return std::get_if<Text>(&data); }
+  const MaybeObject* maybe() const { return get<const MaybeObject>(); }
   bool is_uninitialized() const { return std::holds_alternative<Uninitialized>(data); }
   ListObject* list() const { return get<ListObject>(); }
   TupleObject* tuple() const { return get<TupleObject>(); }
@@ -168,6 +183,12 @@ struct Item {
     const auto* p = std::get_if<std::shared_ptr<T>>(&data);
     return p ? p->get() : nullptr;
   }
+};
+
+/// A tensor or a number, or None where `present` says so, which depends on data: `value` is zeros then.
+struct MaybeObject {
+  Item present;  ///< a Number
+  Item value;
 };
 
 /// A size as a Python value: a known integer where it is one.

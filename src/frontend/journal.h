@@ -18,6 +18,8 @@ template <class T> class Changes {
     const auto it = index_.find(object);
     return it == index_.end() ? nullptr : &entries_[it->second].second;
   }
+  /// The state of an object that is known.
+  T& at(const T& object) { return entries_.at(index_.at(&object)).second; }
   std::vector<std::pair<std::shared_ptr<T>, T>>& entries() { return entries_; }
   const std::vector<std::pair<std::shared_ptr<T>, T>>& entries() const { return entries_; }
   void exchange() {

@@ -35,6 +35,7 @@ std::string describe(const Item& item) {
   if (const auto kind = number_kind(item)) return kind_name(*kind);
   if (item.size()) return item.size()->to_string();
   if (item.is_none()) return "None";
+  if (item.maybe()) return describe(item.maybe()->value) + " or None";
   if (const c10::IValue* v = item.plain()) return v->isString() ? fmt::format("'{}'", v->toStringRef()) : v->tagKind();
   if (item.list()) return fmt::format("a list of {}", item.list()->items.size());
   if (item.tuple()) return fmt::format("a tuple of {}", item.tuple()->items.size());
@@ -74,6 +75,7 @@ Item Merger::merge(const Item& a, const Item& b, const std::string& name) {
   if (a.is_unknown() || b.is_unknown()) return Item();
   if (const Conflict c = a.conflict()) return c;
   if (const Conflict c = b.conflict()) return c;
+  if (a.maybe() || b.maybe() || a.is_none() != b.is_none()) return merge_maybe(a, b, name);
   if (const auto kind = number_kind(a), other = number_kind(b); kind && other) {
     if (*kind == *other) return merge_numbers(a, b, name);
     return differ(kind_name(*kind), kind_name(*other), name);
@@ -86,6 +88,20 @@ Item Merger::merge(const Item& a, const Item& b, const std::string& name) {
   if (a.instance() && b.instance()) return merge_instances(a.instance(), b.instance(), name);
   if (a.text() && b.text() && a.text()->known == b.text()->known) return a;
   return differ(describe(a), describe(b), name);
+}
+
+/// None in one state and not in the other: whether it is, and zeros where it is.
+Item Merger::merge_maybe(const Item& a, const Item& b, const std::string& name) {
+  const auto present = [](const Item& i) { return i.maybe() ? i.maybe()->present : Item(c10::IValue(!i.is_none())); };
+  const auto value = [](const Item& i) { return i.maybe() ? i.maybe()->value : i; };
+  const Item one = a.is_none() ? evaluator_.zeros_like(value(b)) : value(a), other = b.is_none() ? evaluator_.zeros_like(value(a)) : value(b);
+  const bool fits = (one.tensor() && other.tensor() && one.tensor()->type().dtype == other.tensor()->type().dtype) ||
+                    (number_kind(one) && number_kind(one) == number_kind(other));
+  if (!fits) return differ(describe(a), describe(b), name);
+  const Item is_there = merge_numbers(present(a), present(b), name);
+  if (is_there.is_bool()) return is_there.plain()->toBool() ? merge(one, other, name) : none_item();
+  const Item merged = merge(one, other, name);
+  return merged.conflict() ? merged : MaybeRef(std::make_shared<const MaybeObject>(MaybeObject{is_there, merged}));
 }
 
 Item Merger::merge_numbers(const Item& a, const Item& b, const std::string& name) {
@@ -151,6 +167,7 @@ Item Merger::merge_lists(const ListRef& a, const ListRef& b, const std::string& 
   const auto key = std::pair<const void*, const void*>(a.get(), b.get());
   if (const auto it = done_.find(key); it != done_.end()) return it->second;
   const std::vector<Item>&in_one = in_a(*a).items, &in_other = in_b(*b).items;
+  if (in_a(*a).rows || in_b(*b).rows || in_a(*a).growing || in_b(*b).growing) return differ("a list of one length", "a list of another", name);
   if (in_one.size() != in_other.size()) return differ(fmt::format("a list of {}", in_one.size()), fmt::format("a list of {}", in_other.size()), name);
   const ListRef list = shared_copy(a, b);
   done_[key] = list;
@@ -231,7 +248,7 @@ Journal Merger::merge_objects(uint64_t start) {
   each(std::type_identity<Storage>(), [&](const StorageRef&, const Storage& a, const Storage& b, Storage& out) { merge_storage(a, b, out); });
   each(std::type_identity<ListObject>(), [&](const ListRef&, const ListObject& a, const ListObject& b, ListObject& out) {
     if (out.conflict) return;
-    if (a.items.size() == b.items.size()) return merge_items(a.items, b.items, out.items, "");
+    if (a.rows == b.rows && a.growing == b.growing && a.items.size() == b.items.size()) return merge_items(a.items, b.items, out.items, "");
     out.conflict = differ(fmt::format("of {} elements", a.items.size()), fmt::format("of {}", b.items.size()), "a list");
   });
   each(std::type_identity<DictObject>(), [&](const DictRef&, const DictObject& a, const DictObject& b, DictObject& out) {

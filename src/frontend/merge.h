@@ -55,6 +55,7 @@ class Merger {
   }
   Item merge_tensors(const Tensor& a, const Tensor& b, const std::string& name);
   Item merge_numbers(const Item& a, const Item& b, const std::string& name);
+  Item merge_maybe(const Item& a, const Item& b, const std::string& name);
   Item merge_lists(const ListRef& a, const ListRef& b, const std::string& name);
   Item merge_dicts(const DictRef& a, const DictRef& b, const std::string& name);
   Item merge_tuples(const TupleObject& a, const TupleObject& b, const std::string& name);

@@ -238,6 +238,14 @@ Value Evaluator::number_value(const Item& item, DType dtype) {
   return value_of(*fresh_constant(at::scalar_tensor(v->toScalar(), at::TensorOptions().dtype(scalar_type_of(dtype)))).tensor());
 }
 
+Item Evaluator::zeros_like(const Item& item) {
+  if (const auto kind = number_kind(item))
+    return *kind == DType::i64 ? c10::IValue(int64_t{0}) : *kind == DType::f64 ? c10::IValue(0.0) : c10::IValue(false);
+  if (!item.tensor()) return {};
+  const TensorType type = item.tensor()->type();
+  return fresh(contents_of(builder_.create(Full{.shape = Dims(type.shape.dims()), .value = Scalar(0), .dtype = type.dtype})));
+}
+
 Item Evaluator::dynamic_number_of(const Tensor& tensor, const std::string& op) {
   const TensorType type = tensor.type();
   if (type.shape.elements() != 1) {

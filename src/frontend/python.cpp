@@ -398,6 +398,13 @@ bool Evaluator::run_question(const std::string& name, const std::vector<Item>& i
         .help("pass an input of the rank that the model expects: --input NAME:SHAPE");
     throw Stop{};
   }
+  if (run_layout_question(name, in, out)) return true;
+  if (name == "aten::_shape_as_tensor") {
+    if (type.shape.is_static()) return out = {fresh_constant(at::tensor(type.shape.sizes(), at::TensorOptions().dtype(at::kLong)))}, true;
+    Values sizes;
+    for (const Dim& size : type.shape.dims()) sizes.items.push_back(number_value(size_item(size), DType::i64));
+    return out = {fresh(import_one("aten::stack", {{"tensors", sizes}, {"dim", int64_t{0}}}))}, true;
+  }
   if (name == "aten::dim" || name == "aten::ndimension" || name == "prim::ndim") return answer(type.rank());
   if (name == "aten::numel") return size_answer(type.shape.elements());
   if (name == "aten::len") return size_answer(type.rank() ? type.shape[0] : Dim(0));
@@ -452,6 +459,7 @@ bool Evaluator::run_list(const std::string& name, Node& node, const std::vector<
     out = node.outputs().empty() ? std::vector<Item>{} : std::vector<Item>{in[0]};
     return change_list(name, list, in, out);
   }
+  if (name == "aten::dict") return dict_of(list, node, out);
   if (name == "aten::list" || name == "aten::copy") return out = {make<ListObject>(list)}, true;
   if (name == "aten::add" && in[1].list()) {
     auto sum = make<ListObject>(list);
@@ -484,6 +492,21 @@ bool Evaluator::run_list(const std::string& name, Node& node, const std::vector<
     return out = {c10::IValue(std::any_of(list.items.begin(), list.items.end(), [&](const Item& i) { return same_key(i, in[1]); }))}, true;
   }
   return false;
+}
+
+/// dict([(key, value), ...]); a later pair of the same key takes the earlier one's place.
+bool Evaluator::dict_of(const ListObject& pairs, const Node& node, std::vector<Item>& out) {
+  auto dict = make<DictObject>();
+  const auto& type = node.output()->type()->expectRef<c10::DictType>();
+  dict->key = type.getKeyType(), dict->value = type.getValueType();
+  for (const Item& pair : pairs.items) {
+    const auto* tuple = pair.tuple();
+    if (!tuple || tuple->items.size() != 2 || !tuple->items[0].plain()) return false;
+    const auto it = std::find_if(dict->entries.begin(), dict->entries.end(), [&](const auto& e) { return same_key(e.first, tuple->items[0]); });
+    if (it != dict->entries.end()) it->second = tuple->items[1];
+    else dict->entries.emplace_back(tuple->items[0], tuple->items[1]);
+  }
+  return out = {std::move(dict)}, true;
 }
 
 bool Evaluator::run_dict(const std::string& name, const std::vector<Item>& in, std::vector<Item>& out) {

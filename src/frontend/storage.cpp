@@ -32,7 +32,9 @@ Item Evaluator::fresh_constant(const at::Tensor& tensor, const std::string& name
   contents->type = *type;
   contents->constant = tensor;
   contents->name = name;
-  return fresh(std::move(contents));
+  Item item = fresh(std::move(contents));
+  item.tensor()->storage->row_major = tensor.is_contiguous();
+  return item;
 }
 
 ContentsRef Evaluator::contents_of(Value value) {

@@ -215,7 +215,14 @@ Item Evaluator::make_view(const Tensor& base, const std::string& name, ContentsR
 bool Evaluator::run_copy(const std::string& base_name, const std::vector<NamedItem>& arguments, std::vector<Item>& results) {
   const Tensor* self = arguments[0].item.tensor();
   const TensorType& type = self->type();
-  if (base_name == "aten::clone") return results = {defect(Defect::clone_aliases) ? arguments[0].item : fresh(read(*self))}, true;
+  if (base_name == "aten::clone") {
+    if (defect(Defect::clone_aliases)) return results = {arguments[0].item}, true;
+    results = {fresh(read(*self))};
+    const Item* format = find(arguments, "memory_format");
+    results[0].tensor()->storage->row_major =
+        is_row_major(*self) || (format && format->is_int() && format->integer() == static_cast<int64_t>(at::MemoryFormat::Contiguous));
+    return true;
+  }
   if (base_name == "aten::to" || base_name == "aten::type_as") {
     // The same tensor when nothing changes: devices and memory formats mean nothing here.
     const Item* other = find(arguments, "other");
@@ -279,9 +286,17 @@ bool Evaluator::run_dynamic_view(const std::string& base_name, const std::vector
 }
 
 bool Evaluator::run_view(const Operator& op, const std::string& name, const std::vector<NamedItem>& arguments, std::vector<Item>& results) {
+  if (arguments.empty() || !arguments[0].item.tensor()) return false;
+  if (!run_view_operator(op, name, arguments, results)) return false;
+  place_views(op, arguments, results);
+  return true;
+}
+
+bool Evaluator::run_view_operator(const Operator& op, const std::string& name, const std::vector<NamedItem>& given, std::vector<Item>& results) {
   const std::string& base_name = op.schema().name();
-  const Tensor* self = arguments.empty() ? nullptr : arguments[0].item.tensor();
-  if (!self) return false;
+  std::vector<NamedItem> arguments = given;
+  if (base_name == "aten::as_strided") aim_as_strided(arguments);
+  const Tensor* self = arguments[0].item.tensor();
   const TensorType type = self->type();
   if (run_copy(base_name, arguments, results) || run_dynamic_view(base_name, arguments, results)) return true;
   // What its schema calls a view is one, also where writing through it is not worked out.

@@ -226,13 +226,9 @@ Imported take(ImportContext& ctx) {
   return {ctx.create(Index{reshape_to(ctx, x, {ctx.shape(x).elements()}), Values({index}), Ints{0}})};
 }
 
-/// Elements at offset + i * strides in memory: known here only of what lies row-major in PyTorch for certain, the model's own inputs and constants.
+/// Elements at offset + i * strides in memory, in which x lies row-major: whoever imports has made sure of that.
 Imported as_strided(ImportContext& ctx) {
   Value x = ctx.tensor("self");
-  const Graph& graph = ctx.builder.graph();
-  const bool certain = graph.is_constant(x) || std::ranges::find(graph.inputs, x) != graph.inputs.end();
-  if (!certain)
-    ctx.unsupported("as-strided", "reads by strides, and how PyTorch laid out this tensor's memory is not known; use unfold, slices or reshape");
   const std::vector<int64_t> sizes = ctx.ints("size"), strides = ctx.ints("stride");
   const int64_t offset = ctx.integer_or("storage_offset", 0), total = ctx.shape(x).elements();
   if (sizes.size() != strides.size()) ctx.fail("as-strided", fmt::format("{} sizes are given and {} strides", sizes.size(), strides.size()));

@@ -12,12 +12,6 @@ Imported size(ImportContext& ctx) {
   if (!ctx.rank(x)) ctx.fail("axis-out-of-range", "a tensor of rank 0 has no sizes");
   return {ctx.shape(x)[axis]};
 }
-Imported strides(ImportContext& ctx) {
-  const Value x = ctx.tensor("self");
-  const std::vector<Dim> all = TensorType{ctx.type(x).dtype, ctx.shape(x), {}}.strides();
-  if (!ctx.has("dim")) return {Dims(all)};
-  return {all.at(ctx.axis_of("dim", x))};
-}
 Imported dim(ImportContext& ctx) { return {ctx.rank(ctx.tensor("self"))}; }
 Imported numel(ImportContext& ctx) { return {ctx.shape(ctx.tensor("self")).elements()}; }
 Imported len(ImportContext& ctx) {
@@ -48,7 +42,6 @@ std::span<const ImportEntry> import_meta() {
       {"aten::size", size},
       {"prim::shape", size},
       {"aten::sym_size", size},
-      {"aten::stride", strides},
       {"aten::dim", dim},
       {"aten::ndimension", dim},
       {"aten::numel", numel},
@@ -67,7 +60,6 @@ std::span<const ImportEntry> import_meta() {
       {"prim::is_xpu", no},
       {"prim::is_cpu", yes},
       {"prim::requires_grad", no},
-      {"aten::is_contiguous", yes},
       {"aten::is_inference", no},
       {"aten::is_conj", no},
       {"aten::is_neg", no},

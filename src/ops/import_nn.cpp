@@ -104,8 +104,8 @@ template <int64_t n> Imported adaptive_avg_pool(ImportContext& ctx) {
   return {ctx.create(AdaptiveAvgPool{ctx.tensor("self"), adaptive_size(ctx, n)})};
 }
 template <int64_t n> Imported adaptive_max_pool(ImportContext& ctx) {
-  // The second result (indices) is left absent: nothing in inference reads it.
-  return {ctx.create(AdaptiveMaxPool{ctx.tensor("self"), adaptive_size(ctx, n)}), std::monostate{}};
+  const Value x = ctx.tensor("self");
+  return {ctx.create(AdaptiveMaxPool{x, adaptive_size(ctx, n)}), ctx.create(AdaptiveMaxPoolIndices{x, adaptive_size(ctx, n)})};
 }
 
 // ---- normalisation ----

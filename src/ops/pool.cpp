@@ -116,6 +116,20 @@ AdaptiveRead adaptive_read(Define& d, Value x, const Ints& size) {
   return r;
 }
 
+/// Where the first of a window's greatest elements lies in the pooled axes, counted row-major; `a` and `b` read the same window.
+Expr place_of_greatest(Define& d, Value x, const WindowRead& a, const WindowRead& b, size_t axes) {
+  const DType w = working(d.type(x).dtype);
+  const Expr best = make_reduce(ReduceOp::max, a.vars, masked(a.inside, convert(w, d.at(x, a.where)), reduce_identity(ReduceOp::max, w)));
+  const Shape& xs = d.shape(x);
+  Expr linear(0);
+  for (int64_t i = xs.rank() - static_cast<int64_t>(axes); i < xs.rank(); ++i) linear = linear * Expr(xs[i]) + b.where[static_cast<size_t>(i)];
+  const Expr element = masked(b.inside, convert(w, d.at(x, b.where)), reduce_identity(ReduceOp::max, w)), far(std::numeric_limits<int64_t>::max());
+  Expr hit = equal(element, best);
+  if (is_float(w)) hit = hit || make_unary(ExprOp::isnan, element);
+  if (b.inside) hit = b.inside && hit;
+  return make_reduce(ReduceOp::min, b.vars, select(hit, linear, far));
+}
+
 Result<TensorType> infer_adaptive(const Infer& ctx, Value x, const Ints& size) {
   const TensorType& t = ctx.type(x);
   const int64_t n = static_cast<int64_t>(size.size()), skip = t.rank() - n;
@@ -146,18 +160,8 @@ Result<TensorType> MaxPoolIndices::infer(const MaxPoolIndices& op, const Infer& 
 }
 Expr MaxPoolIndices::define(const MaxPoolIndices& op, Define& d) {
   const Windows windows{op.kernel, op.stride, op.padding, &op.dilation, op.ceil_mode};
-  const DType w = working(d.type(op.x).dtype);
   const WindowRead a = window_read(d, op.x, windows), b = window_read(d, op.x, windows);
-  const Expr best = make_reduce(ReduceOp::max, a.vars, masked(a.inside, convert(w, d.at(op.x, a.where)), reduce_identity(ReduceOp::max, w)));
-  const Shape& xs = d.shape(op.x);
-  const int64_t skip = xs.rank() - static_cast<int64_t>(op.kernel.size());
-  Expr linear(0);
-  for (int64_t i = skip; i < xs.rank(); ++i) linear = linear * Expr(xs[i]) + b.where[i];
-  const Expr element = masked(b.inside, convert(w, d.at(op.x, b.where)), reduce_identity(ReduceOp::max, w)), far(std::numeric_limits<int64_t>::max());
-  Expr hit = equal(element, best);
-  if (is_float(w)) hit = hit || make_unary(ExprOp::isnan, element);
-  if (b.inside) hit = b.inside && hit;
-  return make_reduce(ReduceOp::min, b.vars, select(hit, linear, far));
+  return place_of_greatest(d, op.x, a, b, op.kernel.size());
 }
 
 Result<TensorType> AvgPool::infer(const AvgPool& op, const Infer& ctx) {
@@ -203,6 +207,17 @@ Expr AdaptiveMaxPool::define(const AdaptiveMaxPool& op, Define& d) {
   const DType t = d.result_type().dtype, w = working(t);
   const AdaptiveRead r = adaptive_read(d, op.x, op.size);
   return convert(t, make_reduce(ReduceOp::max, r.vars, masked(r.inside, convert(w, d.at(op.x, r.where)), reduce_identity(ReduceOp::max, w))));
+}
+
+Result<TensorType> AdaptiveMaxPoolIndices::infer(const AdaptiveMaxPoolIndices& op, const Infer& ctx) {
+  auto type = infer_adaptive(ctx, op.x, op.size);
+  if (!type) return Failure{};
+  type->dtype = DType::i64;
+  return type;
+}
+Expr AdaptiveMaxPoolIndices::define(const AdaptiveMaxPoolIndices& op, Define& d) {
+  const WindowRead a = adaptive_read(d, op.x, op.size), b = adaptive_read(d, op.x, op.size);
+  return place_of_greatest(d, op.x, a, b, op.size.size());
 }
 
 }  // namespace mica

@@ -78,6 +78,7 @@ constexpr Program programs[] = {
     {"avg_pool", "torch.avg_pool{n}d({x}, {kernel}, {stride}, {padding}, {ceil_mode}, {include_pad}{divisor_argument})"},
     {"adaptive_avg_pool", "torch.adaptive_avg_pool{n}d({x}, {size})"},
     {"adaptive_max_pool", "torch.adaptive_max_pool{n}d({x}, {size})[0]"},
+    {"adaptive_max_pool_indices", "torch.adaptive_max_pool{n}d({x}, {size})[1]"},
     {"batch_norm", "torch.batch_norm({x}, {weight}, {bias}, {mean}, {var}, False, 0.1, {eps}, False)"},
     {"layer_norm", "torch.layer_norm({x}, {tail}, {weight}, {bias}, {eps})"},
     {"rms_norm", "torch.rms_norm({x}, {tail}, {weight}, {eps})"},

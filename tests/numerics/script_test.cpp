@@ -157,6 +157,27 @@ constexpr Scripted all_scripts[] = {
     {"isinstance_refines", "x=f32[3]",
      "def f(self, x, v : Union[int, float]):\n  if isinstance(v, int):\n    return x + v\n  return x * v\ndef forward(self, x):\n  return self.f(x, "
      "2) + self.f(x, 2.5)\n"},
+    // ---- None on some ways only ----
+    {"optional_after_branch", "x=f32[3]",
+     "def forward(self, x):\n  y : Optional[Tensor] = None\n  if x[0] > 0:\n    y = x * 2\n  if y is not None:\n    return x + y\n  return x - 1\n"},
+    {"optional_number", "x=f32[3]",
+     "def forward(self, x):\n  n : Optional[int] = None\n  if x[0] > 0:\n    n = int(x[1] * 10)\n  if n is None:\n    n = 7\n  return x * n\n"},
+    {"optional_in_loop", "x=f32[3], n=i64[] in 0..5",
+     "def forward(self, x, n):\n  best : Optional[Tensor] = None\n  y = x\n  for i in range(int(n)):\n    y = y * 1.5\n    if best is None:\n      "
+     "best = y\n   "
+     " else:\n      best = torch.maximum(best, y - 1)\n  if best is None:\n    return x\n  return best\n"},
+    {"optional_set_to_none", "x=f32[3]",
+     "def forward(self, x):\n  y : Optional[Tensor] = x + 1\n  if x[0] > 0:\n    y = None\n  z = x\n  if y is None or bool(x[1] > 0):\n    z = z + "
+     "3\n  if y is not "
+     "None:\n    z = z + y\n  return z\n"},
+    {"optional_in_list", "x=f32[3]",
+     "def forward(self, x):\n  ys : List[Optional[Tensor]] = [x, None]\n  if x[0] > 0:\n    ys[1] = x * 2\n  z = x\n  for y in ys:\n    if y is not "
+     "None:\n      z = "
+     "z + y\n  return z\n"},
+    {"optional_passed_on", "x=f32[3]",
+     "def f(self, x, m : Optional[Tensor]):\n  if m is not None:\n    return x * m\n  return x\ndef forward(self, x):\n  m : Optional[Tensor] = "
+     "None\n  if x[0] > "
+     "0:\n    m = x + 1\n  return self.f(x, m)\n"},
 };
 
 class Script : public Judged, public testing::WithParamInterface<Scripted> {};

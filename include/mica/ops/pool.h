@@ -83,9 +83,19 @@ struct AdaptiveMaxPool {
   static Expr define(const AdaptiveMaxPool& op, Define& d);
 };
 
+/// For each window of adaptive_max_pool, where its greatest element (the first such) lies in the pooled axes of x, counted row-major; i64.
+struct AdaptiveMaxPoolIndices {
+  static constexpr OpSpec spec = {.signature = "adaptive_max_pool_indices(x, size)",
+                                  .samples = {"x=f32[1, 3, 8, 8], size=[2, 4]", "x=f32[2, 4, 9, 7], size=[3, 4]", "x=f32[3, 10], size=[4]"}};
+  Value x;
+  Ints size;
+  static Result<TensorType> infer(const AdaptiveMaxPoolIndices& op, const Infer& ctx);
+  static Expr define(const AdaptiveMaxPoolIndices& op, Define& d);
+};
+
 /// Windows of a pooled axis: how many, and whether all lie inside.
 Dim pooled_size(const Dim& size, int64_t kernel, int64_t stride, int64_t padding, int64_t dilation, bool ceil_mode);
 
-using PoolOps = OpList<MaxPool, MaxPoolIndices, AvgPool, AdaptiveAvgPool, AdaptiveMaxPool>;
+using PoolOps = OpList<MaxPool, MaxPoolIndices, AvgPool, AdaptiveAvgPool, AdaptiveMaxPool, AdaptiveMaxPoolIndices>;
 
 }  // namespace mica

@@ -244,8 +244,19 @@ TEST(Import, Asserts) {
 TEST(Import, DataDependentSizes) {
   EXPECT_EQ(error_of("def forward(self, x):\n  return torch.zeros([int(x[0])])\n", {f32({2})}, 3), "data-dependent");
   EXPECT_EQ(error_of("def forward(self, x):\n  return torch.topk(x, int(x[0]))[0]\n", {f32({2})}, 3), "data-dependent");
-  EXPECT_EQ(error_of("def forward(self, x):\n  return torch.full([2], 1.0), str(x[0])\n", {f32({2})}, 3), "data-dependent");
+  EXPECT_EQ(error_of("def forward(self, x):\n  return torch.full([2], 1.0), str(int(x[0]))\n", {f32({2})}, 3), "data-dependent");
   EXPECT_EQ(error_of("def forward(self, x):\n  return x * x.item()\n", {f32({2})}, 1), "not-one-element");
+}
+TEST(Import, StridesAsPyTorchHasThem) {
+  check(
+      "def forward(self, x):\n  y = x.relu()\n  if y.t().is_contiguous() or not y[1:].is_contiguous() or y[:, 1:].is_contiguous():\n    return x\n  "
+      "return y * "
+      "y.t().stride(1) + y[1:].stride()[0]\n",
+      {f32({3, 4})});
+  check("def forward(self, x):\n  y = (x + 1)[1:]\n  return y.as_strided([2, 2], [1, 2]), y.as_strided([2], [1], 0)\n", {f32({3, 4})});
+  EXPECT_EQ(error_of("def forward(self, x):\n  return torch.einsum('ij->ji', [x]).as_strided([2], [1])\n", {f32({3, 4})}, 3), "as-strided");
+  EXPECT_EQ(error_of("def forward(self, x):\n  y = x.t() + 1\n  if y.is_contiguous():\n    return x\n  return y\n", {f32({3, 4})}, 3),
+            "unclear-strides");
 }
 TEST(Import, BranchesDiffer) {
   Diagnostics d;

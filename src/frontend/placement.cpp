@@ -1,0 +1,204 @@
+// Where PyTorch lays a tensor's elements: what is_contiguous(), stride() and as_strided() depend on. A whole storage is row-major, or nothing is
+// known of it; what a view does to strides LibTorch itself says, run on tensors without data.
+#include <ATen/ATen.h>
+#include <torch/csrc/jit/runtime/operator.h>
+
+#include <algorithm>
+
+#include "evaluator.h"
+
+namespace mica::frontend {
+namespace {
+
+/// Operators whose results are new tensors that lie row-major when all operands do. Not among them: what gives out transposed buffers (attention,
+/// recurrent layers, einsum) or what depends on the kind of index.
+constexpr std::string_view row_major_operators[] = {
+    "aten::_convolution",
+    "aten::abs",
+    "aten::adaptive_avg_pool2d",
+    "aten::add",
+    "aten::addmm",
+    "aten::arange",
+    "aten::avg_pool2d",
+    "aten::batch_norm",
+    "aten::bmm",
+    "aten::cat",
+    "aten::ceil",
+    "aten::clamp",
+    "aten::conv1d",
+    "aten::conv2d",
+    "aten::conv3d",
+    "aten::cos",
+    "aten::cumsum",
+    "aten::div",
+    "aten::dropout",
+    "aten::elu",
+    "aten::embedding",
+    "aten::eq",
+    "aten::exp",
+    "aten::floor",
+    "aten::full",
+    "aten::gather",
+    "aten::ge",
+    "aten::gelu",
+    "aten::group_norm",
+    "aten::gt",
+    "aten::hardswish",
+    "aten::hardtanh",
+    "aten::le",
+    "aten::layer_norm",
+    "aten::leaky_relu",
+    "aten::linear",
+    "aten::log",
+    "aten::log_softmax",
+    "aten::lt",
+    "aten::matmul",
+    "aten::max_pool2d",
+    "aten::maximum",
+    "aten::mean",
+    "aten::minimum",
+    "aten::mm",
+    "aten::mul",
+    "aten::ne",
+    "aten::neg",
+    "aten::ones",
+    "aten::ones_like",
+    "aten::pow",
+    "aten::relu",
+    "aten::relu6",
+    "aten::repeat",
+    "aten::rsqrt",
+    "aten::rsub",
+    "aten::sigmoid",
+    "aten::silu",
+    "aten::sin",
+    "aten::softmax",
+    "aten::sqrt",
+    "aten::stack",
+    "aten::sub",
+    "aten::sum",
+    "aten::tanh",
+    "aten::upsample_bilinear2d",
+    "aten::upsample_nearest2d",
+    "aten::where",
+    "aten::zeros",
+    "aten::zeros_like",
+};
+
+std::vector<int64_t> row_major(const std::vector<int64_t>& sizes) {
+  std::vector<int64_t> strides(sizes.size(), 1);
+  for (size_t a = sizes.size(); a-- > 1;) strides[a - 1] = strides[a] * std::max<int64_t>(sizes[a], 1);
+  return strides;
+}
+
+}  // namespace
+
+std::optional<Placement> Evaluator::placement_of(const Tensor& tensor) const {
+  if (tensor.view) return tensor.view->placement;
+  const Storage& storage = *tensor.storage;
+  const Shape& shape = storage.contents->type.shape;
+  if (!shape.is_static() || !(storage.row_major || storage.origin == Origin::input)) return std::nullopt;
+  return Placement{.strides = row_major(shape.sizes()), .offset = 0};
+}
+
+bool Evaluator::is_row_major(const Tensor& tensor) const {
+  if (!tensor.view && (tensor.storage->row_major || tensor.storage->origin == Origin::input)) return true;
+  const auto placement = placement_of(tensor);
+  if (!placement) return false;
+  const std::vector<int64_t> sizes = tensor.type().shape.sizes(), dense = row_major(sizes);
+  if (std::find(sizes.begin(), sizes.end(), 0) != sizes.end()) return true;
+  for (size_t a = 0; a < sizes.size(); ++a)
+    if (sizes[a] != 1 && placement->strides[a] != dense[a]) return false;
+  return true;
+}
+
+void Evaluator::note_placement(const std::string& base_name, const std::vector<Item>& in, const std::vector<Item>& results) {
+  if (std::find(std::begin(row_major_operators), std::end(row_major_operators), base_name) == std::end(row_major_operators)) return;
+  const std::function<bool(const Item&)> lies_so = [&](const Item& i) {
+    if (i.tensor()) return is_row_major(*i.tensor());
+    return !i.list() || std::all_of(i.list()->items.begin(), i.list()->items.end(), lies_so);
+  };
+  if (!std::all_of(in.begin(), in.end(), lies_so)) return;
+  for (const Item& r : results)
+    if (r.tensor() && !r.tensor()->view) r.tensor()->storage->row_major = true;
+}
+
+void Evaluator::place_views(const torch::jit::Operator& op, const std::vector<NamedItem>& arguments, const std::vector<Item>& results) {
+  const Tensor& self = *arguments[0].item.tensor();
+  const auto base = placement_of(self);
+  const auto is_new = [&](const Item& i) { return i.tensor() && i.tensor()->view && i.tensor()->view != self.view; };
+  const std::vector<Item>& made = results.size() == 1 && results[0].list() ? results[0].list()->items : results;
+  if (!base || !std::any_of(made.begin(), made.end(), is_new)) return;
+  torch::jit::Stack stack;
+  try {
+    const at::Tensor meta =
+        at::empty_strided(self.type().shape.sizes(), base->strides, at::TensorOptions().device(at::kMeta).dtype(scalar_type_of(self.type().dtype)));
+    stack.emplace_back(meta);
+    for (size_t i = 1; i < arguments.size(); ++i) {
+      auto value = ivalue_of(arguments[i].item, arguments[i].schema->type(), false);
+      if (!value) return;
+      stack.push_back(std::move(*value));
+    }
+    op.getOperation()(stack);
+    const auto place = [&](const Item& item, const at::Tensor& t) {
+      if (!is_new(item) || t.sizes().vec() != item.tensor()->type().shape.sizes()) return;
+      const bool copied = base->copied || !t.is_alias_of(meta);
+      item.tensor()->view->placement =
+          Placement{.strides = t.strides().vec(), .offset = copied ? 0 : base->offset + t.storage_offset(), .copied = copied};
+    };
+    if (!stack.at(0).isTensorList()) return place(made.at(0), stack.at(0).toTensor());
+    const auto tensors = stack.at(0).toTensorVector();
+    for (size_t i = 0; i < made.size() && i < tensors.size(); ++i) place(made[i], tensors[i]);
+  } catch (const std::exception&) {}  // nothing is known then
+}
+
+/// as_strided counts in the memory that the tensor lies in, whatever part of it the tensor is.
+void Evaluator::aim_as_strided(std::vector<NamedItem>& arguments) {
+  const Tensor self = *arguments[0].item.tensor();
+  const auto place = placement_of(self);
+  if (!place || place->copied || !self.storage->contents->type.shape.is_static()) {
+    diagnostics_.unsupported("as-strided", "aten::as_strided reads by strides, and how PyTorch laid out the memory of this tensor is not known")
+        .at(here())
+        .help("use unfold, slices or reshape, or as_strided of a tensor that contiguous() has made");
+    throw Stop{};
+  }
+  for (NamedItem& a : arguments)
+    if (a.name == "storage_offset" && a.item.is_none()) a.item = c10::IValue(place->offset);
+  arguments[0].item = Tensor{self.storage, nullptr};
+}
+
+bool Evaluator::run_layout_question(const std::string& name, const std::vector<Item>& in, std::vector<Item>& out) {
+  if (name != "aten::is_contiguous" && name != "aten::stride" && name != "aten::storage_offset") return false;
+  const Tensor& tensor = *in[0].tensor();
+  const bool default_format =
+      in.size() < 2 || in[1].is_none() || (in[1].is_int() && in[1].integer() == static_cast<int64_t>(at::MemoryFormat::Contiguous));
+  if (name == "aten::is_contiguous" && default_format && is_row_major(tensor)) return out = {c10::IValue(true)}, true;
+  const auto place = placement_of(tensor);
+  if (name == "aten::stride" && !place && is_row_major(tensor)) {
+    const std::vector<Dim> strides = tensor.type().strides();
+    const auto size_of_axis = [&](int64_t axis) { return size_item(strides.at(static_cast<size_t>(axis < 0 ? axis + tensor.type().rank() : axis))); };
+    if (in.size() > 1 && in[1].is_int() && std::abs(in[1].integer()) < tensor.type().rank()) return out = {size_of_axis(in[1].integer())}, true;
+    auto list = make<ListObject>();
+    list->element = c10::IntType::get();
+    for (const Dim& s : strides) list->items.push_back(size_item(s));
+    if (in.size() < 2) return out = {std::move(list)}, true;
+  }
+  if (!place || (name == "aten::is_contiguous" && !default_format) || (name == "aten::storage_offset" && place->copied)) {
+    diagnostics_.unsupported("unclear-strides", "{} of a tensor {}: how PyTorch laid out its memory is not known", name, tensor.type().to_string())
+        .at(here())
+        .help("call contiguous() without asking, which costs nothing in compiled code, or take sizes instead of strides");
+    throw Stop{};
+  }
+  if (name == "aten::is_contiguous") return out = {c10::IValue(false)}, true;
+  if (name == "aten::storage_offset") return out = {c10::IValue(place->offset)}, true;
+  if (in.size() > 1) {
+    const int64_t rank = tensor.type().rank(), axis = in[1].is_int() ? in[1].integer() + (in[1].integer() < 0 ? rank : 0) : -1;
+    return out = {axis >= 0 && axis < rank ? Item(c10::IValue(place->strides[static_cast<size_t>(axis)])) : Item()}, true;
+  }
+  auto list = make<ListObject>();
+  list->element = c10::IntType::get();
+  for (const int64_t s : place->strides) list->items.emplace_back(c10::IValue(s));
+  return out = {std::move(list)}, true;
+}
+
+}  // namespace mica::frontend
