@@ -341,7 +341,8 @@ llvm::Value* KernelEmitter::emit_fma(const ExprNode& e) {
 
 llvm::Value* KernelEmitter::emit_checked_index(const ExprNode& e) {
   llvm::Value* i = emit(e.args[0]);
-  llvm::Value* inside = b_.CreateICmpULT(i, constant_like(i, e.limit));
+  MICA_CHECK(!e.extent || e.type.dtype == DType::i64, kernel_.name + ": a size is an i64");
+  llvm::Value* inside = b_.CreateICmpULT(i, e.extent ? splat(emit(e.extent), e.type.lanes) : constant_like(i, e.limit));
   const auto site = static_cast<int32_t>(e.id);
   if (e.type.lanes == 1) {
     emit_fault(inside, MICA_FAULT_INDEX, site, b_.CreateSExtOrTrunc(i, b_.getInt64Ty()));

@@ -167,7 +167,7 @@ Expr Emitter::guard(const Expr& e, const Expr& condition, std::map<std::pair<con
   }
   // An index that is not used is not looked at either.
   if (result->op == ExprOp::checked_index && condition)
-    result = checked_index(select(condition, result->args[0], imm_i(result->type.dtype, 0)), result->limit, result->name, result->id);
+    result = checked_index(select(condition, result->args[0], imm_i(result->type.dtype, 0)), extent_of_check(*result), result->name, result->id);
   memo.emplace(key, result);
   return result;
 }
@@ -203,7 +203,7 @@ Expr Emitter::flatten(const Expr& e) {
     if (n->op == ExprOp::checked_index) {
       const Location& where = region_.location(graph());
       const std::string text = n->name + (where.known() ? ", at " + where.to_string() : "");
-      return checked_index(n->args[0], n->limit, n->name, static_cast<uint32_t>(program_.add_fault_site(text)));
+      return checked_index(n->args[0], extent_of_check(*n), n->name, static_cast<uint32_t>(program_.add_fault_site(text)));
     }
     if (n->op != ExprOp::load) return {};
     const Value v{n->id};
@@ -285,6 +285,17 @@ int32_t lanes_for(const Target& target, DType dtype) { return target.lanes(std::
 
 namespace {
 
+/// True when an index was checked against a size that may be 0: then there may be no element at all.
+bool of_none_perhaps(const Expr& index) {
+  bool found = false;
+  visit(index, [&](const Expr& n) {
+    if (n->op != ExprOp::checked_index || !n->extent) return;
+    const auto extent = bounds(n->extent);
+    found |= !extent || extent->low < 1;
+  });
+  return found;
+}
+
 struct Vectorizer {
   Expr lane_var, base, mask;
   int32_t lanes;
@@ -346,10 +357,11 @@ struct Vectorizer {
     } else if (e->op == ExprOp::var) {
       result = make_ramp(base, Expr(1), lanes);
     } else if (e->op == ExprOp::load && !depends(e)) {
-      // A scalar load under a condition: read element 0 when it does not hold.
+      // A scalar load under a condition: read element 0 when it does not hold, where there is one for certain.
       const Expr m = run(e->args.back());
       const Expr index = run(e->args[0]);
-      result = select(m, make_load(e->id, e->type, {select(m, index, Expr(0))}), imm(e->type.dtype, 0));
+      if (of_none_perhaps(index)) result = make_load(e->id, e->type, {index}, m);
+      else result = select(m, make_load(e->id, e->type, {select(m, index, Expr(0))}), imm(e->type.dtype, 0));
     } else if (e->op == ExprOp::load) {
       result = load(e);
     } else {

@@ -11,7 +11,7 @@ void number_faults(PendingProgram& program, const std::string& place, std::vecto
   const auto numbered = [&](const Expr& e) {
     return rewrite(e, [&](const Expr& n) -> Expr {
       if (n->op != ExprOp::checked_index) return {};
-      return checked_index(n->args[0], n->limit, n->name, static_cast<uint32_t>(program.add_fault_site(n->name + place)));
+      return checked_index(n->args[0], extent_of_check(*n), n->name, static_cast<uint32_t>(program.add_fault_site(n->name + place)));
     });
   };
   for (Stmt& s : body) {

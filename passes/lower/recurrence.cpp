@@ -26,7 +26,8 @@ struct Recurrence {
   OptValue last_c = {};
   bool reverse = false;
   DType dtype = DType::f32;
-  int64_t gates = 1, steps = 1, rows = 1, hidden = 1, width = 1;  ///< width: columns of the state, which is what is multiplied
+  Dim steps = 1;
+  int64_t gates = 1, rows = 1, hidden = 1, width = 1;  ///< width: columns of the state, which is what is multiplied
 };
 
 /// The bytes of a value that is a constant, here or in a graph around this one.
@@ -36,7 +37,7 @@ const ConstantData* constant_of(const PendingProgram& program, Value v) {
   return found == program.constants.end() || where.offset ? nullptr : &found->second;
 }
 
-/// Nothing where weights cannot be packed when compiling, or the arithmetic is not that of a vector.
+/// Nothing where weights cannot be packed when compiling, the arithmetic is not that of a vector, or the number of rows is not fixed.
 std::optional<Recurrence> describe(const PendingProgram& program, const Node& node) {
   const Graph& graph = *program.graph;
   Recurrence r;
@@ -58,6 +59,7 @@ std::optional<Recurrence> describe(const PendingProgram& program, const Node& no
   const bool constant = constant_of(program, r.weight) && (!r.projection || constant_of(program, *r.projection));
   if (!constant || (x.dtype != DType::f32 && x.dtype != DType::f64) || x.shape.elements() == 0 || graph.type(r.h).shape.elements() == 0)
     return std::nullopt;
+  if (!x.shape[1].is_static()) return std::nullopt;
   r.out = node.results[0];
   r.dtype = x.dtype;
   r.steps = x.shape[0];
@@ -122,7 +124,7 @@ class RecurrenceLowering {
     gates_ = plan(r_.rows, r_.width, r_.gates, r_.hidden, lanes_, element, target);
     gates_.panels = pack(r_.weight, gates_);
     bind_buffers();
-    int64_t trips = r_.steps;
+    Dim trips = r_.steps;
     if (r_.projection) {
       projection_ = plan(r_.rows, r_.hidden, 1, r_.width, lanes_, element, target);
       projection_.panels = pack(*r_.projection, projection_);
@@ -131,14 +133,14 @@ class RecurrenceLowering {
     }
     const int64_t tasks = std::max(gates_.tasks(), r_.projection ? projection_.tasks() : 1);
     task_ = make_var("task", 0, tasks);
-    trip_ = make_var("trip", 0, trips);
+    trip_ = make_index("trip", trips);
     const Expr trip = trips == 1 ? Expr(0) : make_load(bind_trip(), {DType::i64, 1}, {Expr(0)});
     Body body = one(Stmt::let(trip_, trip, steps()));
-    emit_.kernel().flops = 2.0 * static_cast<double>(r_.steps * r_.rows) *
+    emit_.kernel().flops = 2.0 * static_cast<double>(r_.steps.typical() * r_.rows) *
                            static_cast<double>(r_.gates * r_.hidden * r_.width + (r_.projection ? r_.hidden * r_.width : 0));
     emit_.mark_partial();
     emit_.finish(task_, tasks, std::move(body));
-    if (trips > 1) repeat(trips);
+    if (trips != 1) repeat(trips);
   }
 
  private:
@@ -169,17 +171,36 @@ class RecurrenceLowering {
   }
 
   /// Puts a loop around the step that was added last.
-  void repeat(int64_t trips) {
-    std::vector<std::byte> bytes(sizeof trips);
-    std::memcpy(bytes.data(), &trips, sizeof trips);
+  void repeat(const Dim& trips) {
     PendingStep loop;
     loop.kind = Step::Kind::loop;
     loop.label = program_.steps.back().label;
     loop.depth = program_.depth;
     loop.ends_by_itself = true;
-    loop.trips = Operand{Operand::Kind::weight, {}, program_.add_weight(std::move(bytes), "trips")};
     loop.body.push_back(std::move(program_.steps.back()));
-    program_.steps.back() = std::move(loop);
+    program_.steps.pop_back();
+    loop.trips = trips.is_static() ? constant_trips(trips.size()) : measured_trips(trips, loop.label);
+    program_.steps.push_back(std::move(loop));
+  }
+  Operand constant_trips(int64_t trips) {
+    std::vector<std::byte> bytes(sizeof trips);
+    std::memcpy(bytes.data(), &trips, sizeof trips);
+    return {Operand::Kind::weight, {}, program_.add_weight(std::move(bytes), "trips")};
+  }
+  /// A step that writes the number where the loop can read it.
+  Operand measured_trips(const Dim& trips, const std::string& label) {
+    const Operand to{Operand::Kind::value, program_.add_temporary({DType::i64, {}, {}}), 0};
+    PendingStep step;
+    step.label = label + ": steps";
+    step.operands = {to};
+    Kernel& k = step.kernel;
+    k.name = "steps";
+    k.buffers = {{"to", {DType::i64, 1}, 1}};
+    k.buffers[0].written = true;
+    k.task = make_var("task", 0, 1);
+    k.body.push_back(Stmt::store(0, Expr(0), trips));
+    program_.steps.push_back(std::move(step));
+    return to;
   }
 
   /// Block by block: for every k a vector of each gate; zeros beyond the last unit.
@@ -239,18 +260,15 @@ class RecurrenceLowering {
   struct Rows {
     uint32_t buffer;
     Expr base;
-    int64_t row, column;
+    Dim row, column;
   };
 
   /// Element strides of a value's axes.
-  std::vector<int64_t> strides(Value v) const {
-    const std::vector<Dim> all = graph_.type(v).strides();
-    return {all.begin(), all.end()};
-  }
+  std::vector<Dim> strides(Value v) const { return graph_.type(v).strides(); }
 
   Body cell_task(bool first, const Expr& step) {
     const Expr t = at_step(step);
-    const std::vector<int64_t> h = strides(r_.h), out = strides(r_.out);
+    const std::vector<Dim> h = strides(r_.h), out = strides(r_.out);
     const Expr before = first ? Expr(0) : simplify((r_.reverse ? t + Expr(1) : t - Expr(1)) * Expr(out[0]));
     const Rows state = first ? Rows{h_, Expr(0), h[0], h[1]} : Rows{out_, before, out[1], out[2]};
     return task_body(gates_, state, [&](const Expr& row, int64_t j, const Expr& unit, const std::vector<Expr>& sums, const Expr& mask) {
@@ -260,7 +278,7 @@ class RecurrenceLowering {
   }
 
   Body projection_task(const Expr& step) {
-    const std::vector<int64_t> out = strides(r_.out);
+    const std::vector<Dim> out = strides(r_.out);
     const Expr base = simplify(at_step(step) * Expr(out[0]));
     const Rows rows{hidden_, Expr(0), r_.hidden, 1};
     return task_body(projection_, rows, [&](const Expr& row, int64_t, const Expr& unit, const std::vector<Expr>& sums, const Expr& mask) {
@@ -268,13 +286,13 @@ class RecurrenceLowering {
     });
   }
 
-  Expr ramp(const Expr& first, int64_t stride) const { return make_ramp(simplify(first), Expr(stride), lanes_); }
+  Expr ramp(const Expr& first, const Dim& stride) const { return make_ramp(simplify(first), Expr(stride), lanes_); }
 
   /// The cell of one row and one vector of units: the state and what is kept beside it are stored.
   Body cell(bool first, const Expr& t, const Rows& state, const Expr& row, const Expr& unit, const std::vector<Expr>& sums, const Expr& mask) {
     using Cell = Recurrence::Cell;
     const ExprType type{r_.dtype, lanes_};
-    const std::vector<int64_t> x = strides(r_.x), out = strides(r_.out);
+    const std::vector<Dim> x = strides(r_.x), out = strides(r_.out);
     const auto input = [&](int64_t gate) {
       const Expr column = unit + Expr(gate * r_.hidden);
       return make_load(x_, type, {ramp(t * Expr(x[0]) + row * Expr(x[1]) + column * Expr(x[2]), x[2])}, mask);
@@ -282,7 +300,7 @@ class RecurrenceLowering {
     const Expr to = r_.projection ? ramp(row * Expr(r_.hidden) + unit, 1) : ramp(t * Expr(out[0]) + row * Expr(out[1]) + unit * Expr(out[2]), out[2]);
     const uint32_t target = r_.projection ? hidden_ : out_;
     if (r_.cell == Cell::lstm) {
-      const std::vector<int64_t> from = strides(first ? *r_.c : *r_.last_c), last = strides(*r_.last_c);
+      const std::vector<Dim> from = strides(first ? *r_.c : *r_.last_c), last = strides(*r_.last_c);
       const Expr c = make_load(first ? c_ : last_c_, type, {ramp(row * Expr(from[0]) + unit * Expr(from[1]), from[1])}, mask);
       const auto gate = [&](int64_t i) { return sums[static_cast<size_t>(i)] + input(i); };
       const uint32_t fresh = emit_.local("fresh", type, 1, Memory::registers);

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "baked.h"
 #include "binding.h"
 #include "module.h"
 
@@ -153,6 +154,7 @@ Result<LoadedModel> load_torchscript(const std::filesystem::path& file, const Lo
     const bool good = evaluate(*module, *method, *binding, graph, found);
     pass_on(found, *binding, diagnostics);
     if (!good) return Failure{};
+    warn_of_baked_sizes(*method, *binding, diagnostics);
     graph.input_structure.text = binding->structure;
     model.graph = compact(std::move(graph));
     if (binding->has_traced_data) {

@@ -192,9 +192,15 @@ Expr make_dot(ExprOp op, Expr a, Expr b, Expr c) {
   return finish(std::move(n));
 }
 
-Expr checked_index(Expr index, int64_t extent, std::string fault_text, uint32_t site) {
+Expr checked_index(Expr index, Expr extent, std::string fault_text, uint32_t site) {
   ExprNode n{.op = ExprOp::checked_index, .type = index->type, .args = {std::move(index)}, .name = std::move(fault_text), .vars = {}, .extent = {}};
-  n.limit = extent;
+  if (const auto known = constant_int(extent)) {
+    n.limit = *known;
+  } else {
+    const auto range = bounds(extent);
+    n.limit = range ? range->high : INT64_MAX;
+    n.extent = std::move(extent);
+  }
   n.id = site;
   return finish(std::move(n));
 }
@@ -386,7 +392,7 @@ std::string to_string(const Expr& e) {
     case ExprOp::ne: return infix(n, "!=");
     case ExprOp::cast:
     case ExprOp::bitcast: return fmt::format("{}<{}>({})", name_of(n.op), type_text(n.type), list(1));
-    case ExprOp::checked_index: return fmt::format("checked_index({}, {}, site={})", list(1), n.limit, n.id);
+    case ExprOp::checked_index: return fmt::format("checked_index({}, {}, site={})", list(1), to_string(extent_of_check(n)), n.id);
     case ExprOp::reduce: {
       std::string vars;
       for (const Expr& v : n.vars) vars += fmt::format("{}{} in [{}, {})", vars.empty() ? "" : ", ", to_string(v), v->int_value, extent_end(v));
@@ -439,6 +445,7 @@ bool equivalent(const Expr& a, const Expr& b) {
   }
   if (a->op == ExprOp::imm_float && !(a->float_value == b->float_value || (std::isnan(a->float_value) && std::isnan(b->float_value)))) return false;
   if (a->op == ExprOp::imm_float && std::signbit(a->float_value) != std::signbit(b->float_value)) return false;
+  if (bool(a->extent) != bool(b->extent) || (a->extent && !equivalent(a->extent, b->extent))) return false;
   for (size_t i = 0; i < a->vars.size(); ++i) {
     if (a->vars[i]->id != b->vars[i]->id) return false;
   }
@@ -467,7 +474,7 @@ Expr with_args(const Expr& e, std::vector<Expr> args) {
     case ExprOp::fma: return fma(args[0], args[1], args[2]);
     case ExprOp::cast: return cast(n.type.dtype, args[0]);
     case ExprOp::bitcast: return bitcast(n.type.dtype, args[0]);
-    case ExprOp::checked_index: return checked_index(args[0], n.limit, n.name, n.id);
+    case ExprOp::checked_index: return checked_index(args[0], extent_of_check(n), n.name, n.id);
     case ExprOp::reduce: return make_reduce(n.reduce_op, n.vars, args[0]);
     case ExprOp::ramp: return make_ramp(args[0], args[1], n.type.lanes);
     case ExprOp::broadcast: return make_broadcast(args[0], n.type.lanes);

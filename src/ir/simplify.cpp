@@ -159,7 +159,8 @@ bool recombine(Affine& a) {
 }
 
 bool mentions_symbols(const Expr& e) {
-  if (e->op == ExprOp::var) return is_symbol(e) || e->extent;
+  if (e->extent) return true;
+  if (e->op == ExprOp::var) return is_symbol(e);
   return std::ranges::any_of(e->args, mentions_symbols);
 }
 bool symbolic(const Affine& a) {
@@ -186,6 +187,12 @@ std::optional<Expr> extreme(const Affine& a, bool greatest) {
       if (f->op == ExprOp::var && f->extent) {
         if (f->int_value < 0) return std::nullopt;
         at = multiply(at, up ? to_affine(f->extent - Expr(1)) : to_affine(Expr(f->int_value)));
+        continue;
+      }
+      if (up && f->op == ExprOp::checked_index && f->extent) {
+        const auto extent = bounds(f->extent);
+        if (!extent || extent->low < 1) return std::nullopt;  // of an empty extent the index is 0
+        at = multiply(at, to_affine(f->extent - Expr(1)));
         continue;
       }
       if (up && (f->op == ExprOp::floordiv || f->op == ExprOp::floormod) && !constant_int(f->args[1]) && is_size(f->args[1])) {
@@ -425,7 +432,10 @@ Expr simplify_node(const Expr& e) {
     }
     case ExprOp::checked_index: {
       const auto b = bounds(e->args[0]);
-      return b && b->low >= 0 && b->high < e->limit ? e->args[0] : e;
+      if (!b || b->low < 0) return e;
+      if (!e->extent) return b->high < e->limit ? e->args[0] : e;
+      const Expr inside = is_index(e->args[0]) ? decide(make_binary(ExprOp::lt, e->args[0], e->extent)) : Expr();
+      return bool(inside) && constant_int(inside).value_or(0) != 0 ? e->args[0] : e;
     }
     case ExprOp::lnot:
       if (e->args[0]->op == ExprOp::lnot) return e->args[0]->args[0];

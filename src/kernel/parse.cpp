@@ -389,13 +389,13 @@ class Parser {
     if (name == "checked_index") {
       const Expr index = expression();
       expect(",");
-      const int64_t limit = integer();
+      const Expr extent = expression();
       expect(",");
       expect("site");
       expect("=");
       const int64_t site = integer();
       expect(")");
-      return checked_index(index, limit, "", static_cast<uint32_t>(site));
+      return checked_index(index, extent, "", static_cast<uint32_t>(site));
     }
     return call(name, arguments());
   }

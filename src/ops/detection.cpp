@@ -25,13 +25,14 @@ struct Tap {
   Expr low, high, low_weight, high_weight, inside;
 };
 
-Tap tap_at(const Expr& at, int64_t size) {
+Tap tap_at(const Expr& at, const Dim& extent) {
   const DType w = at->type.dtype;
   const Expr p = max(at, imm(w, 0));
-  const Expr whole = min(cast(DType::i64, min(p, imm(w, static_cast<double>(size)))), Expr(size - 1));
-  const Expr last = Expr(size - 1) <= whole;
+  const Expr size(extent), end = cast(w, size);
+  const Expr whole = min(cast(DType::i64, min(p, end)), size - Expr(1));
+  const Expr last = size - Expr(1) <= whole;
   const Expr part = select(last, imm(w, 0), p - cast(w, whole));
-  return {whole, min(whole + Expr(1), Expr(size - 1)), imm(w, 1) - part, part, imm(w, -1) <= at && at <= imm(w, static_cast<double>(size))};
+  return {whole, min(whole + Expr(1), size - Expr(1)), imm(w, 1) - part, part, imm(w, -1) <= at && at <= end};
 }
 
 class RoiAligner {
@@ -39,9 +40,9 @@ class RoiAligner {
   RoiAligner(const RoiAlign& op, KernelBuilder& b) : op_(op), b_(b), map_(b.shape(op.x)), dtype_(b.type(op.x).dtype), w_(working(dtype_)) {}
 
   void run() {
-    const int64_t regions = b_.shape(op_.rois)[0], channels = map_[1], blocks = (channels + most_channels - 1) / most_channels;
-    const Expr task = make_var("task", 0, std::max<int64_t>(regions * blocks, 1));
-    if (regions * blocks == 0) return b_.run(task, 0, {});
+    const Dim &regions = b_.shape(op_.rois)[0], blocks = Dim::ceil_div(map_[1], most_channels), tasks = regions * blocks;
+    const Expr task = make_place("task", tasks);
+    if (tasks == 0) return b_.run(task, 0, {});
     sums_ = b_.local("sums", w_, most_channels);
     roi_ = floordiv(task, Expr(blocks));
     const Expr first = floormod(task, Expr(blocks)) * Expr(most_channels);
@@ -52,7 +53,7 @@ class RoiAligner {
     const Expr offset = imm(w_, op_.aligned ? 0.5 : 0), scale = imm(w_, op_.scale);
     const auto edge = [&](int64_t i) { return convert(w_, b_.load(op_.rois, {roi_, Expr(i)})) * scale - offset; };
     const auto extent = [&](const Expr& low, const Expr& high) { return op_.aligned ? high - low : max(high - low, imm(w_, 1)); };
-    b_.run(task, regions * blocks, {let_place("image", image(), map_[0], [&](const Expr& image) {
+    b_.run(task, tasks, {let_place("image", image(), map_[0], [&](const Expr& image) {
              return Stmts{let("x0", edge(1), [&](const Expr& x0) {
                return Stmts{let("y0", edge(2), [&](const Expr& y0) {
                  return Stmts{let("w", extent(x0, edge(3)) / imm(w_, static_cast<double>(op_.width)), [&](const Expr& w) {
@@ -110,7 +111,7 @@ class RoiAligner {
     const auto pixel = [&](const Expr& channel, const Expr& row, const Expr& column) {
       return convert(w_, b_.load(op_.x, {image, channel, row, column}));
     };
-    const auto named = [&](const char* name, const Expr& e, int64_t limit, auto&& body) { return Stmts{let_place(name, e, limit, body)}; };
+    const auto named = [&](const char* name, const Expr& e, const Dim& limit, auto&& body) { return Stmts{let_place(name, e, limit, body)}; };
     Stmts inside = named("top", y.low, map_[2], [&](const Expr& top) {
       return named("bottom", y.high, map_[2], [&](const Expr& bottom) {
         return named("left", x.low, map_[3], [&](const Expr& left) {
@@ -124,7 +125,12 @@ class RoiAligner {
         });
       });
     });
-    return {Stmt::branch(y.inside && x.inside, std::move(inside))};
+    // A map without pixels has no place inside.
+    Expr condition = y.inside && x.inside;
+    for (const int64_t axis : {0, 2, 3}) {
+      if (!map_[axis].is_static() && map_[axis].low() == 0) condition = condition && exists(map_[axis]);
+    }
+    return {Stmt::branch(condition, std::move(inside))};
   }
 
   const RoiAlign& op_;
@@ -151,7 +157,7 @@ Result<std::vector<TensorType>> Nms::infer(const Nms& op, const Infer& ctx) {
 
 /// A box is read in order and compared with those that were kept; there is one task, since each decision hangs on those before it.
 void Nms::kernel(const Nms& op, KernelBuilder& b) {
-  const int64_t n = b.shape(op.boxes)[0], last = std::max<int64_t>(n, 1);
+  const Dim& n = b.shape(op.boxes)[0];
   const DType w = working(b.type(op.boxes).dtype);
   const Value keep = b.result(0), count = b.result(1);
   const uint32_t good = b.local("good", DType::b8);
@@ -165,12 +171,12 @@ void Nms::kernel(const Nms& op, KernelBuilder& b) {
   };
 
   Stmts body{b.store(count, {}, Expr(0))};
-  body.push_back(for_range("i", Expr(0), Expr(n), last, [&](const Expr& i) { return Stmts{b.store(keep, {i}, Expr(-1))}; }));
-  body.push_back(for_range("i", Expr(0), Expr(n), last, [&](const Expr& i) {
+  body.push_back(for_each("i", n, [&](const Expr& i) { return Stmts{b.store(keep, {i}, Expr(-1))}; }));
+  body.push_back(for_each("i", n, [&](const Expr& i) {
     return Stmts{let_place("box", place(i), n, [&](const Expr& box) {
       return Stmts{let_place("kept", b.load(count, {}), n, [&](const Expr& kept) {
         Stmts s{KernelBuilder::store(good, Expr(0), imm(DType::b8, 1))};
-        s.push_back(for_range("k", Expr(0), kept, last, [&](const Expr& k) {
+        s.push_back(for_range("k", Expr(0), kept, n, [&](const Expr& k) {
           return Stmts{let_place("other", b.load(keep, {k}), n, [&](const Expr& other) {
             const Expr both = side(other, box, 0, 2) * side(other, box, 1, 3);
             const Expr overlap = both / (area(other) + area(box) - both);

@@ -18,13 +18,13 @@ namespace mica {
 
 namespace {
 
-std::vector<int64_t> sizes_of(ImportContext& ctx, Value v) { return ctx.shape(v).sizes(); }
+std::vector<Dim> sizes_of(ImportContext& ctx, Value v) { return ctx.shape(v).dims(); }
 std::vector<int64_t> all_axes(int64_t rank) {
   std::vector<int64_t> axes(static_cast<size_t>(rank));
   std::iota(axes.begin(), axes.end(), 0);
   return axes;
 }
-Value slice_of(ImportContext& ctx, Value x, int64_t axis, int64_t start, int64_t end) {
+Value slice_of(ImportContext& ctx, Value x, int64_t axis, const Dim& start, const Dim& end) {
   return ctx.create(Slice{.x = x, .axis = axis, .start = start, .end = end, .step = 1});
 }
 
@@ -48,10 +48,10 @@ std::optional<std::vector<int64_t>> constant_ints(ImportContext& ctx, Value v) {
 
 /// At least two axes: a vector is a row. At least three: a row is a plane of depth 1.
 Value at_least(ImportContext& ctx, Value v, int64_t rank) {
-  std::vector<int64_t> sizes = sizes_of(ctx, v);
-  if (sizes.empty()) sizes.push_back(1);
-  if (rank >= 2 && sizes.size() == 1) sizes.insert(sizes.begin(), 1);
-  if (rank >= 3 && sizes.size() == 2) sizes.push_back(1);
+  std::vector<Dim> sizes = sizes_of(ctx, v);
+  if (sizes.empty()) sizes.emplace_back(1);
+  if (rank >= 2 && sizes.size() == 1) sizes.insert(sizes.begin(), Dim(1));
+  if (rank >= 3 && sizes.size() == 2) sizes.emplace_back(1);
   return reshape_to(ctx, v, sizes);
 }
 template <int64_t rank> Imported atleast(ImportContext& ctx) {
@@ -79,11 +79,11 @@ Imported column_stack(ImportContext& ctx) {
 }
 Imported block_diag(ImportContext& ctx) {
   std::vector<Value> blocks, rows;
-  int64_t width = 0, before = 0;
+  Dim width = 0, before = 0;
   for (const Value v : ctx.tensors("tensors")) blocks.push_back(at_least(ctx, v, 2));
   for (const Value v : blocks) width += ctx.shape(v)[1];
   for (const Value v : blocks) {
-    const int64_t own = ctx.shape(v)[1];
+    const Dim own = ctx.shape(v)[1];
     rows.push_back(ctx.create(Pad{.x = v, .before = {0, before}, .after = {0, width - before - own}, .value = 0}));
     before += own;
   }
@@ -93,19 +93,19 @@ template <int64_t axis> Imported split_along(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
   const int64_t a = axis == 1 && ctx.rank(x) == 1 ? 0 : axis;
   if (ctx.rank(x) <= a) ctx.fail("axis-out-of-range", fmt::format("{} has no axis {}", ctx.type(x).to_string(), a));
-  const int64_t n = ctx.shape(x)[a];
-  std::vector<int64_t> cuts = {0};
+  const Dim n = ctx.shape(x)[a];
+  std::vector<Dim> cuts = {0};
   if (ctx.has("sections")) {
     const int64_t sections = ctx.integer("sections");
-    if (sections < 1 || n % sections)
+    if (sections < 1 || n % sections != 0)
       ctx.fail("split-sections", fmt::format("axis {} of {} has no {} equal parts", a, ctx.type(x).to_string(), sections));
-    for (int64_t i = 1; i < sections; ++i) cuts.push_back(i * (n / sections));
+    for (int64_t i = 1; i < sections; ++i) cuts.push_back(n / sections * i);
   } else {
-    for (const int64_t i : ctx.ints("indices")) cuts.push_back(std::clamp<int64_t>(i < 0 ? i + n : i, 0, n));
+    for (const Dim& i : ctx.sizes("indices")) cuts.push_back(Dim::min(Dim::max(i < 0 ? i + n : i, 0), n));
   }
   cuts.push_back(n);
   std::vector<Value> parts;
-  for (size_t i = 1; i < cuts.size(); ++i) parts.push_back(slice_of(ctx, x, a, cuts[i - 1], std::max(cuts[i], cuts[i - 1])));
+  for (size_t i = 1; i < cuts.size(); ++i) parts.push_back(slice_of(ctx, x, a, cuts[i - 1], Dim::max(cuts[i], cuts[i - 1])));
   return {Values(parts)};
 }
 template <int64_t axis> Imported flip_axis(ImportContext& ctx) { return {ctx.create(Flip{ctx.tensor("self"), Ints{axis}})}; }
@@ -116,20 +116,21 @@ Imported inner(ImportContext& ctx) {
   const Value a = ctx.tensor("self"), b = ctx.tensor("other");
   if (!ctx.rank(a) || !ctx.rank(b)) return {ctx.create(Mul{a, b})};
   // [..., k] and [... , k]: every row with every row.
-  const int64_t k = ctx.shape(a)[-1];
-  std::vector<int64_t> sizes = sizes_of(ctx, a), rest = sizes_of(ctx, b);
+  const Dim k = ctx.shape(a)[-1];
+  std::vector<Dim> sizes = sizes_of(ctx, a), rest = sizes_of(ctx, b);
   sizes.pop_back();
   rest.pop_back();
-  const int64_t n = std::accumulate(rest.begin(), rest.end(), int64_t{1}, std::multiplies<>());
-  const Value rows = reshape_to(ctx, a, {ctx.shape(a).elements() / std::max<int64_t>(k, 1), k}), columns = reshape_to(ctx, b, {n, k});
+  const Dim n = std::accumulate(rest.begin(), rest.end(), Dim(1), std::multiplies<>());
+  const Value rows = reshape_to(ctx, a, {ctx.shape(a).elements() / Dim::max(k, 1), k}), columns = reshape_to(ctx, b, {n, k});
   sizes.insert(sizes.end(), rest.begin(), rest.end());
   return {reshape_to(ctx, ctx.create(Matmul{rows, swap_axes(ctx, columns, 0, 1)}), sizes)};
 }
 Imported tensordot(ImportContext& ctx) {
   const Value a = ctx.tensor("self"), b = ctx.tensor("other");
   const std::vector<int64_t> da = ctx.ints("dims_self"), db = ctx.ints("dims_other");
-  std::vector<int64_t> order_a, order_b, sizes;
-  int64_t m = 1, n = 1, k = 1;
+  std::vector<int64_t> order_a, order_b;
+  std::vector<Dim> sizes;
+  Dim m = 1, n = 1, k = 1;
   const auto normal = [&](const std::vector<int64_t>& dims, Value v) {
     std::vector<int64_t> out;
     for (const int64_t d : dims) out.push_back(ctx.normal_axis(d, ctx.rank(v)));
@@ -169,9 +170,9 @@ Imported addr(ImportContext& ctx) {
 Imported kron(ImportContext& ctx) {
   const Value a = ctx.tensor("self"), b = ctx.tensor("other");
   const int64_t rank = std::max(ctx.rank(a), ctx.rank(b));
-  std::vector<int64_t> sa(static_cast<size_t>(rank - ctx.rank(a)), 1), sb(static_cast<size_t>(rank - ctx.rank(b)), 1), wide_a, wide_b, sizes;
-  for (const int64_t n : sizes_of(ctx, a)) sa.push_back(n);
-  for (const int64_t n : sizes_of(ctx, b)) sb.push_back(n);
+  std::vector<Dim> sa(static_cast<size_t>(rank - ctx.rank(a)), Dim(1)), sb(static_cast<size_t>(rank - ctx.rank(b)), Dim(1)), wide_a, wide_b, sizes;
+  for (const Dim& n : sizes_of(ctx, a)) sa.push_back(n);
+  for (const Dim& n : sizes_of(ctx, b)) sb.push_back(n);
   for (int64_t i = 0; i < rank; ++i) {
     wide_a.insert(wide_a.end(), {sa[i], 1});
     wide_b.insert(wide_b.end(), {1, sb[i]});
@@ -186,12 +187,12 @@ Imported bilinear(ImportContext& ctx) {
   if (s.rank() != 3 || ctx.shape(a)[-1] != s[1] || ctx.shape(b)[-1] != s[2])
     ctx.fail("bilinear-sizes",
              fmt::format("weight {} does not fit {} and {}", ctx.type(w).to_string(), ctx.type(a).to_string(), ctx.type(b).to_string()));
-  const int64_t n = ctx.shape(a).elements() / s[1];
+  const Dim n = ctx.shape(a).elements() / s[1];
   const Value left = ctx.create(Matmul{reshape_to(ctx, a, {n, s[1]}), reshape_to(ctx, permute_to(ctx, w, {1, 0, 2}), {s[1], s[0] * s[2]})});
   const Value product = ctx.create(Mul{reshape_to(ctx, left, {n, s[0], s[2]}), reshape_to(ctx, b, {n, 1, s[2]})});
   Value y = ctx.create(Sum{product, Ints{2}, false});
   if (ctx.has("bias")) y = ctx.create(Add{y, ctx.tensor("bias")});
-  std::vector<int64_t> sizes = sizes_of(ctx, a);
+  std::vector<Dim> sizes = sizes_of(ctx, a);
   sizes.back() = s[0];
   return {reshape_to(ctx, y, sizes)};
 }
@@ -310,7 +311,7 @@ Imported matrix_norm(ImportContext& ctx) {
   const Value sums = ctx.create(Sum{ctx.create(Abs{x}), Ints{summed}, true});
   const Value y = order > 0 ? ctx.create(Amax{sums, Ints{picked}, true}) : ctx.create(Amin{sums, Ints{picked}, true});
   if (keepdim) return {y};
-  std::vector<int64_t> sizes = sizes_of(ctx, y);
+  std::vector<Dim> sizes = sizes_of(ctx, y);
   sizes.erase(sizes.begin() + both[1]);
   sizes.erase(sizes.begin() + both[0]);
   return {reshape_to(ctx, y, sizes)};

@@ -33,7 +33,8 @@ bool ImportContext::is_number(std::string_view name) const {
 
 bool ImportContext::is_list(std::string_view name) const {
   const ImportValue& v = arg(name);
-  return std::holds_alternative<Values>(v) || std::holds_alternative<std::vector<int64_t>>(v) || std::holds_alternative<std::vector<double>>(v);
+  return std::holds_alternative<Values>(v) || std::holds_alternative<Dims>(v) || std::holds_alternative<std::vector<int64_t>>(v) ||
+         std::holds_alternative<std::vector<double>>(v);
 }
 
 void ImportContext::fail(std::string_view name, std::string message) {

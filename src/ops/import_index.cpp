@@ -28,15 +28,15 @@ Imported gather(ImportContext& ctx) {
 Imported take_along_dim(ImportContext& ctx) {
   Value x = ctx.tensor("self"), index = ctx.tensor("indices");
   if (!ctx.has("dim")) {
-    const int64_t n = ctx.shape(index).elements();
+    const Dim n = ctx.shape(index).elements();
     return {ctx.create(Gather{reshape_to(ctx, x, {ctx.shape(x).elements()}), 0, reshape_to(ctx, index, {n})})};
   }
   const int64_t axis = ctx.axis_of("dim", x);
-  std::vector<int64_t> xs = ctx.shape(x).sizes(), is = ctx.shape(index).sizes();
+  std::vector<Dim> xs = ctx.shape(x).dims(), is = ctx.shape(index).dims();
   if (xs.size() != is.size())
     ctx.fail("index-rank", fmt::format("{} and {} must have one rank", ctx.type(x).to_string(), ctx.type(index).to_string()));
   for (int64_t i = 0; i < ctx.rank(x); ++i) {
-    if (i != axis) xs[i] = is[i] = std::max(xs[i], is[i]);
+    if (i != axis) xs[i] = is[i] = xs[i] == 1 ? is[i] : xs[i];
   }
   return {ctx.create(Gather{expand_to(ctx, x, Shape(xs)), axis, expand_to(ctx, index, Shape(is))})};
 }
@@ -74,6 +74,11 @@ Value scatter_of(ImportContext& ctx, Value x, int64_t axis, Value index, Value s
   return ctx.create(Scatter{.x = x, .axis = axis, .index = index, .source = source, .reduce = add ? "sum" : "set"});
 }
 
+/// A size as an operand.
+Value size_value(ImportContext& ctx, const Dim& size) {
+  return size.is_static() ? constant(ctx, DType::i64, Scalar(size.size())) : ctx.create(SizeValue{size});
+}
+
 /// x[indices] = values: the indexed axes are moved to the front and taken as one, and so are the axes of the index tensors, broadcast, in values.
 Value put_at(ImportContext& ctx, Value x, const Indices& at, Value values, bool add) {
   const int64_t n = static_cast<int64_t>(at.axes.size()), rank = ctx.rank(x);
@@ -81,17 +86,18 @@ Value put_at(ImportContext& ctx, Value x, const Indices& at, Value values, bool 
   for (const Value v : at.tensors) shapes.push_back(ctx.shape(v));
   const auto both = broadcast_shapes(shapes);
   if (!both) ctx.fail("broadcast-mismatch", "the index tensors do not broadcast");
-  std::vector<int64_t> order = at.axes, rest, sizes = ctx.shape(x).sizes(), target = both->sizes();
+  std::vector<int64_t> order = at.axes, rest;
+  std::vector<Dim> sizes = ctx.shape(x).dims(), target = both->dims();
   for (int64_t a = 0; a < rank; ++a) {
     if (std::ranges::find(at.axes, a) == at.axes.end()) rest.push_back(a);
   }
   order.insert(order.end(), rest.begin(), rest.end());
-  int64_t rows = 1, width = 1;
+  Dim rows = 1, width = 1;
   Value linear, outside;
   const Value zero = constant(ctx, DType::i64, Scalar(0));
   for (int64_t k = 0; k < n; ++k) {
-    const int64_t extent = sizes[at.axes[k]];
-    const Value size = constant(ctx, DType::i64, Scalar(extent));
+    const Dim extent = sizes[at.axes[k]];
+    const Value size = size_value(ctx, extent);
     Value i = cast_to(ctx, at.tensors[k], DType::i64);
     i = ctx.create(Where{ctx.create(Lt{i, zero}), ctx.create(Add{i, size}), i});
     const Value out = ctx.create(LogicalOr{ctx.create(Lt{i, zero}), ctx.create(Ge{i, size})});
@@ -100,20 +106,21 @@ Value put_at(ImportContext& ctx, Value x, const Indices& at, Value values, bool 
     rows *= extent;
   }
   // One of several indices may be out of range where their place in one row is not: an error all the same.
-  if (n > 1) linear = ctx.create(Where{outside, constant(ctx, DType::i64, Scalar(rows)), linear});
-  std::vector<int64_t> front;
+  if (n > 1) linear = ctx.create(Where{outside, size_value(ctx, rows), linear});
+  std::vector<Dim> front;
   for (const int64_t a : order) front.push_back(sizes[a]);
   for (const int64_t a : rest) width *= sizes[a], target.push_back(sizes[a]);
   // In values the broadcast axes stand where adjacent indexed axes stood, else in front.
   const bool adjacent = at.axes.back() - at.axes.front() == n - 1;
   const int64_t place = adjacent ? at.axes.front() : 0, wide = both->rank();
-  std::vector<int64_t> shown(target.begin() + wide, target.end()), moved;
+  std::vector<Dim> shown(target.begin() + wide, target.end());
+  std::vector<int64_t> moved;
   shown.insert(shown.begin() + place, target.begin(), target.begin() + wide);
   for (int64_t i = 0; i < wide; ++i) moved.push_back(place + i);
   for (int64_t i = 0; i < static_cast<int64_t>(shown.size()); ++i) {
     if (i < place || i >= place + wide) moved.push_back(i);
   }
-  const int64_t count = both->elements();
+  const Dim count = both->elements();
   values = reshape_to(ctx, permute_to(ctx, expand_to(ctx, values, Shape(shown)), moved), {count, width});
   linear = expand_to(ctx, reshape_to(ctx, expand_to(ctx, linear, *both), {count, 1}), Shape({count, width}));
   const Value y = scatter_of(ctx, reshape_to(ctx, permute_to(ctx, x, order), {rows, width}), 0, linear, values, add);
@@ -167,7 +174,7 @@ Imported index_write(ImportContext& ctx, Value source, bool add) {
   const Value x = ctx.tensor("self");
   const int64_t axis = ctx.axis_of("dim", x);
   Value index = ctx.tensor("index");
-  std::vector<int64_t> line(static_cast<size_t>(ctx.rank(x)), 1), sizes = ctx.shape(x).sizes();
+  std::vector<Dim> line(static_cast<size_t>(ctx.rank(x)), Dim(1)), sizes = ctx.shape(x).dims();
   line[axis] = sizes[axis] = ctx.shape(index).elements();
   index = expand_to(ctx, reshape_to(ctx, index, line), Shape(sizes));
   return {scatter_of(ctx, x, axis, index, expand_to(ctx, source, Shape(sizes)), add)};
@@ -181,7 +188,7 @@ Imported index_copy(ImportContext& ctx) { return index_write(ctx, ctx.tensor("so
 Imported index_reduce(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
   const int64_t axis = ctx.axis_of("dim", x);
-  std::vector<int64_t> line(static_cast<size_t>(ctx.rank(x)), 1), sizes = ctx.shape(x).sizes();
+  std::vector<Dim> line(static_cast<size_t>(ctx.rank(x)), Dim(1)), sizes = ctx.shape(x).dims();
   line[axis] = sizes[axis] = ctx.shape(ctx.tensor("index")).elements();
   const std::string reduce = ctx.text("reduce");
   if (reduce == "mean") ctx.unsupported("scatter-reduce", "reduction `mean` is not supported");
@@ -207,13 +214,13 @@ Imported one_hot(ImportContext& ctx) {
   return {ctx.create(Cast{ctx.create(Eq{unsqueeze_at(ctx, x, ctx.rank(x)), range}), DType::i64})};
 }
 
-Imported sorted(ImportContext& ctx, Value x, int64_t axis, int64_t count, bool descending) {
+Imported sorted(ImportContext& ctx, Value x, int64_t axis, const Dim& count, bool descending) {
   const std::vector<Value> both = ctx.create_all(Sort{.x = x, .axis = axis, .descending = descending, .count = count});
   return {both[0], both[1]};
 }
 Imported topk(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
-  return sorted(ctx, x, ctx.normal_axis(ctx.integer_or("dim", -1), ctx.rank(x)), ctx.integer("k"), ctx.boolean_or("largest", true));
+  return sorted(ctx, x, ctx.normal_axis(ctx.integer_or("dim", -1), ctx.rank(x)), ctx.size("k"), ctx.boolean_or("largest", true));
 }
 Imported sort(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
@@ -238,7 +245,7 @@ Imported bucketize(ImportContext& ctx) { return buckets(ctx, ctx.tensor("self"),
 Imported searchsorted(ImportContext& ctx) { return buckets(ctx, ctx.tensor("self"), ctx.tensor("sorted_sequence")); }
 
 /// Element `at` of the sorted order along the axis, and where it stands. A NaN, which sorts last, is the median of all.
-Imported order_statistic(ImportContext& ctx, Value x, int64_t axis, int64_t at, bool nan_wins, bool keepdim) {
+Imported order_statistic(ImportContext& ctx, Value x, int64_t axis, const Dim& at, bool nan_wins, bool keepdim) {
   if (!ctx.rank(x)) return {x, ctx.create(Full{Ints{}, Scalar(0), DType::i64})};
   const std::vector<Value> both = ctx.create_all(Sort{.x = x, .axis = axis});
   const auto pick = [&](Value v) {
@@ -257,8 +264,9 @@ Imported median(ImportContext& ctx) {
   Value x = ctx.tensor("self");
   const bool all = !ctx.has("dim");
   if (all) x = reshape_to(ctx, x, {ctx.shape(x).elements()});
-  const int64_t axis = all ? 0 : ctx.axis_of("dim", x), n = ctx.rank(x) ? ctx.shape(x)[axis].size() : 1;
-  if (!n) ctx.fail("reduce-empty", "an empty tensor has no median");
+  const int64_t axis = all ? 0 : ctx.axis_of("dim", x);
+  const Dim n = ctx.rank(x) ? ctx.shape(x)[axis] : Dim(1);
+  if (n.low() < 1) ctx.fail("reduce-empty", "an empty tensor has no median");
   const Imported both = order_statistic(ctx, x, axis, (n - 1) / 2, true, ctx.boolean_or("keepdim", false));
   return all ? Imported{both[0]} : both;
 }
@@ -269,7 +277,7 @@ Imported nanmedian(ImportContext& ctx) {
   if (all) x = reshape_to(ctx, x, {ctx.shape(x).elements()});
   if (!ctx.rank(x) || !is_float(ctx.type(x).dtype)) return median(ctx);
   const int64_t axis = all ? 0 : ctx.axis_of("dim", x);
-  if (!ctx.shape(x)[axis]) ctx.fail("reduce-empty", "an empty tensor has no median");
+  if (ctx.shape(x)[axis].low() < 1) ctx.fail("reduce-empty", "an empty tensor has no median");
   const std::vector<Value> both = ctx.create_all(Sort{.x = x, .axis = axis});
   const Value count = ctx.create(Sum{ctx.create(LogicalNot{ctx.create(Isnan{x})}), Ints{axis}, true});
   const auto whole = [&](int64_t n) { return constant(ctx, DType::i64, Scalar(n)); };
@@ -283,7 +291,8 @@ Imported nanmedian(ImportContext& ctx) {
 }
 Imported kthvalue(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
-  const int64_t axis = ctx.normal_axis(ctx.integer_or("dim", -1), ctx.rank(x)), k = ctx.integer("k"), n = ctx.rank(x) ? ctx.shape(x)[axis].size() : 1;
+  const int64_t axis = ctx.normal_axis(ctx.integer_or("dim", -1), ctx.rank(x));
+  const Dim k = ctx.size("k"), n = ctx.rank(x) ? ctx.shape(x)[axis] : Dim(1);
   if (k < 1 || k > n) ctx.fail("kth-value", fmt::format("k = {} is out of range for axis {} of {}", k, axis, ctx.type(x).to_string()));
   return order_statistic(ctx, x, axis, k - 1, false, ctx.boolean_or("keepdim", false));
 }
@@ -303,9 +312,10 @@ Imported masked_scatter(ImportContext& ctx) {
 
 template <int64_t n> Imported max_unpool(ImportContext& ctx) {
   const Value x = ctx.tensor("self"), index = ctx.tensor("indices");
-  const std::vector<int64_t> in = ctx.shape(x).sizes(), out = ctx.ints("output_size", n);
-  std::vector<int64_t> head(in.begin(), in.end() - n), flat = head, lines = head;
-  int64_t from = 1, to = 1;
+  const std::vector<Dim> in = ctx.shape(x).dims(), out = ctx.sizes("output_size");
+  if (out.size() != n) ctx.fail("import-argument", fmt::format("argument `output_size` must have {} numbers, not {}", n, out.size()));
+  std::vector<Dim> head(in.begin(), in.end() - n), flat = head, lines = head;
+  Dim from = 1, to = 1;
   for (int64_t i = 0; i < n; ++i) {
     from *= in[in.size() - n + i];
     to *= out[i];
@@ -313,7 +323,7 @@ template <int64_t n> Imported max_unpool(ImportContext& ctx) {
   flat.push_back(from);
   lines.push_back(to);
   head.insert(head.end(), out.begin(), out.end());
-  const Value empty = ctx.create(Full{Ints(lines), Scalar(0), ctx.type(x).dtype});
+  const Value empty = ctx.create(Full{Dims(lines), Scalar(0), ctx.type(x).dtype});
   return {reshape_to(
       ctx, scatter_of(ctx, empty, static_cast<int64_t>(lines.size()) - 1, reshape_to(ctx, index, flat), reshape_to(ctx, x, flat), false), head)};
 }

@@ -115,7 +115,8 @@ template <int64_t n> Imported adaptive_max_pool(ImportContext& ctx) {
 Imported batch_norm_of_input(ImportContext& ctx, Value x) {
   const Shape shape = ctx.shape(x);
   if (shape.rank() < 2) ctx.fail("norm-rank", fmt::format("takes a tensor with channels in axis 1, not {}", ctx.type(x).to_string()));
-  const int64_t samples = shape[0], channels = shape[1], each = channels ? shape.elements().size() / channels : 0;
+  const int64_t channels = shape[1];
+  const Dim samples = shape[0], each = channels ? shape.elements() / channels : Dim(0);
   std::vector<int64_t> order(static_cast<size_t>(shape.rank()));
   std::iota(order.begin(), order.end(), 0);
   std::swap(order[0], order[1]);
@@ -123,7 +124,7 @@ Imported batch_norm_of_input(ImportContext& ctx, Value x) {
   const Shape swapped = ctx.shape(apart);
   const Value flat = reshape_to(ctx, apart, {1, channels, each});
   const Value y = ctx.create(GroupNorm{flat, ctx.optional_tensor("weight"), ctx.optional_tensor("bias"), channels, ctx.real_or("eps", 1e-5)});
-  const Value back = reshape_to(ctx, y, swapped.sizes());
+  const Value back = reshape_to(ctx, y, swapped.dims());
   return {samples == 1 ? back : permute_to(ctx, back, order)};
 }
 

@@ -192,8 +192,8 @@ Imported prelu(ImportContext& ctx) {
 Imported glu(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
   const int64_t axis = ctx.normal_axis(ctx.integer_or("dim", -1), ctx.rank(x));
-  if (!ctx.rank(x) || ctx.shape(x)[axis] % 2) ctx.fail("glu-odd", fmt::format("axis {} of {} cannot be halved", axis, ctx.type(x).to_string()));
-  const int64_t half = ctx.shape(x)[axis] / 2;
+  if (!ctx.rank(x) || ctx.shape(x)[axis] % 2 != 0) ctx.fail("glu-odd", fmt::format("axis {} of {} cannot be halved", axis, ctx.type(x).to_string()));
+  const Dim half = ctx.shape(x)[axis] / 2;
   const Value a = ctx.create(Slice{.x = x, .axis = axis, .start = 0, .end = half, .step = 1});
   const Value b = ctx.create(Slice{.x = x, .axis = axis, .start = half, .end = 2 * half, .step = 1});
   return {ctx.create(Mul{a, ctx.create(Sigmoid{b})})};

@@ -3,7 +3,12 @@
 #include <cmath>
 
 #include "import_families.h"
+#include "mica/ops/activation.h"
+#include "mica/ops/compare.h"
+#include "mica/ops/factory.h"
+#include "mica/ops/math.h"
 #include "mica/ops/matmul.h"
+#include "mica/ops/pointwise.h"
 #include "mica/ops/resample.h"
 #include "mica/ops/view.h"
 
@@ -99,24 +104,120 @@ Value resampled(ImportContext& ctx, Value x, int64_t axis, const Table& t, int64
   return ctx.create(Resample{x, constant_tensor(ctx, DType::i64, Shape({out, t.count}), taps), weight, axis});
 }
 
-/// Nearest by a whole factor is repetition, which stays affine.
-bool is_repetition(const Axis& a, Filter filter) {
-  return filter == Filter::nearest && a.out % a.in == 0 && a.scale == static_cast<double>(a.in) / static_cast<double>(a.out);
+/// The same tables where sizes depend on symbols: arithmetic of the model, in f64 as above.
+class TableBuilder {
+ public:
+  TableBuilder(ImportContext& ctx, const Dim& in, const Dim& out, double factor, Filter filter, bool align_corners)
+      : ctx_(ctx), filter_(filter), out_(out), last_(whole(in - 1)) {
+    // Of one element the place is 0 whatever the step is.
+    step_ = factor > 0 && !align_corners ? real(1 / factor) : align_corners ? ratio(in - 1, Dim::max(out - 1, 1)) : ratio(in, out);
+    const Value o = ctx.create(Arange{.count = out, .start = Scalar(0.0), .step = Scalar(1.0), .dtype = DType::f64});
+    const bool centres = filter == Filter::nearest_exact || (!align_corners && filter != Filter::nearest);
+    at_ = mul(centres ? add(o, real(0.5)) : o, step_);
+    if (centres && filter != Filter::nearest_exact) at_ = add(at_, real(-0.5));
+  }
+
+  /// x along the axis at the places of the table.
+  Value read(Value x, int64_t axis) {
+    if (filter_ == Filter::nearest || filter_ == Filter::nearest_exact) {
+      return ctx_.create(Resample{x, column(clamped(cast_to(ctx_, ctx_.create(Floor{cast_to(ctx_, at_, DType::f32)}), DType::i64))), {}, axis});
+    }
+    std::vector<Value> taps, weights;
+    if (filter_ == Filter::linear) linear(taps, weights);
+    else cubic(taps, weights);
+    const Value weight = cast_to(ctx_, ctx_.create(Cat{Values(weights), 1}), working(ctx_.type(x).dtype));
+    return ctx_.create(Resample{x, ctx_.create(Cat{Values(taps), 1}), weight, axis});
+  }
+
+ private:
+  Value real(double v) { return constant(ctx_, DType::f64, Scalar(v)); }
+  Value size(const Dim& d, DType t) {
+    return d.is_static() ? constant(ctx_, t, is_float(t) ? Scalar(static_cast<double>(d.size())) : Scalar(d.size())) : ctx_.create(SizeValue{d, t});
+  }
+  Value whole(const Dim& d) { return size(d, DType::i64); }
+  Value ratio(const Dim& a, const Dim& b) { return ctx_.create(Div{size(a, DType::f64), size(b, DType::f64)}); }
+  Value add(Value a, Value b) { return ctx_.create(Add{a, b}); }
+  Value mul(Value a, Value b) { return ctx_.create(Mul{a, b}); }
+  Value minus(Value a, Value b) { return ctx_.create(Sub{a, b}); }
+  Value clamped(Value tap) { return ctx_.create(Minimum{ctx_.create(Maximum{tap, whole(0)}), last_}); }
+  Value column(Value v) { return unsqueeze_at(ctx_, v, 1); }
+
+  void linear(std::vector<Value>& taps, std::vector<Value>& weights) {
+    const Value at = ctx_.create(Maximum{at_, real(0)}), low = clamped(cast_to(ctx_, at, DType::i64));
+    const Value above = ctx_.create(Minimum{ctx_.create(Maximum{minus(at, cast_to(ctx_, low, DType::f64)), real(0)}), real(1)});
+    taps = {column(low), column(clamped(add(low, whole(1))))};
+    weights = {column(minus(real(1), above)), column(above)};
+  }
+  /// cubic_weight() at 1 + t, t, 1 - t and 2 - t, for a place that is t above its lower neighbour.
+  void cubic(std::vector<Value>& taps, std::vector<Value>& weights) {
+    constexpr double a = -0.75;
+    const Value base = ctx_.create(Floor{at_}), t = minus(at_, base), rest = minus(real(1), t), first = cast_to(ctx_, base, DType::i64);
+    const auto polynomial = [&](Value x, std::initializer_list<double> coefficients) {
+      Value sum;
+      for (const double c : coefficients) sum = sum ? add(mul(sum, x), real(c)) : real(c);
+      return column(sum);
+    };
+    const auto near = [&](Value x) { return polynomial(x, {a + 2, -(a + 3), 0, 1}); };
+    const auto far = [&](Value x) { return polynomial(add(x, real(1)), {a, -5 * a, 8 * a, -4 * a}); };
+    weights = {far(t), near(t), near(rest), far(rest)};
+    for (int64_t k = -1; k <= 2; ++k) taps.push_back(column(clamped(add(first, whole(k)))));
+  }
+
+  ImportContext& ctx_;
+  Filter filter_;
+  Dim out_;
+  Value last_, step_, at_;
+};
+
+/// Nearest by a whole factor is repetition, which stays affine; 0 where it is none.
+int64_t repetition(const Dim& in, const Dim& out, double factor, Filter filter) {
+  if (filter != Filter::nearest || in.low() < 1) return 0;
+  const Dim times = out / in;
+  if (!times.is_static() || times * in != out || times == 0) return 0;
+  return factor > 0 && 1 / factor != 1 / static_cast<double>(times.size()) ? 0 : times.size();
 }
 Value repeated(ImportContext& ctx, Value x, int64_t axis, int64_t count) {
-  std::vector<int64_t> sizes = ctx.shape(x).sizes(), apart = sizes;
-  apart.insert(apart.begin() + axis + 1, 1);
-  std::vector<int64_t> wide = apart;
+  std::vector<Dim> sizes = ctx.shape(x).dims(), apart = sizes;
+  apart.insert(apart.begin() + axis + 1, Dim(1));
+  std::vector<Dim> wide = apart;
   wide[axis + 1] = count;
   sizes[axis] *= count;
   return reshape_to(ctx, expand_to(ctx, reshape_to(ctx, x, apart), Shape(wide)), sizes);
+}
+
+/// floor(size * factor), as torch counts in floating point. With a size that depends on symbols the factor is taken as a fraction, which must
+/// give the same for every value.
+Dim scaled_size(ImportContext& ctx, const Dim& size, double factor) {
+  const auto exact = [&](int64_t n) { return static_cast<int64_t>(std::floor(static_cast<double>(n) * factor)); };
+  if (size.is_static()) return exact(size.size());
+  for (int64_t q = 1; q <= 1024; ++q) {
+    const auto p = static_cast<int64_t>(std::round(factor * static_cast<double>(q)));
+    bool same = p > 0;
+    for (int64_t n = size.low(); same && n <= size.high(); ++n) same = n * p / q == exact(n);
+    if (same) return size * p / q;
+  }
+  ctx.unsupported("upsample-size", fmt::format("no fraction gives what factor {} makes of every size {}; give the size of the result", factor, size));
+}
+
+/// One axis.
+template <Filter filter, bool antialias> Value resized(ImportContext& ctx, Value x, int64_t axis, const Dim& out, double factor, bool align) {
+  const Dim in = ctx.shape(x)[axis];
+  if (out.low() < 1 || in.low() < 1) ctx.fail("upsample-size", fmt::format("{} elements cannot be resampled to {}", in, out));
+  if (in == out && (align || factor <= 0 || factor == 1)) return x;
+  if (const int64_t times = align ? 0 : repetition(in, out, factor, filter)) return repeated(ctx, x, axis, times);
+  if (!in.is_static() || !out.is_static()) {
+    if (antialias) ctx.unsupported("resample-antialias", fmt::format("from {} to {} elements: how many are averaged depends on the size", in, out));
+    return TableBuilder(ctx, in, out, factor, filter, align).read(x, axis);
+  }
+  const Axis a{in.size(), out.size(), step_of(in.size(), out.size(), align, factor)};
+  return resampled(ctx, x, axis, antialias ? antialiased_table(a, filter) : table_of(a, filter, align), a.out);
 }
 
 /// Both forms of upsample: (input, output_size or None, align_corners, scale_factors or None) and (self, output_size, align_corners, scales_h,
 /// scales_w).
 template <int64_t n, Filter filter, bool antialias> Imported upsample(ImportContext& ctx) {
   Value x = ctx.tensor(ctx.is_tensor("input") ? "input" : "self");
-  const std::vector<int64_t> sizes = ctx.shape(x).sizes();
+  const std::vector<Dim> sizes = ctx.shape(x).dims();
   if (static_cast<int64_t>(sizes.size()) != n + 2)
     ctx.fail("upsample-rank", fmt::format("takes a tensor of rank {}, not {}", n + 2, ctx.type(x).to_string()));
   if (!is_float(ctx.type(x).dtype) && (filter == Filter::linear || filter == Filter::cubic))
@@ -132,17 +233,11 @@ template <int64_t n, Filter filter, bool antialias> Imported upsample(ImportCont
   }
   if (static_cast<int64_t>(factors.size()) != n) ctx.fail("upsample-factors", fmt::format("needs {} scale factors, not {}", n, factors.size()));
   const bool align = ctx.boolean_or("align_corners", false);
-  std::vector<int64_t> out = ctx.has("output_size") ? ctx.ints("output_size", n) : std::vector<int64_t>();
-  for (int64_t i = 0; out.empty() || i < n; ++i) {
-    if (out.empty()) {
-      for (int64_t k = 0; k < n; ++k) out.push_back(static_cast<int64_t>(std::floor(static_cast<double>(sizes[k + 2]) * factors[k])));
-    }
-    const Axis axis{sizes[i + 2], out[i], step_of(sizes[i + 2], out[i], align, factors[i])};
-    if (axis.out < 1 || axis.in < 1) ctx.fail("upsample-size", fmt::format("{} elements cannot be resampled to {}", axis.in, axis.out));
-    if (axis.in == axis.out && axis.scale == 1) continue;
-    if (is_repetition(axis, filter)) x = repeated(ctx, x, i + 2, axis.out / axis.in);
-    else x = resampled(ctx, x, i + 2, antialias ? antialiased_table(axis, filter) : table_of(axis, filter, align), axis.out);
-  }
+  std::vector<Dim> out = ctx.sizes("output_size");
+  if (out.size() == 1) out.resize(n, out[0]);
+  for (int64_t k = 0; !ctx.has("output_size") && k < n; ++k) out.push_back(scaled_size(ctx, sizes[k + 2], factors[k]));
+  if (static_cast<int64_t>(out.size()) != n) ctx.fail("upsample-size", fmt::format("needs {} output sizes, not {}", n, out.size()));
+  for (int64_t i = 0; i < n; ++i) x = resized<filter, antialias>(ctx, x, i + 2, out[i], factors[i], align);
   return {x};
 }
 

@@ -51,7 +51,7 @@ Value run_direction(ImportContext& ctx, Cell cell, Value x, State& state, const 
     all = ctx.create(RnnScan{gates, h, w.hidden, cell == Cell::relu, reverse});
   }
   all = cast_to(ctx, all, t);
-  const int64_t last = reverse ? 0 : ctx.shape(all)[0].size() - 1;
+  const Dim last = reverse ? Dim(0) : ctx.shape(all)[0] - 1;
   state.h = squeeze_at(ctx, ctx.create(Slice{.x = all, .axis = 0, .start = last, .end = last + 1, .step = 1}), 0);
   return all;
 }
@@ -70,7 +70,7 @@ Imported recurrent(ImportContext& ctx, Cell cell) {
   const int64_t layers = ctx.integer("num_layers"), directions = both_ways ? 2 : 1;
   if (!batched) x = unsqueeze_at(ctx, x, 1);
   else if (batch_first) x = swap_axes(ctx, x, 0, 1);
-  if (!ctx.shape(x)[0]) ctx.fail("rnn-empty", "the sequence has no steps");
+  if (ctx.shape(x)[0].low() < 1) ctx.fail("rnn-empty", "the sequence may have no steps");
   const std::vector<Value> params = ctx.tensors("params");
   std::vector<Value> states = cell == Cell::lstm ? ctx.tensors("hx") : std::vector<Value>{ctx.tensor("hx")};
   const size_t each = 2 + (biased ? 2 : 0);

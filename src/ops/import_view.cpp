@@ -217,10 +217,10 @@ Value part(ImportContext& ctx, Value x, int64_t axis, const Dim& start, const Di
   if (start == 0 && count == ctx.shape(x)[axis]) return x;
   return ctx.create(Slice{.x = x, .axis = axis, .start = start, .end = start + count, .step = 1});
 }
-Imported parts(ImportContext& ctx, Value x, int64_t axis, const std::vector<int64_t>& sizes) {
+Imported parts(ImportContext& ctx, Value x, int64_t axis, const std::vector<Dim>& sizes) {
   std::vector<Value> list;
-  int64_t start = 0;
-  for (int64_t n : sizes) {
+  Dim start = 0;
+  for (const Dim& n : sizes) {
     list.push_back(part(ctx, x, axis, start, n));
     start += n;
   }
@@ -230,50 +230,68 @@ void require_axes(ImportContext& ctx, Value x) {
   if (!ctx.rank(x)) ctx.fail("split-scalar", "a tensor of rank 0 cannot be divided");
 }
 
+/// How many parts there are; refused where that differs over the symbols' range, since a list's length is fixed when compiling.
+int64_t part_count(ImportContext& ctx, Value x, int64_t axis, const Dim& count) {
+  if (!count.is_static())
+    ctx.unsupported("split-count", fmt::format("axis {} of {} falls into {} to {} parts, depending on the size; narrow its range, or give the parts' "
+                                               "number in a form that does not depend on it",
+                                               axis, ctx.type(x).to_string(), count.low(), count.high()));
+  return count.size();
+}
+
+/// Parts of `each` elements, the last one of what is left.
+Imported equal_parts(ImportContext& ctx, Value x, int64_t axis, const Dim& each, int64_t count) {
+  const Dim size = ctx.shape(x)[axis];
+  std::vector<Dim> sizes;
+  for (int64_t i = 0; i < count; ++i) sizes.push_back(i + 1 == count ? size - each * i : Dim::min(each, size - each * i));
+  return parts(ctx, x, axis, sizes);
+}
+
 Imported split(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
   require_axes(ctx, x);
-  const int64_t axis = ctx.normal_axis(ctx.integer_or("dim", 0), ctx.rank(x)), size = ctx.shape(x)[axis];
-  std::vector<int64_t> sizes;
+  const int64_t axis = ctx.normal_axis(ctx.integer_or("dim", 0), ctx.rank(x));
+  const Dim size = ctx.shape(x)[axis];
   if (ctx.has("split_sizes") || ctx.is_list("split_size")) {
-    sizes = ctx.ints(ctx.has("split_sizes") ? "split_sizes" : "split_size");
-    if (std::accumulate(sizes.begin(), sizes.end(), int64_t{0}) != size)
+    const std::vector<Dim> sizes = ctx.sizes(ctx.has("split_sizes") ? "split_sizes" : "split_size");
+    if (std::accumulate(sizes.begin(), sizes.end(), Dim(0)) != size)
       ctx.fail("split-sizes", fmt::format("the parts do not add up to {} on axis {}", size, axis));
-  } else {
-    const int64_t each = ctx.integer("split_size");
-    if (each < 1) ctx.fail("split-sizes", fmt::format("parts of {} are not possible", each));
-    for (int64_t at = 0; at < size || sizes.empty(); at += each) sizes.push_back(std::min(each, size - at));
+    if (std::ranges::any_of(sizes, [](const Dim& n) { return n.low() < 0; }))
+      ctx.fail("split-sizes", fmt::format("a part of axis {} of {} would have less than no elements", axis, ctx.type(x).to_string()));
+    return parts(ctx, x, axis, sizes);
   }
-  return parts(ctx, x, axis, sizes);
+  const Dim each = ctx.size("split_size");
+  if (each.low() < 1) ctx.fail("split-sizes", fmt::format("parts of {} are not possible", each));
+  return equal_parts(ctx, x, axis, each, part_count(ctx, x, axis, Dim::max(Dim::ceil_div(size, each), 1)));
 }
 Imported chunk(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
   require_axes(ctx, x);
-  const int64_t axis = ctx.normal_axis(ctx.integer_or("dim", 0), ctx.rank(x)), size = ctx.shape(x)[axis], count = ctx.integer("chunks");
+  const int64_t axis = ctx.normal_axis(ctx.integer_or("dim", 0), ctx.rank(x)), count = ctx.integer("chunks");
+  const Dim size = ctx.shape(x)[axis];
   if (count < 1) ctx.fail("split-sizes", fmt::format("{} chunks are not possible", count));
-  const int64_t each = (size + count - 1) / count;
-  std::vector<int64_t> sizes;
-  if (!each) sizes.assign(static_cast<size_t>(count), 0);
-  for (int64_t at = 0; each && at < size; at += each) sizes.push_back(std::min(each, size - at));
-  return parts(ctx, x, axis, sizes);
+  if (size == 0) return parts(ctx, x, axis, std::vector<Dim>(static_cast<size_t>(count), Dim(0)));
+  const Dim each = Dim::ceil_div(size, count);
+  return equal_parts(ctx, x, axis, each, part_count(ctx, x, axis, Dim::ceil_div(size, Dim::max(each, 1))));
 }
 Imported tensor_split(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
   require_axes(ctx, x);
-  const int64_t axis = ctx.normal_axis(ctx.integer_or("dim", 0), ctx.rank(x)), size = ctx.shape(x)[axis];
-  std::vector<int64_t> sizes;
+  const int64_t axis = ctx.normal_axis(ctx.integer_or("dim", 0), ctx.rank(x));
+  const Dim size = ctx.shape(x)[axis];
+  std::vector<Dim> sizes;
   if (ctx.has("sections")) {
     const int64_t n = ctx.integer("sections");
     if (n < 1) ctx.fail("split-sizes", fmt::format("{} sections are not possible", n));
-    for (int64_t i = 0; i < n; ++i) sizes.push_back(size / n + (i < size % n));
+    for (int64_t i = 0; i < n; ++i) sizes.push_back((size + n - 1 - i) / n);
     return parts(ctx, x, axis, sizes);
   }
   if (!ctx.has("indices")) ctx.unsupported("split-by-tensor", "places given by a tensor are not supported");
   std::vector<Value> list;
-  int64_t start = 0;
-  std::vector<int64_t> ends = ctx.ints("indices");
+  Dim start = 0;
+  std::vector<Dim> ends = ctx.sizes("indices");
   ends.push_back(size);
-  for (int64_t end : ends) {
+  for (const Dim& end : ends) {
     const SliceRange r = slice_range(size, start, end, 1);
     list.push_back(part(ctx, x, axis, r.start, r.count));
     start = end;
@@ -281,23 +299,24 @@ Imported tensor_split(ImportContext& ctx) {
   return {Values(std::move(list))};
 }
 
-Value selected(ImportContext& ctx, Value x, int64_t axis, int64_t index) {
+Value selected(ImportContext& ctx, Value x, int64_t axis, const Dim& index) {
   const Dim size = ctx.shape(x)[axis];
-  if (index < 0 - size || index >= size)
+  if (index < Dim(0) - size || index >= size)
     ctx.fail("select-out-of-range", fmt::format("index {} is out of range on axis {} of {}", index, axis, ctx.type(x).to_string()));
-  return squeeze_at(ctx, part(ctx, x, axis, index < 0 ? index + size : Dim(index), 1), axis);
+  return squeeze_at(ctx, part(ctx, x, axis, index < 0 ? index + size : index, 1), axis);
 }
 Imported select(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
   require_axes(ctx, x);
-  return {selected(ctx, x, ctx.axis_of("dim", x), ctx.integer("index"))};
+  return {selected(ctx, x, ctx.axis_of("dim", x), ctx.size("index"))};
 }
 Imported unbind(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
   require_axes(ctx, x);
   const int64_t axis = ctx.normal_axis(ctx.integer_or("dim", 0), ctx.rank(x));
   std::vector<Value> list;
-  for (int64_t i = 0; i < ctx.shape(x)[axis]; ++i) list.push_back(selected(ctx, x, axis, i));
+  const int64_t count = part_count(ctx, x, axis, ctx.shape(x)[axis]);
+  for (int64_t i = 0; i < count; ++i) list.push_back(selected(ctx, x, axis, i));
   return {Values(std::move(list))};
 }
 Imported narrow(ImportContext& ctx) {
@@ -326,9 +345,10 @@ Imported slice(ImportContext& ctx) {
 Imported select_scatter(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
   require_axes(ctx, x);
-  const int64_t axis = ctx.axis_of("dim", x), size = ctx.shape(x)[axis];
-  int64_t index = ctx.integer("index");
-  if (index < -size || index >= size)
+  const int64_t axis = ctx.axis_of("dim", x);
+  const Dim size = ctx.shape(x)[axis];
+  Dim index = ctx.size("index");
+  if (index < Dim(0) - size || index >= size)
     ctx.fail("select-out-of-range", fmt::format("index {} is out of range on axis {} of {}", index, axis, ctx.type(x).to_string()));
   if (index < 0) index += size;
   return {ctx.create(
@@ -339,8 +359,8 @@ Imported slice_scatter(ImportContext& ctx) {
   return {ctx.create(SliceScatter{.x = x,
                                   .source = ctx.tensor("src"),
                                   .axis = ctx.integer_or("dim", 0),
-                                  .start = ctx.integer_or("start", 0),
-                                  .end = ctx.integer_or("end", INT64_MAX),
+                                  .start = ctx.size_or("start", 0),
+                                  .end = ctx.size_or("end", INT64_MAX),
                                   .step = ctx.integer_or("step", 1)})};
 }
 
@@ -348,17 +368,17 @@ Imported slice_scatter(ImportContext& ctx) {
 Imported copy(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
   const std::string_view source = ctx.has("src") ? "src" : "other";
-  if (ctx.is_number(source)) return {ctx.create(Full{Ints(ctx.shape(x).sizes()), ctx.scalar(source), ctx.type(x).dtype})};
+  if (ctx.is_number(source)) return {ctx.create(Full{ctx.shape(x).dims(), ctx.scalar(source), ctx.type(x).dtype})};
   return {expand_to(ctx, cast_to(ctx, ctx.tensor(source), ctx.type(x).dtype), Shape(ctx.shape(x)))};
 }
 Imported fill(ImportContext& ctx) {
   const TensorType t = ctx.type(ctx.tensor("self"));
-  if (ctx.is_number("value")) return {ctx.create(Full{.shape = Ints(t.shape.sizes()), .value = ctx.scalar("value"), .dtype = t.dtype})};
+  if (ctx.is_number("value")) return {ctx.create(Full{.shape = t.shape.dims(), .value = ctx.scalar("value"), .dtype = t.dtype})};
   return {expand_to(ctx, cast_to(ctx, ctx.tensor("value"), t.dtype), t.shape)};
 }
 Imported zero(ImportContext& ctx) {
   const TensorType t = ctx.type(ctx.tensor("self"));
-  return {ctx.create(Full{.shape = Ints(t.shape.sizes()), .value = Scalar(0), .dtype = t.dtype})};
+  return {ctx.create(Full{.shape = t.shape.dims(), .value = Scalar(0), .dtype = t.dtype})};
 }
 
 Imported roll(ImportContext& ctx) {
@@ -369,7 +389,7 @@ Imported roll(ImportContext& ctx) {
     for (int64_t a : axes) normal.push_back(ctx.normal_axis(a, ctx.rank(x)));
     return {ctx.create(Roll{x, Ints(shifts), Ints(normal)})};
   }
-  const std::vector<int64_t> sizes = ctx.shape(x).sizes();
+  const std::vector<Dim> sizes = ctx.shape(x).dims();
   return {reshape_to(ctx, ctx.create(Roll{reshape_to(ctx, x, {ctx.shape(x).elements()}), Ints(shifts), Ints{0}}), sizes)};
 }
 Imported rot90(ImportContext& ctx) {
@@ -386,10 +406,10 @@ Imported meshgrid(ImportContext& ctx) {
   std::vector<Value> list = ctx.tensors("tensors");
   const bool xy = ctx.text_or("indexing", "ij") == "xy";
   if (xy && list.size() > 1) std::swap(list[0], list[1]);
-  std::vector<int64_t> sizes;
+  std::vector<Dim> sizes;
   for (Value v : list) sizes.push_back(ctx.shape(v).elements());
   for (size_t i = 0; i < list.size(); ++i) {
-    std::vector<int64_t> line(list.size(), 1);
+    std::vector<Dim> line(list.size(), Dim(1));
     line[i] = sizes[i];
     list[i] = expand_to(ctx, reshape_to(ctx, list[i], line), Shape(sizes));
   }
@@ -402,10 +422,11 @@ Imported pixel_shuffle(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
   const Shape s = ctx.shape(x);
   const int64_t r = ctx.integer("upscale_factor");
-  if (s.rank() < 3 || r < 1 || s[-3] % (r * r)) ctx.fail("pixel-shuffle", fmt::format("factor {} does not fit {}", r, ctx.type(x).to_string()));
-  const int64_t n = s.rank() - 3, c = s[-3] / (r * r), h = s[-2], w = s[-1];
-  const std::vector<int64_t> sizes = s.sizes(), head(sizes.begin(), sizes.begin() + n);
-  std::vector<int64_t> apart = head, axes(static_cast<size_t>(n)), merged = head;
+  if (s.rank() < 3 || r < 1 || s[-3] % (r * r) != 0) ctx.fail("pixel-shuffle", fmt::format("factor {} does not fit {}", r, ctx.type(x).to_string()));
+  const int64_t n = s.rank() - 3;
+  const Dim c = s[-3] / (r * r), h = s[-2], w = s[-1];
+  std::vector<Dim> apart(s.dims().begin(), s.dims().begin() + n), merged = apart;
+  std::vector<int64_t> axes(static_cast<size_t>(n));
   apart.insert(apart.end(), {c, r, r, h, w});
   std::iota(axes.begin(), axes.end(), 0);
   axes.insert(axes.end(), {n, n + 3, n + 1, n + 4, n + 2});
@@ -416,11 +437,12 @@ Imported pixel_unshuffle(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
   const Shape s = ctx.shape(x);
   const int64_t r = ctx.integer("downscale_factor");
-  if (s.rank() < 3 || r < 1 || s[-2] % r || s[-1] % r)
+  if (s.rank() < 3 || r < 1 || s[-2] % r != 0 || s[-1] % r != 0)
     ctx.fail("pixel-shuffle", fmt::format("factor {} does not fit {}", r, ctx.type(x).to_string()));
-  const int64_t n = s.rank() - 3, c = s[-3], h = s[-2] / r, w = s[-1] / r;
-  const std::vector<int64_t> sizes = s.sizes(), head(sizes.begin(), sizes.begin() + n);
-  std::vector<int64_t> apart = head, axes(static_cast<size_t>(n)), merged = head;
+  const int64_t n = s.rank() - 3;
+  const Dim c = s[-3], h = s[-2] / r, w = s[-1] / r;
+  std::vector<Dim> apart(s.dims().begin(), s.dims().begin() + n), merged = apart;
+  std::vector<int64_t> axes(static_cast<size_t>(n));
   apart.insert(apart.end(), {c, h, r, w, r});
   std::iota(axes.begin(), axes.end(), 0);
   axes.insert(axes.end(), {n, n + 2, n + 4, n + 1, n + 3});
@@ -429,11 +451,11 @@ Imported pixel_unshuffle(ImportContext& ctx) {
 }
 Imported channel_shuffle(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
-  const std::vector<int64_t> sizes = ctx.shape(x).sizes();
+  const std::vector<Dim> sizes = ctx.shape(x).dims();
   const int64_t groups = ctx.integer("groups");
-  if (sizes.size() < 3 || groups < 1 || sizes[1] % groups)
+  if (sizes.size() < 3 || groups < 1 || sizes[1] % groups != 0)
     ctx.fail("channel-shuffle", fmt::format("{} groups do not fit {}", groups, ctx.type(x).to_string()));
-  std::vector<int64_t> apart = sizes;
+  std::vector<Dim> apart = sizes;
   apart[1] = groups;
   apart.insert(apart.begin() + 2, sizes[1] / groups);
   return {reshape_to(ctx, swap_axes(ctx, reshape_to(ctx, x, apart), 1, 2), sizes)};
@@ -441,25 +463,25 @@ Imported channel_shuffle(ImportContext& ctx) {
 
 /// torch's list of amounts: last axis first, before and after each.
 struct Amounts {
-  Ints before, after;
+  Dims before, after;
   bool none = true;
 };
-Amounts amounts(ImportContext& ctx, Value x, const std::vector<int64_t>& list) {
+Amounts amounts(ImportContext& ctx, Value x, const std::vector<Dim>& list) {
   const int64_t rank = ctx.rank(x);
   if (list.size() % 2 || static_cast<int64_t>(list.size()) > 2 * rank)
     ctx.fail("pad-amount", fmt::format("{} amounts do not fit {}", list.size(), ctx.type(x).to_string()));
-  Amounts a{Ints(std::vector<int64_t>(static_cast<size_t>(rank))), Ints(std::vector<int64_t>(static_cast<size_t>(rank)))};
+  Amounts a{Dims(std::vector<Dim>(static_cast<size_t>(rank))), Dims(std::vector<Dim>(static_cast<size_t>(rank)))};
   for (size_t i = 0; i < list.size() / 2; ++i) {
     a.before.items[rank - 1 - i] = list[2 * i];
     a.after.items[rank - 1 - i] = list[2 * i + 1];
-    a.none = a.none && !list[2 * i] && !list[2 * i + 1];
+    a.none = a.none && list[2 * i] == 0 && list[2 * i + 1] == 0;
   }
   return a;
 }
 Imported pad(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
   const std::string mode = ctx.text_or("mode", "constant");
-  const Amounts a = amounts(ctx, x, ctx.ints("pad"));
+  const Amounts a = amounts(ctx, x, ctx.sizes("pad"));
   if (a.none) return {x};
   if (mode == "constant") return {ctx.create(Pad{x, a.before, a.after, ctx.real_or("value", 0)})};
   if (mode == "reflect") return {ctx.create(ReflectionPad{x, a.before, a.after})};
@@ -469,7 +491,7 @@ Imported pad(ImportContext& ctx) {
 }
 template <Op T> Imported pad_with(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
-  const Amounts a = amounts(ctx, x, ctx.ints("padding"));
+  const Amounts a = amounts(ctx, x, ctx.sizes("padding"));
   return {ctx.create(T{x, a.before, a.after})};
 }
 
@@ -498,15 +520,18 @@ Imported col2im(ImportContext& ctx) {
   Value x = ctx.tensor("self");
   const bool is_batched = ctx.rank(x) == 3;
   if (!is_batched) x = unsqueeze_at(ctx, x, 0);
-  const std::vector<int64_t> out = ctx.ints("output_size", 2), k = ctx.ints("kernel_size", 2), dilation = ctx.ints("dilation", 2),
-                             padding = ctx.ints("padding", 2), stride = ctx.ints("stride", 2);
-  int64_t windows[2], padded[2];
+  std::vector<Dim> out = ctx.sizes("output_size");
+  if (out.size() == 1) out.push_back(out[0]);
+  if (out.size() != 2) ctx.fail("import-argument", "argument `output_size` must have 2 numbers");
+  const std::vector<int64_t> k = ctx.ints("kernel_size", 2), dilation = ctx.ints("dilation", 2), padding = ctx.ints("padding", 2),
+                             stride = ctx.ints("stride", 2);
+  Dim windows[2], padded[2];
   for (int i = 0; i < 2; ++i) {
     padded[i] = out[i] + 2 * padding[i];
     windows[i] = (padded[i] - dilation[i] * (k[i] - 1) - 1) / std::max<int64_t>(stride[i], 1) + 1;
   }
   const Shape s = ctx.shape(x);
-  if (s.rank() != 3 || s[1] % (k[0] * k[1]) || s[2] != windows[0] * windows[1])
+  if (s.rank() != 3 || s[1] % (k[0] * k[1]) != 0 || s[2] != windows[0] * windows[1])
     ctx.fail("col2im-shape", fmt::format("{} does not hold the windows of a {}x{} output", ctx.type(ctx.tensor("self")).to_string(), out[0], out[1]));
   x = permute_to(ctx, reshape_to(ctx, x, {s[0], s[1] / (k[0] * k[1]), k[0], k[1], windows[0], windows[1]}), {0, 1, 4, 5, 2, 3});
   x = ctx.create(OverlapAdd{.x = x, .axis = 3, .size = padded[1], .step = stride[1], .dilation = dilation[1]});
@@ -520,9 +545,9 @@ Imported diff(ImportContext& ctx) {
   if (ctx.integer_or("n", 1) != 1 || ctx.has("prepend") || ctx.has("append"))
     ctx.unsupported("unsupported-argument", "only the first difference, without prepend and append, is supported");
   require_axes(ctx, x);
-  const int64_t axis = ctx.normal_axis(ctx.integer_or("dim", -1), ctx.rank(x)), n = ctx.shape(x)[axis];
-  const Value later = part(ctx, x, axis, std::min<int64_t>(1, n), std::max<int64_t>(0, n - 1)),
-              earlier = part(ctx, x, axis, 0, std::max<int64_t>(0, n - 1));
+  const int64_t axis = ctx.normal_axis(ctx.integer_or("dim", -1), ctx.rank(x));
+  const Dim n = ctx.shape(x)[axis];
+  const Value later = part(ctx, x, axis, Dim::min(1, n), Dim::max(0, n - 1)), earlier = part(ctx, x, axis, 0, Dim::max(0, n - 1));
   if (is_bool(ctx.type(x).dtype)) return {ctx.create(LogicalXor{later, earlier})};
   return {ctx.create(Sub{later, earlier})};
 }
@@ -532,8 +557,8 @@ Imported diag_embed(ImportContext& ctx) {
   const int64_t rank = ctx.rank(x);
   if (ctx.integer_or("offset", ctx.integer_or("diagonal", 0)) || ctx.integer_or("dim1", -2) != -2 || ctx.integer_or("dim2", -1) != -1 || !rank)
     ctx.unsupported("unsupported-argument", "only the main diagonal of the last two axes is supported");
-  std::vector<int64_t> sizes = ctx.shape(x).sizes();
-  const int64_t n = sizes.back();
+  std::vector<Dim> sizes = ctx.shape(x).dims();
+  const Dim n = sizes.back();
   sizes.push_back(n);
   const Value wide = expand_to(ctx, unsqueeze_at(ctx, x, rank), Shape(sizes));
   return {ctx.create(Tril{.x = ctx.create(Triu{.x = wide, .diagonal = 0, .fill = 0}), .diagonal = 0, .fill = 0})};

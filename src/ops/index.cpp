@@ -9,10 +9,25 @@ namespace mica {
 namespace {
 
 /// The value of an index tensor as i64, checked against the extent that it indexes.
-Expr checked(const Expr& index, int64_t extent, const Define& d, int64_t axis, bool from_end = false) {
+Expr checked(const Expr& index, const Dim& extent, const Define& d, int64_t axis, bool from_end = false) {
   Expr i = cast(DType::i64, index);
   if (from_end) i = select(i < Expr(0), i + Expr(extent), i);
   return checked_index(i, extent, fmt::format("{}: index out of range on axis {} of size {}", d.node().info->name(), axis, extent));
+}
+
+/// x at `where`, some of which is checked. Of an axis that may be empty nothing is read without a look at the outcome of the check; it is
+/// made all the same, so that a fault is one.
+Expr read(Define& d, Value x, std::vector<Expr> where) {
+  const Shape& s = d.shape(x);
+  Expr found;
+  for (size_t a = 0; a < where.size(); ++a) {
+    const Dim& extent = s[static_cast<int64_t>(a)];
+    if (where[a]->op != ExprOp::checked_index || extent.is_static() || extent.low() > 0) continue;
+    const Expr good = Expr(0) < Expr(extent) && equal(where[a], where[a]->args[0]);
+    found = found ? found && good : good;
+  }
+  const Expr element = d.at(x, std::move(where));
+  return found ? select(found, element, like(element, 0)) : element;
 }
 
 Result<void> require_index(const Infer& ctx, Value index) {
@@ -24,7 +39,7 @@ Result<void> require_index(const Infer& ctx, Value index) {
 Result<void> require_within(const Infer& ctx, Value index, Value other, int64_t axis, bool along_too) {
   const Shape &i = ctx.shape(index), &o = ctx.shape(other);
   bool fits = std::max<int64_t>(i.rank(), 1) == std::max<int64_t>(o.rank(), 1);
-  for (int64_t a = 0; fits && a < std::min(i.rank(), o.rank()); ++a) fits = (a == axis && !along_too) || i[a] <= o[a];
+  for (int64_t a = 0; fits && a < std::min(i.rank(), o.rank()); ++a) fits = (a == axis && !along_too) || i[a] == o[a] || i[a] <= o[a];
   if (fits) return {};
   return ctx.error("index-shape", "index {} does not fit {}", ctx.type(index).to_string(), ctx.type(other).to_string());
 }
@@ -44,7 +59,7 @@ Expr Embedding::define(const Embedding& op, Define& d) {
   const std::vector<Expr>& i = d.indices();
   std::vector<Expr> where = {checked(d.at(op.indices, {i.begin(), i.begin() + n}), d.shape(op.weight)[0], d, 0)};
   where.insert(where.end(), i.begin() + n, i.end());
-  return d.at(op.weight, std::move(where));
+  return read(d, op.weight, std::move(where));
 }
 
 Result<TensorType> IndexSelect::infer(const IndexSelect& op, const Infer& ctx) {
@@ -63,7 +78,7 @@ Expr IndexSelect::define(const IndexSelect& op, Define& d) {
   std::vector<Expr> where = d.indices(), from;
   if (d.type(op.index).rank()) from.push_back(where[axis]);
   where[axis] = checked(d.at(op.index, from), s[axis], d, axis);
-  return d.at(op.x, std::move(where));
+  return read(d, op.x, std::move(where));
 }
 
 Result<TensorType> Gather::infer(const Gather& op, const Infer& ctx) {
@@ -78,7 +93,7 @@ Expr Gather::define(const Gather& op, Define& d) {
   if (where.empty()) where.push_back(Expr(0));
   const int64_t axis = from_front(op.axis, s.rank());
   where[axis] = checked(d[op.index], s[axis], d, axis);
-  return d.at(op.x, std::move(where));
+  return read(d, op.x, std::move(where));
 }
 
 namespace {
@@ -133,7 +148,7 @@ Expr Index::define(const Index& op, Define& d) {
     for (int64_t j = 0; j < shape.rank(); ++j) at.push_back(shape[j] == 1 ? Expr(0) : d.index(place + rank - shape.rank() + j));
     where.push_back(checked(d.at(v, std::move(at)), s[i], d, i, true));
   }
-  return d.at(op.x, std::move(where));
+  return read(d, op.x, std::move(where));
 }
 
 Result<TensorType> Scatter::infer(const Scatter& op, const Infer& ctx) {
@@ -162,20 +177,21 @@ class Scatterer {
     for (int64_t a = 0; a < shape_.rank(); ++a) {
       if (a != axis_ && a != side_) outer_ *= shape_[a];
     }
-    chunks_ = side_ < 0 ? 1 : (shape_[side_].size() + lines_of_task - 1) / lines_of_task;
+    if (side_ >= 0) chunks_ = Dim::ceil_div(shape_[side_], lines_of_task);
   }
 
   void run() {
-    const Expr task = make_var("task", 0, std::max<int64_t>(outer_ * chunks_, 1));
+    const Dim tasks = shape_.elements() == 0 ? Dim(0) : outer_ * chunks_;
+    const Expr task = make_place("task", tasks);
     std::vector<Expr> where(static_cast<size_t>(shape_.rank()), Expr(0));
     const Expr outer = floordiv(task, Expr(chunks_));
     Expr inside = imm(DType::b8, 1);
-    int64_t inner = 1;
+    Dim inner = 1;
     for (int64_t a = shape_.rank(); a-- > 0;) {
       if (a == axis_ || a == side_) continue;
       where[a] = floormod(floordiv(outer, Expr(inner)), Expr(shape_[a]));
-      inner *= std::max<int64_t>(shape_[a], 1);
-      if (given_[a] < shape_[a]) inside = inside && where[a] < Expr(given_[a]);
+      inner *= Dim::max(shape_[a], 1);
+      if (given_[a] != shape_[a]) inside = inside && where[a] < Expr(given_[a]);
     }
     const Expr first = floormod(task, Expr(chunks_)) * Expr(lines_of_task);
     Stmts body{each(shape_, where, first, [&](const std::vector<Expr>& at) { return Stmts{b_.store(b_.result(), at, b_.load(op_.x, at))}; })};
@@ -186,7 +202,7 @@ class Scatterer {
     writes.push_back(
         each(given_, where, first, [&](const std::vector<Expr>& at) { return Stmts{write(at, b_.load(op_.source, at), op_.reduce != "set")}; }));
     body.push_back(Stmt::branch(inside, std::move(writes)));
-    b_.run(task, shape_.elements() ? outer_ * chunks_ : 0, std::move(body));
+    b_.run(task, tasks, std::move(body));
   }
 
  private:
@@ -200,14 +216,13 @@ class Scatterer {
 
   /// body(at) for every element of the task's lines within `extents`.
   template <class F> Stmt each(const Shape& extents, std::vector<Expr> where, const Expr& first, F&& body) {
-    return for_range("i", Expr(0), Expr(extents[axis_]), std::max<int64_t>(extents[axis_], 1), [&](const Expr& i) {
+    return for_each("i", extents[axis_], [&](const Expr& i) {
       where[axis_] = i;
       if (side_ < 0) return body(where);
-      return Stmts{for_range("side", first, min(first + Expr(lines_of_task), Expr(extents[side_])), std::max<int64_t>(extents[side_], 1),
-                             [&](const Expr& side) {
-                               where[side_] = side;
-                               return body(where);
-                             })};
+      return Stmts{for_range("side", first, min(first + Expr(lines_of_task), Expr(extents[side_])), extents[side_], [&](const Expr& side) {
+        where[side_] = side;
+        return body(where);
+      })};
     });
   }
 
@@ -217,10 +232,10 @@ class Scatterer {
     return let_place("place", b_.checked(b_.load(op_.index, at), shape_[axis_], what), shape_[axis_], [&](const Expr& place) {
       std::vector<Expr> target = at;
       target[axis_] = place;
-      if (!combine) return Stmts{b_.store(b_.result(), target, value)};
+      if (!combine) return under(exists(shape_[axis_]), {b_.store(b_.result(), target, value)});
       const DType w = working(dtype_);
-      return Stmts{
-          b_.store(b_.result(), target, convert(dtype_, reduce_combine(reduction(), convert(w, b_.load(b_.result(), target)), convert(w, value))))};
+      const Expr combined = reduce_combine(reduction(), convert(w, b_.load(b_.result(), target)), convert(w, value));
+      return under(exists(shape_[axis_]), {b_.store(b_.result(), target, convert(dtype_, combined))});
     });
   }
 
@@ -228,7 +243,8 @@ class Scatterer {
   KernelBuilder& b_;
   Shape shape_, given_;
   DType dtype_;
-  int64_t axis_, side_ = -1, outer_ = 1, chunks_ = 1;
+  int64_t axis_, side_ = -1;
+  Dim outer_ = 1, chunks_ = 1;
 };
 
 }  // namespace
@@ -261,7 +277,7 @@ Expr SelectAt::define(const SelectAt& op, Define& d) {
   const int64_t axis = from_front(op.axis, s.rank());
   std::vector<Expr> where = d.indices();
   where.insert(where.begin() + axis, checked(d.at(op.index, {}), s[axis], d, axis, true));
-  return d.at(op.x, std::move(where));
+  return read(d, op.x, std::move(where));
 }
 
 Result<TensorType> UpdateAt::infer(const UpdateAt& op, const Infer& ctx) {

@@ -29,7 +29,7 @@ uint32_t KernelBuilder::param(Value v) const {
   return static_cast<uint32_t>(i);
 }
 
-uint32_t KernelBuilder::scratch(DType dtype, int64_t elements) {
+uint32_t KernelBuilder::scratch(DType dtype, const Dim& elements) {
   MICA_CHECK(params_.size() == kernel_.buffers.size(), "scratch memory is asked for before local arrays");
   params_.push_back({KernelParam::Kind::scratch, {}, dtype, elements});
   Buffer b;
@@ -68,7 +68,7 @@ Stmt KernelBuilder::store(Value v, const std::vector<Expr>& where, const Expr& v
 }
 Expr KernelBuilder::load(uint32_t buffer, const Expr& index) const { return make_load(buffer, kernel_.buffers.at(buffer).element, {index}); }
 
-Expr KernelBuilder::checked(const Expr& index, int64_t extent, std::string_view what) {
+Expr KernelBuilder::checked(const Expr& index, const Dim& extent, std::string_view what) {
   const std::string text = fmt::format("{}: {}", node_.info->name(), what);
   size_t site = 0;
   while (site < faults_.size() && faults_[site] != text) ++site;
@@ -76,11 +76,11 @@ Expr KernelBuilder::checked(const Expr& index, int64_t extent, std::string_view 
   return checked_index(cast(DType::i64, index), extent, text, static_cast<uint32_t>(site));
 }
 
-void KernelBuilder::run(const Expr& task, int64_t tasks, std::vector<Stmt> body) {
+void KernelBuilder::run(const Expr& task, const Dim& tasks, std::vector<Stmt> body) {
   kernel_.task = task;
   kernel_.tasks = tasks;
   kernel_.body = std::move(body);
-  for (const KernelParam& p : params_) kernel_.bytes += static_cast<double>(p.elements * size_of(p.dtype));
+  for (const KernelParam& p : params_) kernel_.bytes += static_cast<double>(p.elements.typical() * size_of(p.dtype));
 }
 
 Lines::Lines(const Shape& s, int64_t along) : shape(s), axis(s.rank() ? (along < 0 ? along + s.rank() : along) : 0) {
@@ -93,7 +93,7 @@ Lines::Lines(const Shape& s, int64_t along) : shape(s), axis(s.rank() ? (along <
 
 std::vector<Expr> Lines::at(const Expr& line, const Expr& i) const {
   std::vector<Expr> where(static_cast<size_t>(shape.rank()), Expr(0));
-  int64_t inner = 1;
+  Dim inner = 1;
   for (int64_t a = shape.rank(); a-- > 0;) {
     if (a == axis) {
       where[a] = i;

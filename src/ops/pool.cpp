@@ -11,8 +11,7 @@ Dim pooled_size(const Dim& size, int64_t kernel, int64_t stride, int64_t padding
   if (room < 0) return ceil_mode && room > -stride ? 1 : 0;
   const Dim out = (room + (ceil_mode ? stride - 1 : 0)) / stride + 1;
   // The last window must start inside the input or its left padding.
-  if (ceil_mode && !Dim::surely_less((out - 1) * stride, size + padding) && (out - 1) * stride >= size + padding) return out - 1;
-  return out;
+  return ceil_mode ? Dim::min(out, Dim::ceil_div(size + padding, stride)) : out;
 }
 
 namespace {
@@ -80,7 +79,12 @@ Part part_of(const Expr& o, const Dim& extent, int64_t parts) {
     const Expr start = o * Expr(extent / parts);
     return {start, start + Expr(extent / parts), extent / parts, true};
   }
-  const int64_t size = extent;
+  if (!extent.is_static()) {
+    // A part ends less than one element behind its share, and begins less than one before it.
+    return {floordiv(o * Expr(extent), Expr(parts)), floordiv((o + Expr(1)) * Expr(extent) + Expr(parts - 1), Expr(parts)),
+            Dim::min(extent, Dim::ceil_div(extent, parts) + 1), false};
+  }
+  const int64_t size = extent.size();
   Part p{floordiv(o * Expr(size), Expr(parts)), floordiv((o + Expr(1)) * Expr(size) + Expr(parts - 1), Expr(parts)), 0, true};
   int64_t shortest = std::numeric_limits<int64_t>::max();
   for (int64_t i = 0; i < parts; ++i) {
@@ -182,9 +186,10 @@ Expr AvgPool::define(const AvgPool& op, Define& d) {
   const int64_t skip = xs.rank() - static_cast<int64_t>(op.kernel.size());
   Expr count(1);
   for (size_t i = 0; i < op.kernel.size(); ++i) {
-    const int64_t axis = skip + static_cast<int64_t>(i), size = xs[axis], pad = op.padding[i], limit = op.include_pad ? size + pad : size;
+    const int64_t axis = skip + static_cast<int64_t>(i), pad = op.padding[i];
+    const Dim limit = op.include_pad ? xs[axis] + pad : xs[axis], last = (out[axis] - 1) * op.stride[i] - pad + op.kernel[i];
     Expr start = d.index(axis) * Expr(op.stride[i]) - Expr(pad), end = start + Expr(op.kernel[i]);
-    if ((out[axis] - 1) * op.stride[i] - pad + op.kernel[i] > limit) end = min(end, Expr(limit));
+    if (!Dim::surely_less(last, limit + 1)) end = min(end, Expr(limit));
     if (!op.include_pad && pad > defect(Defect::window_count)) start = max(start, Expr(0));
     count = count * (end - start);
   }

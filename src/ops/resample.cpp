@@ -53,12 +53,18 @@ Result<TensorType> GridSample::infer(const GridSample& op, const Infer& ctx) {
 namespace {
 
 /// Reflects a coordinate between low / 2 and high / 2 (twice the bounds, as torch counts them).
-Expr reflected(const Expr& at, int64_t twice_low, int64_t twice_high) {
+Expr reflected(const Expr& at, int64_t twice_low, const Dim& twice_high) {
   if (twice_low == twice_high) return like(at, 0);
-  const double low = static_cast<double>(twice_low) / 2, span = static_cast<double>(twice_high - twice_low) / 2;
-  const Expr distance = abs(at - like(at, low)), turns = floor(distance * like(at, 1 / span)), rest = distance - turns * like(at, span);
+  const double low = static_cast<double>(twice_low) / 2;
+  const DType t = at->type.dtype;
+  const bool known = twice_high.is_static();
+  const double width = known ? static_cast<double>(twice_high.size() - twice_low) / 2 : 0;
+  const Expr span = known ? like(at, width) : cast(t, Expr(twice_high - twice_low)) * like(at, 0.5);
+  const Expr distance = abs(at - like(at, low)), turns = floor(known ? distance * like(at, 1 / width) : distance / span),
+             rest = distance - turns * span;
   const Expr odd = turns - like(at, 2) * floor(turns * like(at, 0.5));
-  return select(equal(odd, like(at, 0)), rest + like(at, low), like(at, span + low) - rest);
+  const Expr e = select(equal(odd, like(at, 0)), rest + like(at, low), (known ? like(at, width + low) : span + like(at, low)) - rest);
+  return known || Dim::surely_less(twice_low, twice_high) ? e : select(Expr(twice_low) < Expr(twice_high), e, like(at, 0));
 }
 
 }  // namespace
@@ -74,12 +80,13 @@ Expr GridSample::define(const GridSample& op, Define& d) {
     for (int64_t j = 0; j < n; ++j) where.push_back(d.index(j + 2));
     where.push_back(Expr(n - 1 - i));
     const Expr g = convert(w, d.at(op.grid, std::move(where)));
-    const double size = static_cast<double>(s[i + 2]);
+    const Dim& n_i = s[i + 2];
+    const auto size = [&](int64_t more) { return n_i.is_static() ? like(g, static_cast<double>(n_i.size() + more)) : cast(w, Expr(n_i + more)); };
     const Expr unit = select(make_unary(ExprOp::isnan, g), like(g, -1), g) + like(g, 1);
-    Expr at = op.corners ? unit * like(g, 0.5 * (size - 1)) : (unit * like(g, size) - like(g, 1)) * like(g, 0.5);
+    Expr at = op.corners ? unit * (size(-1) * like(g, 0.5)) : (unit * size(0) - like(g, 1)) * like(g, 0.5);
     if (op.outside == 2) at = op.corners ? reflected(at, 0, 2 * (s[i + 2] - 1)) : reflected(at, -1, 2 * s[i + 2] - 1);
-    if (op.outside) at = min(max(at, like(g, 0)), like(g, size - 1));
-    else at = min(max(at, like(g, -2)), like(g, size + 1));  // far outside is as good as just outside, and fits an integer
+    if (op.outside) at = min(max(at, like(g, 0)), size(-1));
+    else at = min(max(at, like(g, -2)), size(1));  // far outside is as good as just outside, and fits an integer
     const Expr base = op.mode == 1 ? make_unary(ExprOp::round, at) : floor(at);
     low.push_back(cast(DType::i64, base));
     above.push_back(at - base);

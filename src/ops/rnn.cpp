@@ -19,7 +19,7 @@ Result<TensorType> infer_scan(const Infer& ctx, const Scan& s, std::initializer_
     return ctx.error("rnn-mismatch", "takes steps of rank 3, a state of rank 2 and a weight of rank 2, not {}, {} and {}", x.to_string(),
                      h.to_string(), weight.to_string());
   }
-  if (x.shape[0] == 0) return ctx.error("rnn-empty", "the sequence has no steps");
+  if (x.shape[0].low() < 1) return ctx.error("rnn-empty", "the sequence {} may have no steps", x.to_string());
   const bool fits = x.shape.dim(1) == h.shape.dim(0) && x.shape.dim(2) == weight.shape.dim(0) && weight.shape[0] % s.gates == 0 &&
                     h.shape.dim(1) == weight.shape.dim(1);
   if (!fits) {
@@ -56,11 +56,11 @@ class Nest {
         width_(b_.shape(h)[1]),
         reverse_(reverse),
         type_(working(b_.type(x).dtype)) {
-    row_ = make_var("row", 0, std::max<int64_t>(rows_, 1));
+    row_ = make_place("row", rows_);
   }
   int64_t hidden() const { return hidden_; }
   int64_t width() const { return width_; }
-  int64_t rows() const { return rows_; }
+  const Dim& rows() const { return rows_; }
   DType type() const { return type_; }
   const Expr& row() const { return row_; }
   /// In the dtype that is counted in.
@@ -77,9 +77,8 @@ class Nest {
   /// total = sum over k < extent of term(k).
   template <class F> Stmts total(uint32_t total, int64_t extent, F&& term) const {
     Stmts body{KernelBuilder::store(total, Expr(0), imm(DType::f64, 0))};
-    body.push_back(for_range("k", Expr(0), Expr(extent), std::max<int64_t>(extent, 1), [&](const Expr& k) {
-      return Stmts{KernelBuilder::store(total, Expr(0), b_.load(total) + convert(DType::f64, term(k)))};
-    }));
+    body.push_back(for_each(
+        "k", extent, [&](const Expr& k) { return Stmts{KernelBuilder::store(total, Expr(0), b_.load(total) + convert(DType::f64, term(k)))}; }));
     return body;
   }
 
@@ -90,7 +89,7 @@ class Nest {
       first_ = first;
       t_ = reverse_ ? simplify(Expr(steps_ - 1) - i) : i;
       before_ = simplify(t_ + Expr(reverse_ ? 1 : -1));
-      Stmts body{for_range("unit", Expr(0), Expr(hidden_), std::max<int64_t>(hidden_, 1), [&](const Expr& unit) {
+      Stmts body{for_each("unit", hidden_, [&](const Expr& unit) {
         Stmts of_unit;
         for (int64_t g = 0; g < gates_; ++g) {
           const auto term = [&](const Expr& k) { return before(k) * load(weight_, {gate_row(g, unit), k}); };
@@ -103,7 +102,7 @@ class Nest {
       return body;
     };
     Stmts all = step(Expr(0), true);
-    if (steps_ > 1) all.push_back(for_range("step", Expr(1), Expr(steps_), steps_, [&](const Expr& i) { return step(i, false); }));
+    if (steps_ != 1) all.push_back(for_range("step", Expr(1), Expr(steps_), steps_, [&](const Expr& i) { return step(i, false); }));
     b_.run(row_, rows_, std::move(all));
   }
   template <class Cell> void run(Cell&& cell) {
@@ -113,7 +112,9 @@ class Nest {
  private:
   KernelBuilder& b_;
   Value x_, h_, weight_;
-  int64_t gates_, steps_, rows_, hidden_, width_;
+  int64_t gates_;
+  Dim steps_, rows_;
+  int64_t hidden_, width_;
   bool reverse_, first_ = true;
   DType type_;
   Expr row_, t_, before_;
@@ -142,7 +143,7 @@ void LstmScan::kernel(const LstmScan& op, KernelBuilder& b) {
   Nest n(b, op.x, op.h, op.weight, 4, op.reverse);
   const Value last_c = b.result(1);
   // The cell's output, where it is not the state yet.
-  const uint32_t output = op.projection ? b.scratch(n.type(), std::max<int64_t>(n.rows() * n.hidden(), 1)) : 0;
+  const uint32_t output = op.projection ? b.scratch(n.type(), Dim::max(n.rows() * n.hidden(), 1)) : 0;
   const auto slot = [&](const Expr& unit) { return simplify(n.row() * Expr(n.hidden()) + unit); };
   const auto cell = [&](const Expr& unit) {
     const auto gate = [&](int64_t g) { return n.input(g, unit) + n.sum(g); };
@@ -156,7 +157,7 @@ void LstmScan::kernel(const LstmScan& op, KernelBuilder& b) {
   if (!op.projection) return n.run(cell);
   const uint32_t total = b.local("total", DType::f64);
   n.run(cell, [&] {
-    return Stmts{for_range("column", Expr(0), Expr(n.width()), std::max<int64_t>(n.width(), 1), [&](const Expr& column) {
+    return Stmts{for_each("column", n.width(), [&](const Expr& column) {
       Stmts body = n.total(total, n.hidden(), [&](const Expr& k) { return b.load(output, slot(k)) * n.load(*op.projection, {column, k}); });
       body.push_back(n.store(b.result(), n.after(column), convert(n.type(), b.load(total))));
       return body;

@@ -15,14 +15,14 @@ template <class F> void scan(KernelBuilder& b, Value x, int64_t axis, const Expr
   const Value y = b.result();
   const DType t = b.type(y).dtype, w = accumulator(t);
   const Lines lines(b.shape(x), axis);
-  const Expr line = make_var("line", 0, std::max<int64_t>(lines.count, 1));
+  const Expr line = make_place("line", lines.count);
   const uint32_t total = b.local("total", w);
   Stmts body{KernelBuilder::store(total, Expr(0), start)};
-  body.push_back(for_range("i", Expr(0), Expr(lines.length), std::max<int64_t>(lines.length, 1), [&](const Expr& i) {
+  body.push_back(for_each("i", lines.length, [&](const Expr& i) {
     const Expr next = convert(w, convert(t, b.load(x, lines.at(line, i))));
     return Stmts{KernelBuilder::store(total, Expr(0), combine(b.load(total), next)), b.store(y, lines.at(line, i), convert(t, b.load(total)))};
   }));
-  b.run(line, lines.length ? lines.count : 0, std::move(body));
+  b.run(line, lines.count * unless_empty(lines.length), std::move(body));
 }
 
 void scan(KernelBuilder& b, Value x, int64_t axis, ReduceOp op) {
@@ -33,10 +33,10 @@ void scan(KernelBuilder& b, Value x, int64_t axis, ReduceOp op) {
 void running_extremum(KernelBuilder& b, Value x, int64_t axis, bool greatest) {
   const DType t = b.type(x).dtype, w = is_bool(t) ? DType::i64 : working(t);
   const Lines lines(b.shape(x), axis);
-  const Expr line = make_var("line", 0, std::max<int64_t>(lines.count, 1));
+  const Expr line = make_place("line", lines.count);
   const uint32_t best = b.local("best", w), place = b.local("place", DType::i64);
   Stmts body{KernelBuilder::store(best, Expr(0), convert(w, b.load(x, lines.at(line, Expr(0))))), KernelBuilder::store(place, Expr(0), Expr(0))};
-  body.push_back(for_range("i", Expr(0), Expr(lines.length), std::max<int64_t>(lines.length, 1), [&](const Expr& i) {
+  body.push_back(for_each("i", lines.length, [&](const Expr& i) {
     const std::vector<Expr> where = lines.at(line, i);
     return Stmts{let("next", convert(w, b.load(x, where)), [&](const Expr& next) {
       const Expr so_far = b.load(best);
@@ -46,7 +46,7 @@ void running_extremum(KernelBuilder& b, Value x, int64_t axis, bool greatest) {
                    b.store(b.result(0), where, convert(t, b.load(best))), b.store(b.result(1), where, b.load(place))};
     })};
   }));
-  b.run(line, lines.length ? lines.count : 0, std::move(body));
+  b.run(line, lines.count * unless_empty(lines.length), std::move(body));
 }
 
 Result<TensorType> infer_sum(const Infer& ctx, Value x, int64_t axis) {

@@ -30,19 +30,20 @@ class Sorter {
       : op_(op), b_(b), in_(b.shape(op.x), op.axis), out_(b.shape(b.result(0)), op.axis), dtype_(b.type(op.x).dtype), n_(in_.length) {}
 
   void run() {
-    if (out_.count * out_.length == 0) return b_.run(make_var("task", 0, 1), 0, {});
-    const int64_t tasks = std::min(in_.count, most_tasks), lines = (in_.count + tasks - 1) / tasks;
-    const bool by_insertion = out_.length <= longest_list && out_.length * 4 <= n_;
+    const Dim tasks = Dim::min(in_.count, most_tasks) * unless_empty(out_.length);
+    if (tasks == 0) return b_.run(make_place("task", 0), 0, {});
+    const Dim lines = Dim::ceil_div(in_.count, Dim::max(tasks, 1));
+    const bool by_insertion = out_.length.high() <= longest_list && out_.length.typical() * 4 <= n_.typical();
     if (!by_insertion) {
       keys_ = b_.scratch(dtype_, tasks * 2 * n_);
       places_ = b_.scratch(DType::i32, tasks * 2 * n_);
       cursor_ = b_.local("cursor", DType::i64);
     } else {
-      keys_ = b_.local("keys", dtype_, out_.length);
-      places_ = b_.local("places", DType::i32, out_.length);
+      keys_ = b_.local("keys", dtype_, std::max<int64_t>(out_.length.high(), 2));
+      places_ = b_.local("places", DType::i32, std::max<int64_t>(out_.length.high(), 2));
       cursor_ = b_.local("rank", DType::i64);
     }
-    const Expr task = make_var("task", 0, tasks);
+    const Expr task = make_place("task", tasks);
     const Expr first = task * Expr(lines);
     b_.run(task, tasks, {for_range("line", first, min(first + Expr(lines), Expr(in_.count)), in_.count, [&](const Expr& line) {
              return by_insertion ? choose(line) : merge(line, task * Expr(2 * n_));
@@ -52,7 +53,7 @@ class Sorter {
  private:
   /// Stores the first elements of the line, which stand from `from` on.
   Stmt finish(const Expr& line, const Expr& from) {
-    return for_range("i", Expr(0), Expr(out_.length), out_.length, [&](const Expr& i) {
+    return for_each("i", out_.length, [&](const Expr& i) {
       const std::vector<Expr> where = out_.at(line, i);
       return Stmts{b_.store(b_.result(0), where, b_.load(keys_, from + i)),
                    b_.store(b_.result(1), where, cast(DType::i64, b_.load(places_, from + i)))};
@@ -64,21 +65,23 @@ class Sorter {
 
   /// Runs of 1, 2, 4 ... elements are merged from one half of the memory at `base` into the other.
   Stmts merge(const Expr& line, const Expr& base) {
-    int64_t passes = 0;
-    while ((int64_t{1} << passes) < n_) ++passes;
+    // As many as it takes until a run is the whole line.
+    Expr passes(0);
+    int64_t most = 0;
+    for (; (int64_t{1} << most) < n_.high(); ++most) passes = passes + select(simplify(Expr(int64_t{1} << most) < Expr(n_)), Expr(1), Expr(0));
     Stmts body;
-    body.push_back(for_range("i", Expr(0), Expr(n_), n_, [&](const Expr& i) { return put(base + i, b_.load(op_.x, in_.at(line, i)), i); }));
-    body.push_back(for_range("pass", Expr(0), Expr(passes), std::max<int64_t>(passes, 1), [&](const Expr& pass) {
+    body.push_back(for_each("i", n_, [&](const Expr& i) { return put(base + i, b_.load(op_.x, in_.at(line, i)), i); }));
+    body.push_back(for_range("pass", Expr(0), passes, most, [&](const Expr& pass) {
       const Expr even = floormod(pass, Expr(2)) * Expr(n_);
       return Stmts{let_place("width", make_binary(ExprOp::shl, Expr(1), pass), n_,
                              [&](const Expr& width) { return Stmts{merge_runs(width, base + even, base + Expr(n_) - even)}; })};
     }));
-    body.push_back(finish(line, base + Expr(passes % 2 * n_)));
+    body.push_back(finish(line, base + floormod(passes, Expr(2)) * Expr(n_)));
     return body;
   }
 
   Stmt merge_runs(const Expr& width, const Expr& from, const Expr& to) {
-    const Expr low = make_var("low", 0, n_), n(n_);
+    const Expr low = make_place("low", n_), n(n_);
     Stmts merged{let_place("mid", min(low + width, n), n_ + 1, [&](const Expr& mid) {
       return Stmts{let_place("high", min(mid + width, n), n_ + 1, [&](const Expr& high) {
         return Stmts{KernelBuilder::store(cursor_, Expr(0), low),
@@ -109,9 +112,9 @@ class Sorter {
 
   /// A list of the best so far, in order; an element that belongs into it moves the later ones up.
   Stmts choose(const Expr& line) {
-    const int64_t m = out_.length;
+    const Dim& m = out_.length;
     Stmts body;
-    body.push_back(for_range("i", Expr(0), Expr(n_), n_, [&](const Expr& i) {
+    body.push_back(for_each("i", n_, [&](const Expr& i) {
       return Stmts{let("key", b_.load(op_.x, in_.at(line, i)), [&](const Expr& key) {
         const Expr worst = b_.load(keys_, Expr(m - 1));
         return Stmts{let_place("filled", min(i, Expr(m)), m + 1, [&](const Expr& filled) {
@@ -124,7 +127,7 @@ class Sorter {
   }
 
   Stmts insert(const Expr& i, const Expr& key, const Expr& filled) {
-    const int64_t m = out_.length;
+    const Dim& m = out_.length;
     Stmts body;
     body.push_back(KernelBuilder::store(cursor_, Expr(0), Expr(0)));
     body.push_back(for_range("q", Expr(0), filled, m, [&](const Expr& q) {
@@ -147,7 +150,7 @@ class Sorter {
   KernelBuilder& b_;
   Lines in_, out_;
   DType dtype_;
-  int64_t n_;
+  Dim n_;
   uint32_t keys_ = 0, places_ = 0, cursor_ = 0;
 };
 
@@ -158,11 +161,12 @@ Result<std::vector<TensorType>> Sort::infer(const Sort& op, const Infer& ctx) {
   const auto axis = normal_axis(ctx, op.axis, x.rank());
   if (!axis) return Failure{};
   std::vector<Dim> dims = x.shape.dims();
-  if (x.rank() && op.count >= 0) {
-    if (op.count > x.shape[*axis]) return ctx.error("sort-count", "{} elements are not to be had from axis {} of {}", op.count, *axis, x.to_string());
-    dims[*axis] = Dim(op.count);
+  if (x.rank() && op.count != -1) {
+    if (op.count < 0 || op.count > x.shape[*axis])
+      return ctx.error("sort-count", "{} elements are not to be had from axis {} of {}", op.count, *axis, x.to_string());
+    dims[*axis] = op.count;
   }
-  if (x.rank() && x.shape[*axis] > INT32_MAX) return ctx.error("sort-size", "axis {} of {} is too long to sort", *axis, x.to_string());
+  if (x.rank() && x.shape[*axis].high() > INT32_MAX) return ctx.error("sort-size", "axis {} of {} is too long to sort", *axis, x.to_string());
   return std::vector<TensorType>{{x.dtype, Shape(dims), {}}, {DType::i64, Shape(dims), {}}};
 }
 

@@ -137,8 +137,8 @@ Expr Cat::define(const Cat& op, Define& d) {
 
 namespace {
 
-Result<TensorType> infer_pad(const Infer& ctx, Value x, const Ints& before, const Ints& after, const std::function<bool(int64_t, const Dim&)>& fits,
-                             const char* limit) {
+Result<TensorType> infer_pad(const Infer& ctx, Value x, const Dims& before, const Dims& after,
+                             const std::function<bool(const Dim&, const Dim&)>& fits, const char* limit) {
   const TensorType& t = ctx.type(x);
   if (static_cast<int64_t>(before.size()) != t.rank() || before.size() != after.size()) {
     return ctx.error("pad-rank", "needs one amount before and one after for each of the {} axes", t.rank());
@@ -146,10 +146,10 @@ Result<TensorType> infer_pad(const Infer& ctx, Value x, const Ints& before, cons
   std::vector<Dim> dims;
   for (int64_t i = 0; i < t.rank(); ++i) {
     const Dim n = t.shape[i], out = n + before[i] + after[i];
-    for (int64_t p : {before[i], after[i]}) {
-      if (p && !fits(p, n)) return ctx.error("pad-amount", "padding {} on axis {} of {}: {}", p, i, t.to_string(), limit);
+    for (const Dim& p : {before[i], after[i]}) {
+      if (p != 0 && !fits(p, n)) return ctx.error("pad-amount", "padding {} on axis {} of {}: {}", p, i, t.to_string(), limit);
     }
-    if (out < 0) return ctx.error("pad-amount", "padding {} and {} leaves nothing of axis {} of {}", before[i], after[i], i, t.to_string());
+    if (out.low() < 0) return ctx.error("pad-amount", "padding {} and {} leaves nothing of axis {} of {}", before[i], after[i], i, t.to_string());
     dims.push_back(out);
   }
   return TensorType{t.dtype, Shape(std::move(dims)), {}};
@@ -158,7 +158,7 @@ Result<TensorType> infer_pad(const Infer& ctx, Value x, const Ints& before, cons
 }  // namespace
 
 Result<TensorType> Pad::infer(const Pad& op, const Infer& ctx) {
-  return infer_pad(ctx, op.x, op.before, op.after, [](int64_t, const Dim&) { return true; }, "");
+  return infer_pad(ctx, op.x, op.before, op.after, [](const Dim&, const Dim&) { return true; }, "");
 }
 Expr Pad::define(const Pad& op, Define& d) {
   const Shape& s = d.shape(op.x);
@@ -167,15 +167,16 @@ Expr Pad::define(const Pad& op, Define& d) {
   const auto require = [&](Expr e) { inside = inside ? inside && e : e; };
   for (size_t i = 0; i < where.size(); ++i) {
     where[i] = where[i] - Expr(op.before[i]);
-    if (op.before[i] > 0) require(where[i] >= Expr(0));
-    if (op.after[i] > 0) require(where[i] < Expr(s[static_cast<int64_t>(i)]));
+    if (op.before[i].high() > 0) require(where[i] >= Expr(0));
+    if (op.after[i].high() > 0) require(where[i] < Expr(s[static_cast<int64_t>(i)]));
   }
   const Expr element = d.at(op.x, std::move(where));
   return inside ? select(inside, element, imm(d.result_type().dtype, op.value)) : element;
 }
 
 Result<TensorType> ReflectionPad::infer(const ReflectionPad& op, const Infer& ctx) {
-  return infer_pad(ctx, op.x, op.before, op.after, [](int64_t p, const Dim& n) { return p < n; }, "reflection needs amounts below the axis's size");
+  return infer_pad(
+      ctx, op.x, op.before, op.after, [](const Dim& p, const Dim& n) { return p < n; }, "reflection needs amounts below the axis's size");
 }
 Expr ReflectionPad::define(const ReflectionPad& op, Define& d) {
   const Shape& s = d.shape(op.x);
@@ -183,36 +184,36 @@ Expr ReflectionPad::define(const ReflectionPad& op, Define& d) {
   for (size_t i = 0; i < where.size(); ++i) {
     const Dim n = s[static_cast<int64_t>(i)];
     Expr e = where[i] - Expr(op.before[i]);
-    if (op.before[i] > 0) e = select(e < Expr(0), Expr(0) - e, e);
-    if (op.after[i] > 0) e = select(e >= Expr(n), Expr(2 * n - 2) - e, e);
+    if (op.before[i].high() > 0) e = select(e < Expr(0), Expr(0) - e, e);
+    if (op.after[i].high() > 0) e = select(e >= Expr(n), Expr(2 * n - 2) - e, e);
     where[i] = e;
   }
   return d.at(op.x, std::move(where));
 }
 
 Result<TensorType> ReplicationPad::infer(const ReplicationPad& op, const Infer& ctx) {
-  return infer_pad(ctx, op.x, op.before, op.after, [](int64_t, const Dim& n) { return n > 0; }, "an empty axis has no border to repeat");
+  return infer_pad(ctx, op.x, op.before, op.after, [](const Dim&, const Dim& n) { return n.low() > 0; }, "an empty axis has no border to repeat");
 }
 Expr ReplicationPad::define(const ReplicationPad& op, Define& d) {
   const Shape& s = d.shape(op.x);
   std::vector<Expr> where = d.indices();
   for (size_t i = 0; i < where.size(); ++i) {
     where[i] = where[i] - Expr(op.before[i]);
-    if (op.before[i] > 0) where[i] = max(where[i], Expr(0));
-    if (op.after[i] > 0) where[i] = min(where[i], Expr(s[static_cast<int64_t>(i)] - 1));
+    if (op.before[i].high() > 0) where[i] = max(where[i], Expr(0));
+    if (op.after[i].high() > 0) where[i] = min(where[i], Expr(s[static_cast<int64_t>(i)] - 1));
   }
   return d.at(op.x, std::move(where));
 }
 
 Result<TensorType> CircularPad::infer(const CircularPad& op, const Infer& ctx) {
   return infer_pad(
-      ctx, op.x, op.before, op.after, [](int64_t p, const Dim& n) { return p <= n; }, "wrapping needs amounts of at most the axis's size");
+      ctx, op.x, op.before, op.after, [](const Dim& p, const Dim& n) { return p <= n; }, "wrapping needs amounts of at most the axis's size");
 }
 Expr CircularPad::define(const CircularPad& op, Define& d) {
   const Shape& s = d.shape(op.x);
   std::vector<Expr> where = d.indices();
   for (size_t i = 0; i < where.size(); ++i) {
-    if (op.before[i] || op.after[i]) where[i] = floormod(where[i] - Expr(op.before[i]), Expr(s[static_cast<int64_t>(i)]));
+    if (op.before[i] != 0 || op.after[i] != 0) where[i] = floormod(where[i] - Expr(op.before[i]), Expr(s[static_cast<int64_t>(i)]));
   }
   return d.at(op.x, std::move(where));
 }
@@ -240,7 +241,12 @@ Expr Roll::define(const Roll& op, Define& d) {
   const Shape& s = d.shape(op.x);
   std::vector<Expr> where = d.indices();
   for (size_t k = 0; k < op.axes.size() && s.rank(); ++k) {
-    const int64_t i = from_front(op.axes[k], s.rank()), n = s[i];
+    const int64_t i = from_front(op.axes[k], s.rank());
+    if (!s[i].is_static()) {
+      where[i] = floormod(where[i] - Expr(op.shifts[k]), Expr(s[i]));
+      continue;
+    }
+    const int64_t n = s[i].size();
     if (n < 2) continue;
     const int64_t shift = ((op.shifts[k] % n) + n) % n;
     if (shift) where[i] = select(where[i] < Expr(shift), where[i] + Expr(n - shift), where[i] - Expr(shift));
@@ -316,9 +322,9 @@ Result<TensorType> Diagonal::infer(const Diagonal& op, const Infer& ctx) {
   const auto axes = normal_axes(ctx, Ints{op.axis1, op.axis2}, t.rank());
   if (!axes) return Failure{};
   if (t.rank() < 2) return ctx.error("needs-matrix", "takes a tensor of rank 2 or more, not {}", t.to_string());
-  const int64_t rows = t.shape[op.axis1], columns = t.shape[op.axis2];
+  const Dim &rows = t.shape[op.axis1], &columns = t.shape[op.axis2];
   std::vector<Dim> dims = reduced_shape(t.shape, *axes, false).dims();
-  dims.push_back(Dim(std::max<int64_t>(0, op.offset >= 0 ? std::min(rows, columns - op.offset) : std::min(rows + op.offset, columns))));
+  dims.push_back(Dim::max(0, op.offset >= 0 ? Dim::min(rows, columns - op.offset) : Dim::min(rows + op.offset, columns)));
   return TensorType{t.dtype, Shape(std::move(dims)), {}};
 }
 Expr Diagonal::define(const Diagonal& op, Define& d) {

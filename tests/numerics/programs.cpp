@@ -177,11 +177,11 @@ std::string attribute_text(const Fields& f, const Attr& a) {
 
 /// torch's pad list: the last axis first, and no axes that are left alone in front.
 std::string pads_text(const Fields& f) {
-  const Ints &before = f.ints("before"), &after = f.ints("after");
+  const Dims &before = std::get<Dims>(*f.find("before")), &after = std::get<Dims>(*f.find("after"));
   size_t first = 0;
-  while (first + 1 < before.size() && !before[first] && !after[first]) ++first;
+  while (first + 1 < before.size() && before[first] == 0 && after[first] == 0) ++first;
   std::vector<int64_t> list;
-  for (size_t i = before.size(); i-- > first;) list.insert(list.end(), {before[i], after[i]});
+  for (size_t i = before.size(); i-- > first;) list.insert(list.end(), {before[i].size(), after[i].size()});
   return list_text(list);
 }
 
@@ -219,7 +219,7 @@ std::string overlapped_text(const Fields& f) {
   std::vector<int64_t> sizes = x.sizes();
   sizes.pop_back();
   const int64_t windows = sizes[axis];
-  sizes[axis] = f.integer("size");
+  sizes[axis] = std::get<Dim>(*f.find("size"));
   std::string sum = fmt::format("torch.zeros({}).type_as(x)", list_text(sizes));
   for (int64_t k = 0; k < x[-1]; ++k) {
     const int64_t start = k * f.integer("dilation");
@@ -237,7 +237,7 @@ std::string scattered_text(const Fields& f) {
 
 /// Of equal elements topk may take any, so its places are those of a stable sort.
 std::string sorted_text(const Fields& f) {
-  const int64_t count = f.integer("count"), axis = f.integer("axis");
+  const int64_t count = std::get<Dim>(*f.find("count")), axis = f.integer("axis");
   const char* descending = std::get<bool>(*f.find("descending")) ? "True" : "False";
   const std::string sort = fmt::format("torch.sort(x, stable=True, dim={}, descending={})", axis, descending);
   if (count < 0) return sort;

@@ -85,7 +85,7 @@ enum class ExprOp : uint8_t {
   // conversions: `cast` converts the value (float to integer truncates), `bitcast` keeps the bits
   cast,
   bitcast,
-  // checked_index(i): i where 0 <= i < limit; else the fault `name` (site `id`, given when lowered) is recorded and the value is 0
+  // checked_index(i): i where 0 <= i < extent; else the fault `name` (site `id`, given when lowered) is recorded and the value is 0
   checked_index,
   // reduction over fresh variables (only above the loops: `define` and regions)
   reduce,
@@ -129,11 +129,11 @@ struct ExprNode {
   int64_t int_value = 0;   ///< imm_int: the value; var: its least value
   double float_value = 0;  ///< imm_float
   uint32_t id = 0;         ///< var: unique id; load: graph value id, or buffer index of the kernel; checked_index: fault site
-  int64_t limit = 0;       ///< var: one past its greatest value; checked_index: the extent
+  int64_t limit = 0;       ///< var: one past its greatest value; checked_index: the extent, or its greatest value
   bool masked = false;     ///< load: lanes whose mask is false are not read and give 0
   std::string name;        ///< var: for printing; checked_index: what the fault says
   std::vector<Expr> vars;  ///< reduce: the variables it binds, outermost first; each ranges over [int_value, limit)
-  Expr extent;             ///< var: one past its greatest value where that depends on symbols (ir/dim.h); `limit` bounds it then
+  Expr extent;             ///< var: one past its greatest value, checked_index: its extent, where symbols decide (ir/dim.h); `limit` bounds it
   size_t hash = 0;         ///< structural, filled in by the builders
 };
 
@@ -151,7 +151,7 @@ Expr make_ramp(Expr base, Expr stride, int32_t lanes);
 Expr make_broadcast(Expr x, int32_t lanes);
 Expr make_horizontal(ReduceOp op, Expr x);
 Expr make_dot(ExprOp op, Expr a, Expr b, Expr c);
-Expr checked_index(Expr index, int64_t extent, std::string fault_text, uint32_t site = 0);
+Expr checked_index(Expr index, Expr extent, std::string fault_text, uint32_t site = 0);
 Expr select(Expr condition, Expr a, Expr b);
 Expr fma(Expr a, Expr b, Expr c);
 Expr cast(DType dtype, Expr x);
@@ -196,6 +196,8 @@ bool is_constant(const Expr& e, double value);
 Expr reduce_identity(ReduceOp op, DType dtype);
 /// One step: combines an accumulator and a new value.
 Expr reduce_combine(ReduceOp op, Expr accumulator, Expr value);
+/// What the value of a checked_index is below.
+inline Expr extent_of_check(const ExprNode& e) { return e.extent ? e.extent : Expr(e.limit); }
 std::string_view name_of(ExprOp op);
 std::string_view name_of(ReduceOp op);
 std::string to_string(const Expr& e);

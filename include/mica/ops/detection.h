@@ -1,5 +1,5 @@
 #pragma once
-// What detection models add: torchvision's operators. Their sizes are static, except for what survives suppression, which is padded.
+// What detection models add: torchvision's operators. What survives suppression is padded.
 #include "mica/ops/rules.h"
 
 namespace mica {

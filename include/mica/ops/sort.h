@@ -15,7 +15,7 @@ struct Sort {
   Value x;
   int64_t axis = -1;
   bool descending = false;
-  int64_t count = -1;
+  Dim count = -1;
   static Result<std::vector<TensorType>> infer(const Sort& op, const Infer& ctx);
   static void kernel(const Sort& op, KernelBuilder& b);
 };

@@ -81,8 +81,8 @@ struct Pad {
       .samples = {"x=f32[4, 7], before=[1, 0], after=[0, 2]", "x=f32[1, 2, 3], before=[0, 1, 1], after=[0, 1, 1], value=-1.5",
                   "x=i64[5], before=[-1], after=[3], value=7", "x=f32[2, 0], before=[0, 1], after=[0, 1]", "x=f32[5], before=[0], after=[-2]"}};
   Value x;
-  Ints before;
-  Ints after;
+  Dims before;
+  Dims after;
   double value = 0;
   static Result<TensorType> infer(const Pad& op, const Infer& ctx);
   static Expr define(const Pad& op, Define& d);
@@ -94,8 +94,8 @@ struct ReflectionPad {
                                   .samples = {"x=f32[1, 2, 5], before=[0, 0, 2], after=[0, 0, 4]",
                                               "x=f32[1, 4, 4], before=[0, 1, 2], after=[0, 3, 0]", "x=f16[1, 3], before=[0, 2], after=[0, 1]"}};
   Value x;
-  Ints before;
-  Ints after;
+  Dims before;
+  Dims after;
   static Result<TensorType> infer(const ReflectionPad& op, const Infer& ctx);
   static Expr define(const ReflectionPad& op, Define& d);
 };
@@ -106,8 +106,8 @@ struct ReplicationPad {
                                   .samples = {"x=f32[1, 2, 5], before=[0, 0, 2], after=[0, 0, 7]",
                                               "x=f32[1, 4, 4], before=[0, 1, 2], after=[0, 3, 0]", "x=f16[2, 1], before=[0, 2], after=[0, 1]"}};
   Value x;
-  Ints before;
-  Ints after;
+  Dims before;
+  Dims after;
   static Result<TensorType> infer(const ReplicationPad& op, const Infer& ctx);
   static Expr define(const ReplicationPad& op, Define& d);
 };
@@ -118,8 +118,8 @@ struct CircularPad {
       .signature = "circular_pad(x, before, after)",
       .samples = {"x=f32[1, 2, 5], before=[0, 0, 2], after=[0, 0, 5]", "x=f32[1, 1, 4, 4], before=[0, 0, 1, 2], after=[0, 0, 3, 0]"}};
   Value x;
-  Ints before;
-  Ints after;
+  Dims before;
+  Dims after;
   static Result<TensorType> infer(const CircularPad& op, const Infer& ctx);
   static Expr define(const CircularPad& op, Define& d);
 };
@@ -195,7 +195,7 @@ struct OverlapAdd {
                                               "x=f32[2, 4, 3], axis=1, size=9, step=1, dilation=2", "x=f16[2, 3], size=8, step=4"}};
   Value x;
   int64_t axis = 0;
-  int64_t size = 1;
+  Dim size = 1;
   int64_t step = 1;
   int64_t dilation = 1;
   static Result<TensorType> infer(const OverlapAdd& op, const Infer& ctx);

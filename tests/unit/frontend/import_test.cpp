@@ -391,6 +391,36 @@ TEST(Inputs, DtypeOfTheTrace) {
   EXPECT_EQ(model->graph.type(model->graph.inputs[0]).to_string(), "i64[4, 3]");
   EXPECT_TRUE(model->traced_inputs.empty());
 }
+
+/// What is said of a traced program whose sample had 16 steps, compiled for 4 to 16 of them.
+std::string said_of_trace(const std::string& source, const std::string& spec = "x:2xSx16") {
+  Diagnostics d;
+  const ScriptModule module{.source = source, .parameters = {}, .children = {}};
+  EXPECT_TRUE(write_script(scratch(), module, {f32({2, 16, 16})}, d)) << d.to_string();
+  LoadOptions options;
+  options.inputs.push_back(*parse_input_spec(spec, d));
+  if (spec.find('S') != std::string::npos) options.symbols = {{"S", 4, 16}};
+  EXPECT_TRUE(resolve_symbols(options, d)) << d.to_string();
+  (void)load_torchscript(scratch(), options, d);
+  std::filesystem::remove(scratch());
+  return d.to_string();
+}
+
+TEST(Inputs, NumbersThatATraceHolds) {
+  // The program compiles, but what it says for another length is not what the model means.
+  const std::string sliced = said_of_trace("def forward(self, x):\n  return x * torch.arange(16)[0:3].sum(), x[:, :16]\n");
+  EXPECT_NE(sliced.find("warning: aten::arange: the number 16 may be the size of S, and does not vary with it [baked-size]"), std::string::npos)
+      << sliced;
+  EXPECT_NE(sliced.find("aten::slice: the number 16 may be the size of S"), std::string::npos) << sliced;
+  EXPECT_NE(sliced.find("axis 1 of 'x' had 16 elements when the model was traced"), std::string::npos) << sliced;
+  EXPECT_NE(said_of_trace("def forward(self, x):\n  return x.sum(1) / 16\n").find("aten::div: the number 16 may be"), std::string::npos);
+  // A size that is taken from the tensor varies with it, and where the axis does not vary there is nothing to say.
+  const std::string good = said_of_trace("def forward(self, x):\n  return x * torch.arange(x.size(1)).sum(), x[:, :3], x / 4\n");
+  EXPECT_EQ(good.find("baked-size"), std::string::npos) << good;
+  const std::string fixed = said_of_trace("def forward(self, x):\n  return x.view(2, 16, 16) * torch.arange(16)\n", "x:2x16x16");
+  EXPECT_EQ(fixed.find("baked-size"), std::string::npos) << fixed;
+}
+
 TEST(Inputs, WrongName) {
   Diagnostics d;
   EXPECT_FALSE(load_with(two, {"q:2x3"}, {f32({2, 3}), f32({3})}, d));

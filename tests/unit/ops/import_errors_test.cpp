@@ -53,6 +53,22 @@ TEST_F(ImportErrors, AreNamed) {
   EXPECT_EQ(error_of("aten::one_hot", {{"self", input(DType::i64, {2})}, {"num_classes", int64_t{-1}}}), "data-dependent-size");
 }
 
+/// What would differ over the range of a size, or cannot be made for all of it.
+TEST_F(ImportErrors, OfSymbolicSizes) {
+  graph.symbols = {{"S", 3, 40}};
+  const Value x = graph.add_input({DType::f32, {graph.symbol(0), 2}, {}}, "x");
+  EXPECT_EQ(error_of("aten::split.Tensor", {{"self", x}, {"split_size", int64_t{4}}}), "split-count");
+  EXPECT_EQ(error_of("aten::chunk", {{"self", x}, {"chunks", int64_t{4}}}), "split-count");
+  EXPECT_EQ(error_of("aten::unbind.int", {{"self", x}}), "split-count");
+  EXPECT_EQ(error_of("aten::split_with_sizes", {{"self", x}, {"split_sizes", Dims{4, graph.symbol(0) - 4}}}), "split-sizes");
+  const Value map = graph.add_input({DType::f32, {1, 1, graph.symbol(0), 2}, {}}, "map");
+  const auto resize = [&](const char* op, std::vector<double> factors) {
+    return error_of(op, {{"input", map}, {"align_corners", false}, {"scale_factors", std::move(factors)}});
+  };
+  EXPECT_EQ(resize("aten::_upsample_bilinear2d_aa.vec", {0.5, 1}), "resample-antialias");
+  EXPECT_EQ(resize("aten::upsample_bilinear2d.vec", {0.1, 1}), "upsample-size");
+}
+
 TEST(Spellings, AreRead) {
   const auto s = parse_spellings("aten::softmax.int(self=x, dim=axis, dtype=!); aten::exp(self=x)");
   ASSERT_EQ(s.size(), 2u);

@@ -146,7 +146,8 @@ inline Program reversed(Program p) {
 }
 
 inline std::vector<std::vector<std::byte>> run_program(const Program& p, const Graph& graph, const std::vector<HostTensor>& inputs,
-                                                       std::vector<std::byte>* state = nullptr, const std::vector<int64_t>& symbols = {}) {
+                                                       std::vector<std::byte>* state = nullptr, const std::vector<int64_t>& symbols = {},
+                                                       KernelFault* met = nullptr) {
   std::vector<std::vector<std::byte>> io;
   for (size_t i = 0; i < inputs.size(); ++i) io.push_back(from_host(inputs[i], graph.type(graph.inputs[i])));
   for (const Value v : graph.outputs) io.emplace_back(static_cast<size_t>(graph.type(v).bytes()), std::byte{0x7f});
@@ -155,6 +156,7 @@ inline std::vector<std::vector<std::byte>> run_program(const Program& p, const G
   KernelFault fault;
   Diagnostics d;
   EXPECT_TRUE(interpret(p, pointers, fault, d, state, symbols)) << d.to_string();
+  if (met) *met = fault;
   io.erase(io.begin(), io.begin() + static_cast<int64_t>(inputs.size()));
   return io;
 }
