@@ -3,6 +3,7 @@
 #include <llvm/IR/MDBuilder.h>
 
 #include "emit.h"
+#include "mica/ir/fault.h"
 #include "mica/runtime/frame.h"
 #include "mica/support/check.h"
 #include "mica/support/defect.h"
@@ -344,8 +345,9 @@ llvm::Value* KernelEmitter::emit_checked_index(const ExprNode& e) {
   MICA_CHECK(!e.extent || e.type.dtype == DType::i64, kernel_.name + ": a size is an i64");
   llvm::Value* inside = b_.CreateICmpULT(i, e.extent ? splat(emit(e.extent), e.type.lanes) : constant_like(i, e.limit));
   const auto site = static_cast<int32_t>(e.id);
+  const auto code = checks_divisor(e) ? MICA_FAULT_DIVIDE : MICA_FAULT_INDEX;
   if (e.type.lanes == 1) {
-    emit_fault(inside, MICA_FAULT_INDEX, site, b_.CreateSExtOrTrunc(i, b_.getInt64Ty()));
+    emit_fault(inside, code, site, b_.CreateSExtOrTrunc(i, b_.getInt64Ty()));
   } else {
     // The first lane that is out of range is reported; it is only looked for when there is one.
     llvm::Value* all = b_.CreateAndReduce(inside);
@@ -354,7 +356,7 @@ llvm::Value* KernelEmitter::emit_checked_index(const ExprNode& e) {
       lane = b_.CreateSelect(b_.CreateExtractElement(inside, static_cast<uint64_t>(l)), lane,
                              b_.CreateSExtOrTrunc(b_.CreateExtractElement(i, static_cast<uint64_t>(l)), b_.getInt64Ty()));
     }
-    emit_fault(all, MICA_FAULT_INDEX, site, lane);
+    emit_fault(all, code, site, lane);
   }
   return b_.CreateSelect(inside, i, constant_like(i, 0));
 }

@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cstring>
 
+#include "mica/ir/fault.h"
+
 namespace mica::lower {
 
 uint32_t PendingProgram::add_constant(const ConstantData& data) {
@@ -167,7 +169,7 @@ Expr Emitter::guard(const Expr& e, const Expr& condition, std::map<std::pair<con
   }
   // An index that is not used is not looked at either.
   if (result->op == ExprOp::checked_index && condition)
-    result = checked_index(select(condition, result->args[0], imm_i(result->type.dtype, 0)), extent_of_check(*result), result->name, result->id);
+    result = with_index(*result, select(condition, result->args[0], imm_i(result->type.dtype, 0)), result->id);
   memo.emplace(key, result);
   return result;
 }
@@ -203,7 +205,7 @@ Expr Emitter::flatten(const Expr& e) {
     if (n->op == ExprOp::checked_index) {
       const Location& where = region_.location(graph());
       const std::string text = n->name + (where.known() ? ", at " + where.to_string() : "");
-      return checked_index(n->args[0], extent_of_check(*n), n->name, static_cast<uint32_t>(program_.add_fault_site(text)));
+      return with_index(*n, n->args[0], static_cast<uint32_t>(program_.add_fault_site(text)));
     }
     if (n->op != ExprOp::load) return {};
     const Value v{n->id};

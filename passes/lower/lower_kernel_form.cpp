@@ -1,6 +1,7 @@
 // Ops whose meaning is a loop nest are lowered as they are: parameters become values of the program, memory of their own a part of the
 // arena, and faults say where in the model they happen.
 #include "emit.h"
+#include "mica/ir/fault.h"
 #include "mica/ops/kernel_builder.h"
 
 namespace mica::lower {
@@ -11,7 +12,7 @@ void number_faults(PendingProgram& program, const std::string& place, std::vecto
   const auto numbered = [&](const Expr& e) {
     return rewrite(e, [&](const Expr& n) -> Expr {
       if (n->op != ExprOp::checked_index) return {};
-      return checked_index(n->args[0], extent_of_check(*n), n->name, static_cast<uint32_t>(program.add_fault_site(n->name + place)));
+      return with_index(*n, n->args[0], static_cast<uint32_t>(program.add_fault_site(n->name + place)));
     });
   };
   for (Stmt& s : body) {

@@ -9,6 +9,7 @@
 #include <unordered_set>
 
 #include "mica/ir/dim.h"
+#include "mica/ir/fault.h"
 #include "mica/support/check.h"
 #include "mica/support/defect.h"
 
@@ -205,6 +206,20 @@ Expr checked_index(Expr index, Expr extent, std::string fault_text, uint32_t sit
   return finish(std::move(n));
 }
 
+Expr with_index(const ExprNode& check, Expr index, uint32_t site) {
+  ExprNode n = check;
+  n.type = index->type;
+  n.args = {std::move(index)};
+  n.id = site;
+  return finish(std::move(n));
+}
+
+Expr check_divisor(Expr zero, std::string text) {
+  ExprNode n = *checked_index(select(std::move(zero), Expr(-1), Expr(0)), 1, std::move(text));
+  n.int_value = 1;
+  return finish(std::move(n));
+}
+
 Expr select(Expr condition, Expr a, Expr b) {
   if (condition->op == ExprOp::imm_int) return condition->int_value ? a : b;
   if (a.same(b)) return a;
@@ -392,7 +407,8 @@ std::string to_string(const Expr& e) {
     case ExprOp::ne: return infix(n, "!=");
     case ExprOp::cast:
     case ExprOp::bitcast: return fmt::format("{}<{}>({})", name_of(n.op), type_text(n.type), list(1));
-    case ExprOp::checked_index: return fmt::format("checked_index({}, {}, site={})", list(1), to_string(extent_of_check(n)), n.id);
+    case ExprOp::checked_index:
+      return fmt::format("checked_index({}, {}, {}site={})", list(1), to_string(extent_of_check(n)), checks_divisor(n) ? "divisor, " : "", n.id);
     case ExprOp::reduce: {
       std::string vars;
       for (const Expr& v : n.vars) vars += fmt::format("{}{} in [{}, {})", vars.empty() ? "" : ", ", to_string(v), v->int_value, extent_end(v));
@@ -474,7 +490,7 @@ Expr with_args(const Expr& e, std::vector<Expr> args) {
     case ExprOp::fma: return fma(args[0], args[1], args[2]);
     case ExprOp::cast: return cast(n.type.dtype, args[0]);
     case ExprOp::bitcast: return bitcast(n.type.dtype, args[0]);
-    case ExprOp::checked_index: return checked_index(args[0], extent_of_check(n), n.name, n.id);
+    case ExprOp::checked_index: return with_index(n, args[0], n.id);
     case ExprOp::reduce: return make_reduce(n.reduce_op, n.vars, args[0]);
     case ExprOp::ramp: return make_ramp(args[0], args[1], n.type.lanes);
     case ExprOp::broadcast: return make_broadcast(args[0], n.type.lanes);

@@ -10,6 +10,8 @@
 #include <limits>
 #include <unordered_map>
 
+#include "mica/ir/fault.h"
+
 namespace mica {
 
 namespace {
@@ -363,7 +365,7 @@ class Interpreter {
       case ExprOp::bitcast: return from_bits(to, bits_of(from, x[0]));
       case ExprOp::checked_index: {
         if (x[0].i >= 0 && x[0].i < (e.extent ? eval(e.extent)[0].i : e.limit)) return x[0];
-        record(1, static_cast<int32_t>(e.id), x[0].i);
+        record(checks_divisor(e) ? 2 : 1, static_cast<int32_t>(e.id), x[0].i);
         return {};
       }
       case ExprOp::fma:

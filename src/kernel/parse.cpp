@@ -6,6 +6,7 @@
 #include <limits>
 #include <unordered_map>
 
+#include "mica/ir/fault.h"
 #include "mica/kernel/text.h"
 
 namespace mica {
@@ -391,11 +392,14 @@ class Parser {
       expect(",");
       const Expr extent = expression();
       expect(",");
+      const bool divisor = accept("divisor");
+      if (divisor) expect(",");
       expect("site");
       expect("=");
       const int64_t site = integer();
       expect(")");
-      return checked_index(index, extent, "", static_cast<uint32_t>(site));
+      const Expr check = divisor ? check_divisor(imm_i(DType::b8, 1), "") : checked_index(index, extent, "");
+      return with_index(*check, index, static_cast<uint32_t>(site));
     }
     return call(name, arguments());
   }

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "mica/ir/fault.h"
 #include "mica/support/defect.h"
 
 namespace mica {
@@ -127,7 +128,7 @@ Expr nonzero_divisor(const Expr& divisor) { return select(equal(divisor, imm_i(d
 Expr checked_divisor(const Expr& divisor, std::string_view op) {
   const DType t = divisor->type.dtype;
   const Expr zero = equal(divisor, imm_i(t, 0));
-  const Expr fault = checked_index(select(zero, Expr(-1), Expr(0)), 1, std::string(op) + ": integer division by zero");
+  const Expr fault = check_divisor(zero, std::string(op) + ": integer division by zero");
   return nonzero_divisor(divisor) + cast(t, fault);
 }
 

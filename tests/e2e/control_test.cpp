@@ -127,6 +127,14 @@ TEST(Control, trip_counts_that_depend_on_data) {
                  {integer(3), floats(1, {50, 40})});
 }
 
+TEST(Faults, integer_division_by_zero) {
+  for (const char* op : {"floor_divide", "trunc_divide", "remainder", "fmod"}) {
+    Compiled m(fmt::format("graph(%x: i64[], %y: i64[]) {{ %z = {}(%x, %y) return %z }}", op));
+    m.expect_right({integer(-7), integer(2)});
+    m.expect_fault({integer(7), integer(0)}, MICA_ERR_DIVIDE, fmt::format("{}: integer division by zero", op), {integer(7), integer(-3)});
+  }
+}
+
 TEST(Control, early_exit) {
   Compiled m(R"(
     graph(%limit: f32[], %x: f32[40]) {

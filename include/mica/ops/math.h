@@ -225,19 +225,6 @@ struct Erf {
   }
 };
 
-/// 1 - erf(x).
-struct Erfc {
-  static constexpr OpSpec spec = {.signature = "erfc(x)",
-                                  .torch = "aten::erfc(self=x); aten::special_erfc(self=x)",
-                                  .samples = {"x=f32[4, 7]", "x=f64[3]"},
-                                  .traits = pointwise_trait};
-  Value x;
-  static Result<TensorType> infer(const Erfc& op, const Infer& ctx) { return infer_float(ctx, op.x); }
-  static Expr define(const Erfc& op, Define& d) {
-    return define_unary(d, op.x, [](Expr x) { return like(x, 1) - erf(x); });
-  }
-};
-
 /// 1 / (1 + exp(-x))
 struct Sigmoid {
   static constexpr OpSpec spec = {.signature = "sigmoid(x)",
@@ -251,6 +238,6 @@ struct Sigmoid {
   }
 };
 
-using MathOps = OpList<Exp, Expm1, Exp2, Log, Log1p, Log2, Log10, Sin, Cos, Tan, Asin, Acos, Atan, Sinh, Cosh, Tanh, Erf, Erfc, Sigmoid>;
+using MathOps = OpList<Exp, Expm1, Exp2, Log, Log1p, Log2, Log10, Sin, Cos, Tan, Asin, Acos, Atan, Sinh, Cosh, Tanh, Erf, Sigmoid>;
 
 }  // namespace mica

@@ -8,6 +8,7 @@ namespace mica {
 Expr asinh(const Expr& x);
 Expr acosh(const Expr& x);
 Expr atanh(const Expr& x);
+Expr erfc(const Expr& x);
 Expr erfinv(const Expr& x);
 Expr lgamma(const Expr& x);
 Expr digamma(const Expr& x);
@@ -54,6 +55,19 @@ struct Atanh {
   static Result<TensorType> infer(const Atanh& op, const Infer& ctx) { return infer_float(ctx, op.x); }
   static Expr define(const Atanh& op, Define& d) {
     return define_in_f64(d, op.x, [](Expr x) { return atanh(x); });
+  }
+};
+
+/// 1 - erf(x), with its digits where that is near 0.
+struct Erfc {
+  static constexpr OpSpec spec = {.signature = "erfc(x)",
+                                  .torch = "aten::erfc(self=x); aten::special_erfc(self=x)",
+                                  .samples = {"x=f32[4, 7]", "x=f64[3]", "x=f32[9] in 3..9", "x=i64[5] in -3..6"},
+                                  .traits = pointwise_trait};
+  Value x;
+  static Result<TensorType> infer(const Erfc& op, const Infer& ctx) { return infer_float(ctx, op.x); }
+  static Expr define(const Erfc& op, Define& d) {
+    return define_in_f64(d, op.x, [](Expr x) { return erfc(x); });
   }
 };
 
@@ -168,6 +182,6 @@ struct Logaddexp {
   }
 };
 
-using SpecialOps = OpList<Asinh, Acosh, Atanh, Erfinv, Lgamma, Digamma, Signbit, Copysign, Xlogy, Hypot, Logaddexp>;
+using SpecialOps = OpList<Asinh, Acosh, Atanh, Erfc, Erfinv, Lgamma, Digamma, Signbit, Copysign, Xlogy, Hypot, Logaddexp>;
 
 }  // namespace mica

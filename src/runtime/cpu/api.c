@@ -394,7 +394,7 @@ static int fault_to_status(mica_context* context) {
   if (fault->code == MICA_FAULT_INDEX) status = MICA_ERR_INDEX;
   if (fault->code == MICA_FAULT_DIVIDE) status = MICA_ERR_DIVIDE;
   if (fault->code == MICA_FAULT_VALUE) status = MICA_ERR_VALUE;
-  if (status == MICA_ERR_VALUE) return mica_say(context->error, sizeof context->error, status, "%s", site); /* the model's own words */
+  if (status == MICA_ERR_VALUE || status == MICA_ERR_DIVIDE) return mica_say(context->error, sizeof context->error, status, "%s", site);
   return mica_say(context->error, sizeof context->error, status, "%s: the value is %lld", site, (long long)fault->value);
 }
 

@@ -1,0 +1,15 @@
+#pragma once
+// What a checked_index (expr.h) stands for: an index, or with `int_value` 1 a divisor, whose fault is a division by zero.
+#include <string>
+
+#include "mica/ir/expr.h"
+
+namespace mica {
+
+/// 0; the fault `text` is recorded where `zero` holds.
+Expr check_divisor(Expr zero, std::string text);
+inline bool checks_divisor(const ExprNode& check) { return check.int_value != 0; }
+/// The same check of another index, at another place.
+Expr with_index(const ExprNode& check, Expr index, uint32_t site);
+
+}  // namespace mica
