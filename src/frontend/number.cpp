@@ -243,6 +243,8 @@ Item Evaluator::zeros_like(const Item& item) {
     return *kind == DType::i64 ? c10::IValue(int64_t{0}) : *kind == DType::f64 ? c10::IValue(0.0) : c10::IValue(false);
   if (!item.tensor()) return {};
   const TensorType type = item.tensor()->type();
+  // A constant where it can be one: what a state is before the first run has to be.
+  if (type.shape.is_static()) return fresh_constant(at::zeros(type.shape.sizes(), at::TensorOptions().dtype(scalar_type_of(type.dtype))));
   return fresh(contents_of(builder_.create(Full{.shape = Dims(type.shape.dims()), .value = Scalar(0), .dtype = type.dtype})));
 }
 
