@@ -30,8 +30,8 @@ llvm::FunctionType* kernel_type(llvm::LLVMContext& context, const Kernel& kernel
 /// A size as i64; `symbols` gives the value of symbol k.
 llvm::Value* emit_size(llvm::IRBuilder<>& b, const Expr& e, const std::function<llvm::Value*(uint32_t)>& symbol);
 
-/// Emits mica_plan into `module`: i64 mica_plan(ptr dims). Behind the symbols' values it writes the derived sizes and where in the arena each
-/// slot begins, and returns the arena's bytes.
+/// Emits mica_plan into `module`: i64 mica_plan(ptr dims). Behind the given symbols' values it writes the greatest ones of the measured symbols, the
+/// derived sizes with these, and where in the arena each slot begins, and returns the arena's bytes.
 void emit_plan(llvm::Module& module, const Program& program, const Target& target);
 
 /// Emits mica_main into `module`: every step in order, with barriers.

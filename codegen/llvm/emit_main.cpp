@@ -7,6 +7,8 @@
 // turn: when the first thread writes one again, everybody has read it, since a barrier lies between.
 #include <llvm/IR/Intrinsics.h>
 
+#include <algorithm>
+
 #include "emit.h"
 #include "mica/runtime/frame.h"
 #include "mica/support/check.h"
@@ -70,6 +72,7 @@ class MainEmitter {
     const uint32_t loops = depth_of(program_.steps);
     if (loops) trips_ = b_.CreateAlloca(llvm::ArrayType::get(i64, loops));
     emit_steps(program_.steps, /*first=*/true);
+    if (std::ranges::any_of(program_.symbols, &Symbol::is_measured)) emit_derived();
     b_.CreateRetVoid();
   }
 
@@ -96,9 +99,39 @@ class MainEmitter {
       if (step.barrier && !first) emit_barrier();
       if (step.kind == Step::Kind::call) emit_step(step);
       else if (step.kind == Step::Kind::branch) emit_branch(step);
+      else if (step.kind == Step::Kind::measure) emit_measure(step);
       else emit_loop(step);
       first = false;
     }
+  }
+
+  /// The first thread writes down the size; behind the barrier everybody reads it. The barrier before has let everybody finish what read the size
+  /// of an earlier trip.
+  void emit_measure(const Step& step) {
+    auto* write = new_block("measure");
+    auto* written = new_block("measured");
+    b_.CreateCondBr(b_.CreateIsNull(function_->getArg(1)), write, written);
+    b_.SetInsertPoint(write);
+    llvm::Value* count = b_.CreateLoad(b_.getInt64Ty(), pointer(*step.count));
+    // Behind a fault the count may be anything: it must still be a size that there is memory for.
+    llvm::Value* most = emit_size(b_, program_.symbols.at(step.symbol).bound, [&](uint32_t k) { return dim(k); });
+    count = b_.CreateBinaryIntrinsic(llvm::Intrinsic::smin, b_.CreateBinaryIntrinsic(llvm::Intrinsic::smax, count, b_.getInt64(0)), most);
+    b_.CreateStore(count, dim_place(step.symbol));
+    b_.CreateBr(written);
+    b_.SetInsertPoint(written);
+    emit_barrier();
+  }
+
+  /// The sizes of outputs, which mica_plan knew as the greatest that they can be, at what was measured.
+  void emit_derived() {
+    auto* write = new_block("derived");
+    auto* done = new_block("done");
+    b_.CreateCondBr(b_.CreateIsNull(function_->getArg(1)), write, done);
+    b_.SetInsertPoint(write);
+    for (size_t k = 0; k < program_.derived.size(); ++k)
+      b_.CreateStore(emit_size(b_, program_.derived[k], [&](uint32_t s) { return dim(s); }), dim_place(program_.symbols.size() + k));
+    b_.CreateBr(done);
+    b_.SetInsertPoint(done);
   }
 
   llvm::BasicBlock* new_block(const char* name) { return llvm::BasicBlock::Create(module_.getContext(), name, function_); }
@@ -169,7 +202,8 @@ class MainEmitter {
     return b_.CreateConstInBoundsGEP1_64(b_.getInt8Ty(), base, static_cast<uint64_t>(binding.offset));
   }
 
-  llvm::Value* dim(uint32_t k) { return b_.CreateLoad(b_.getInt64Ty(), b_.CreateConstInBoundsGEP1_64(b_.getInt64Ty(), dims_, k)); }
+  llvm::Value* dim_place(size_t k) { return b_.CreateConstInBoundsGEP1_64(b_.getInt64Ty(), dims_, k); }
+  llvm::Value* dim(uint32_t k) { return b_.CreateLoad(b_.getInt64Ty(), dim_place(k)); }
 
   /// This thread's tasks: [tasks * tid / n, tasks * (tid + 1) / n).
   void emit_step(const Step& step) {
@@ -222,7 +256,9 @@ llvm::Value* emit_size(llvm::IRBuilder<>& b, const Expr& e, const std::function<
   if (is_symbol(e)) return symbol(e->id - symbol_base);
   const auto arg = [&](size_t i) { return emit_size(b, e->args[i], symbol); };
   // Rounded down: one less where the remainder is not 0 and has the other sign.
+  // A measured size may be 0: what is divided by it then is not used, but the division must not trap.
   const auto floor_div = [&](llvm::Value* x, llvm::Value* y) -> llvm::Value* {
+    if (!llvm::isa<llvm::ConstantInt>(y)) y = b.CreateBinaryIntrinsic(llvm::Intrinsic::smax, y, b.getInt64(1));
     llvm::Value *quotient = b.CreateSDiv(x, y), *rest = b.CreateSRem(x, y), *zero = b.getInt64(0);
     llvm::Value* down = b.CreateAnd(b.CreateICmpNE(rest, zero), b.CreateICmpSLT(b.CreateXor(rest, y), zero));
     return b.CreateSub(quotient, b.CreateZExt(down, b.getInt64Ty()));
@@ -254,10 +290,14 @@ void emit_plan(llvm::Module& module, const Program& program, const Target& targe
   b.SetInsertPoint(llvm::BasicBlock::Create(module.getContext(), "entry", f));
   const auto place = [&](size_t k) { return b.CreateConstInBoundsGEP1_64(b.getInt64Ty(), f->getArg(0), k); };
   std::vector<llvm::Value*> symbols;
-  for (size_t k = 0; k < program.symbols.size(); ++k) symbols.push_back(b.CreateLoad(b.getInt64Ty(), place(k)));
   const auto symbol = [&](uint32_t k) { return symbols.at(k); };
+  for (size_t k = 0; k < program.symbols.size(); ++k) {
+    const Symbol& s = program.symbols[k];
+    symbols.push_back(s.is_measured() ? emit_size(b, s.bound, symbol) : b.CreateLoad(b.getInt64Ty(), place(k)));
+    if (s.is_measured()) b.CreateStore(symbols.back(), place(k));
+  }
   size_t next = symbols.size();
-  for (const Dim& d : program.derived) b.CreateStore(emit_size(b, d, symbol), place(next++));
+  for (const Dim& d : program.derived) b.CreateStore(emit_size(b, greatest(d, program.symbols), symbol), place(next++));
   llvm::Value* end = b.getInt64(program.slots.empty() ? static_cast<uint64_t>(program.arena_bytes) : 0);
   for (const Dim& bytes : program.slots) {
     b.CreateStore(end, place(next++));

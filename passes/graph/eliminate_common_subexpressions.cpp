@@ -69,7 +69,7 @@ bool same(const Node& a, const Node& b) {
   return true;
 }
 
-bool mergeable(const Node& n) { return is_pure(n) && !has_region(n); }
+bool mergeable(const Node& n) { return n.info->is(Trait::pure) && !has_region(n); }
 
 /// For every constant the first one that is the same.
 void merge_constants(const Graph& graph, std::vector<Value>& forward) {

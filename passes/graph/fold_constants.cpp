@@ -34,11 +34,8 @@ bool is_foldable(const Rewriter& rw) {
     constant &= rw.is_constant(v);
     if (constant) operands += rw.type(v).bytes();
   });
-  for (const Attr& a : n.fields) {
-    const auto* size = std::get_if<Dim>(&a);
-    const auto* sizes = std::get_if<Dims>(&a);
-    constant &= !std::holds_alternative<Region>(a) && (!size || size->is_static()) && (!sizes || std::ranges::all_of(sizes->items, &Dim::is_static));
-  }
+  for (const Attr& a : n.fields) constant &= !std::holds_alternative<Region>(a);
+  for_mentions(const_cast<Rewriter&>(rw).graph(), n, [&](uint32_t) { constant = false; });
   if (!constant) return false;
   int64_t results = 0;
   for (const Value r : n.results) {

@@ -230,7 +230,7 @@ class Simplifier {
 
   /// A carried value is needed when its result is, or when a trip needs it for anything else than itself.
   bool drop_unneeded(Node& n, Loop& op, Graph& body) {
-    std::vector<bool> kept, live(body.values.size());
+    std::vector<bool> kept, live(body.values.size()), mentioned(body.symbols.size());
     for (const Value r : n.results) kept.push_back(used(r));
     for (bool more = true; more;) {
       live[body.outputs[0].id] = true;
@@ -238,8 +238,12 @@ class Simplifier {
         if (kept[k]) live[body.outputs[1 + k].id] = true;
       for (size_t i = body.nodes.size(); i-- > 0;) {
         const Node& node = body.nodes[i];
-        const bool needed = !is_pure(node) || std::any_of(node.results.begin(), node.results.end(), [&](Value r) { return live[r.id]; });
-        if (needed) node.for_operands([&](Value v) { live[v.id] = true; });
+        const auto measured = measured_by(node);
+        const bool needed = !is_pure(node) || (measured && mentioned.at(*measured)) ||
+                            std::any_of(node.results.begin(), node.results.end(), [&](Value r) { return live[r.id]; });
+        if (!needed) continue;
+        node.for_operands([&](Value v) { live[v.id] = true; });
+        for_mentions(body, node, [&](uint32_t symbol) { mentioned.at(symbol) = true; });
       }
       more = false;
       for (size_t k = 0; k < kept.size(); ++k)

@@ -102,6 +102,7 @@ class Coalescer {
       const PendingStep& s = steps[i];
       if (s.kind == Step::Kind::call) call(s, live);
       else if (s.kind == Step::Kind::branch) branch(s, live);
+      else if (s.kind == Step::Kind::measure) add(live, s.count);
       else loop(s, live);
     }
     return live;

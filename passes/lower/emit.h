@@ -31,6 +31,8 @@ struct PendingStep {
   // Control flow, as in Step.
   std::vector<PendingStep> body, otherwise;
   std::optional<Operand> condition, trips, go_on, stop;
+  std::optional<Operand> count;  ///< of a measuring
+  uint32_t symbol = 0;
   bool ends_by_itself = false;  ///< a loop of a known number of trips: faults need not stop it
   uint32_t depth = 0;
 };
@@ -155,6 +157,8 @@ void lower_update_at(PendingProgram& program, const Region& region);
 void lower_check(PendingProgram& program, const Region& region);
 /// `if` and `loop`: steps around the steps of their regions (lower_control.cpp).
 void lower_control(PendingProgram& program, const Node& node, Diagnostics& diagnostics);
+/// A step by which all threads learn a size.
+void lower_measure(PendingProgram& program, const Region& region);
 /// The steps of a whole graph, appended (lower_to_program.cpp).
 void lower_graph(PendingProgram& program, Diagnostics& diagnostics);
 /// Gives values that are copied to each other one place where neither is needed while the other is written (coalesce_copies.cpp).

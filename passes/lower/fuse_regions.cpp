@@ -5,6 +5,7 @@
 #include <map>
 
 #include "mica/ops/index.h"
+#include "mica/ops/measure.h"
 #include "mica/ops/relayout.h"
 #include "mica/ops/view.h"
 #include "region.h"
@@ -171,14 +172,14 @@ class Fuser {
   std::vector<NodeFacts> facts_;
 
   bool needed(const Node& n) const {
-    return !is_pure(n) || std::any_of(n.results.begin(), n.results.end(), [&](Value r) { return required_[r.id]; });
+    return n.results.empty() || std::any_of(n.results.begin(), n.results.end(), [&](Value r) { return required_[r.id]; });
   }
 
-  /// A node with regions reads its operands from memory; one that only has an effect computes them as it goes.
+  /// A node with regions and a measuring read their operands from memory; one that only has an effect computes them as it goes.
   Region build_effect(const Node& root) {
     Region region;
     region.root = &root;
-    if (has_region(root)) {
+    if (has_region(root) || match<Measure>(root)) {
       root.for_operands([&](Value v) { require(v); });
       return region;
     }

@@ -5,6 +5,7 @@
 
 #include "emit.h"
 #include "mica/ops/control.h"
+#include "mica/ops/measure.h"
 #include "mica/support/defect.h"
 
 namespace mica::lower {
@@ -119,6 +120,15 @@ void lower_loop(PendingProgram& p, const Node& node, const Loop& op, Diagnostics
 }
 
 }  // namespace
+
+void lower_measure(PendingProgram& p, const Region& region) {
+  PendingStep step;
+  step.kind = Step::Kind::measure;
+  step.symbol = *measured_by(*region.root);
+  step.count = p.operand(match<Measure>(region.root)->count);
+  step.label = p.graph->symbols[step.symbol].name;
+  p.steps.push_back(std::move(step));
+}
 
 void lower_control(PendingProgram& p, const Node& node, Diagnostics& diagnostics) {
   if (const auto branch = match<If>(node)) return lower_if(p, node, *branch, diagnostics);

@@ -5,6 +5,7 @@
 #include "emit.h"
 #include "mica/ops/control.h"
 #include "mica/ops/index.h"
+#include "mica/ops/measure.h"
 #include "mica/ops/view.h"
 
 namespace mica {
@@ -21,6 +22,7 @@ void lower_region(PendingProgram& pending, const Region& region, Diagnostics& di
   }
   if (has_region(*region.root)) return lower_control(pending, *region.root, diagnostics);
   if (match<Check>(region.root)) return lower_check(pending, region);
+  if (match<Measure>(region.root)) return lower_measure(pending, region);
   if (region.anchor == region.root && match<Cat>(region.anchor)) return lower_cat(pending, region);
   if (region.anchor == region.root && match<UpdateAt>(region.anchor)) return lower_update_at(pending, region);
   const Node& meaning = region.anchor ? *region.anchor : *region.root;

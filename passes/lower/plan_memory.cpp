@@ -59,7 +59,8 @@ class Barriers {
     for (PendingStep& step : steps) {
       if (step.kind == Step::Kind::call) call(step, behind_control);
       else step.barrier = true;
-      behind_control = step.kind != Step::Kind::call;
+      behind_control = step.kind == Step::Kind::branch || step.kind == Step::Kind::loop;
+      if (step.kind == Step::Kind::measure) start({});  // ends with a barrier of its own
       if (step.kind == Step::Kind::branch) {
         place(step.body, {step.condition});
         place(step.otherwise, {step.condition});
@@ -183,9 +184,9 @@ class Lifetimes {
  private:
   void walk(std::vector<PendingStep>& steps) {
     for (PendingStep& step : steps) {
-      group_ += step.barrier;
+      group_ += step.barrier;  // a measuring's second barrier needs no group: nothing but its operand is read between the two
       for (const Operand& o : step.operands) touch(o, group_);
-      for (const auto& o : {step.condition, step.trips})
+      for (const auto& o : {step.condition, step.trips, step.count})
         if (o) touch(*o, group_);
       if (step.kind == Step::Kind::branch) {
         walk(step.body);
@@ -220,7 +221,7 @@ class Lifetimes {
       const TensorType& type = p_.types[root];
       const Dim elements = type.shape.elements() + (tail == p_.tails.end() ? Dim(0) : tail->second.elements);
       const Dim touched = elements * size_of(type.dtype);
-      lives_.push_back({align_up(Dim::max(touched, 1)), touched, group, group});
+      lives_.push_back({align_up(Dim::max(most(touched), 1)), most(touched), group, group});
       seen_.emplace_back();
     }
     Life& life = lives_[entry->second];
@@ -228,6 +229,9 @@ class Lifetimes {
     life.last = std::max(life.last, group);
     seen_[entry->second].push_back(group);
   }
+
+  /// What has to be there whatever is measured.
+  Dim most(const Dim& bytes) const { return greatest(bytes, p_.graph->symbols.all()); }
 
   PendingProgram& p_;
   size_t group_ = 0;
@@ -369,8 +373,12 @@ class Binder {
     out.barrier = step.barrier;
     out.label = step.label;
     out.depth = step.depth;
-    for (const auto& [from, to] :
-         {std::pair{&step.condition, &out.condition}, {&step.trips, &out.trips}, {&step.go_on, &out.go_on}, {&step.stop, &out.stop}})
+    out.symbol = step.symbol;
+    for (const auto& [from, to] : {std::pair{&step.condition, &out.condition},
+                                   {&step.trips, &out.trips},
+                                   {&step.go_on, &out.go_on},
+                                   {&step.stop, &out.stop},
+                                   {&step.count, &out.count}})
       if (*from) *to = binding(**from);
     out.body = bind(step.body);
     out.otherwise = bind(step.otherwise);
@@ -437,9 +445,9 @@ Program plan_memory(PendingProgram& p, const Graph& graph) {
 
   Program program;
   const DebugMemory debug = p.options.debug_memory;
-  program.symbols = graph.symbols;
+  program.symbols = graph.symbols.all();
   program.derived = derived_sizes(graph);
-  if (!graph.symbols.empty()) {
+  if (!graph.symbols.empty() && !graph.symbols[0].is_measured()) {
     program.slots = place_in_slots(lives);
     for (const Dim& bytes : program.slots) program.arena_bytes += bytes.high();
   } else {

@@ -85,7 +85,8 @@ Result<void> check_image(const Image& image, Diagnostics& diagnostics) {
   for (const auto* values : {&d.inputs, &d.outputs}) {
     for (const Value& v : *values) {
       MICA_CHECK(v.shape.size() <= MICA_MAX_RANK);
-      MICA_CHECK(std::ranges::all_of(v.shape, [&](int64_t size) { return size >= -static_cast<int64_t>(d.symbols.size() + d.derived.size()); }));
+      MICA_CHECK(std::ranges::all_of(
+          v.shape, [&](int64_t size) { return size >= -static_cast<int64_t>(d.symbols.size() + d.measured.size() + d.derived.size()); }));
     }
   }
   int64_t end = 0;
@@ -137,6 +138,7 @@ std::string descriptor_bytes(const Descriptor& d, size_t manifest_bytes) {
   head.inputs = static_cast<uint32_t>(d.inputs.size());
   head.outputs = static_cast<uint32_t>(d.outputs.size());
   head.symbols = static_cast<uint32_t>(d.symbols.size());
+  head.measured = static_cast<uint32_t>(d.measured.size());
   head.derived = static_cast<uint32_t>(d.derived.size());
   head.slots = static_cast<uint32_t>(d.slots);
   head.symbols_at = bytes.add(symbols.data(), symbols.size());
@@ -166,9 +168,12 @@ std::string make_manifest(const Descriptor& d, std::string_view more) {
     json[key] = nlohmann::ordered_json::array();
     for (const Value& v : *values) json[key].push_back(value_json(v));
   }
-  if (!d.symbols.empty()) {
-    json["symbols"] = nlohmann::ordered_json::array();
-    for (const SymbolRange& s : d.symbols) json["symbols"].push_back({{"name", s.name}, {"low", s.low}, {"high", s.high}});
+  if (!d.symbols.empty() || !d.measured.empty()) {
+    for (const auto& [key, list] : {std::pair{"symbols", &d.symbols}, {"measured", &d.measured}}) {
+      if (list->empty()) continue;
+      json[key] = nlohmann::ordered_json::array();
+      for (const SymbolRange& s : *list) json[key].push_back({{"name", s.name}, {"low", s.low}, {"high", s.high}});
+    }
     json["derived"] = d.derived;
   }
   json["structure"] = d.structure;

@@ -104,7 +104,7 @@ std::string model_name(const std::filesystem::path& model) {
   return name;
 }
 
-/// Sizes that are not fixed are numbered: the symbols, then the program's derived sizes.
+/// Sizes that are not fixed are numbered: the symbols, given and measured, then the program's derived sizes.
 artifact::Value artifact_value(const Graph& graph, const Program& program, Value v, const std::string& name) {
   artifact::Value a{name, graph.type(v).dtype, {}};
   for (const Dim& d : graph.type(v).shape.dims()) {
@@ -166,7 +166,7 @@ artifact::Image make_image(const Options& options, const Graph& graph, const Pro
     d.outputs.push_back(
         artifact_value(graph, program, graph.outputs[i], i < graph.output_names.size() ? graph.output_names[i] : fmt::format("output{}", i)));
   d.structure = graph.output_structure.text;
-  for (const Symbol& s : graph.symbols) d.symbols.push_back({s.name, s.low, s.high});
+  for (const Symbol& s : graph.symbols) (s.is_measured() ? d.measured : d.symbols).push_back({s.name, s.low, s.high});
   for (const Dim& size : program.derived) d.derived.push_back(size.to_string());
   d.slots = static_cast<int64_t>(program.slots.size());
   d.arena_bytes = program.arena_bytes;

@@ -12,25 +12,34 @@ namespace {
 
 using nlohmann::json;
 
-/// Sizes below zero are numbered: symbols, then what follows from them, of which the text is not read here.
-Dim size_from(int64_t size, const std::vector<Symbol>& symbols) {
+/// Sizes below zero are numbered: given symbols, measured ones, then what follows from them, as text.
+Dim size_from(int64_t size, const SoInfo& info, const json& derived) {
   if (size >= 0) return size;
-  const auto k = static_cast<size_t>(-1 - size);
-  if (k < symbols.size()) return Dim::symbol(static_cast<int32_t>(k), symbols[k].name, symbols[k].low, symbols[k].high);
-  return Dim::symbol(static_cast<int32_t>(k), "?", 0, int64_t{1} << 40);
+  auto k = static_cast<size_t>(-1 - size);
+  const auto id = static_cast<int32_t>(k);
+  for (const auto* list : {&info.symbols, &info.measured}) {
+    if (k < list->size()) return Dim::symbol(id, (*list)[k].name, (*list)[k].low, (*list)[k].high);
+    k -= list->size();
+  }
+  return Dim::symbol(id, k < derived.size() ? derived[k].get<std::string>() : "?", 0, int64_t{1} << 40);
+}
+
+std::vector<Symbol> symbols_from(const json& list) {
+  std::vector<Symbol> symbols;
+  for (const auto& s : list) {
+    Symbol& symbol = symbols.emplace_back();
+    symbol.name = s.at("name").get<std::string>();
+    symbol.low = s.at("low").get<int64_t>();
+    symbol.high = s.at("high").get<int64_t>();
+  }
+  return symbols;
 }
 
 SoValue value_from(const json& j, const SoInfo& info, const json& derived) {
   SoValue v{j.value("name", ""), {}};
   v.type.dtype = parse_dtype(j.value("dtype", "f32")).value_or(DType::f32);
   std::vector<Dim> dims;
-  for (const auto& entry : j.at("shape")) {
-    const auto size = entry.get<int64_t>();
-    const size_t k = size < 0 ? static_cast<size_t>(-1 - size) : 0;
-    if (size < 0 && k >= info.symbols.size() && k - info.symbols.size() < derived.size())
-      dims.push_back(Dim::symbol(static_cast<int32_t>(k), derived[k - info.symbols.size()].get<std::string>(), 0, int64_t{1} << 40));
-    else dims.push_back(size_from(size, info.symbols));
-  }
+  for (const auto& entry : j.at("shape")) dims.push_back(size_from(entry.get<int64_t>(), info, derived));
   v.type.shape = Shape(std::move(dims));
   return v;
 }
@@ -233,8 +242,8 @@ Result<SoInfo> read_so_info(const std::filesystem::path& file, Diagnostics& diag
   try {
     const json j = json::parse(info.manifest);
     info.name = j.value("name", "");
-    for (const auto& s : j.value("symbols", json::array()))
-      info.symbols.push_back({s.at("name").get<std::string>(), s.at("low").get<int64_t>(), s.at("high").get<int64_t>()});
+    info.symbols = symbols_from(j.value("symbols", json::array()));
+    info.measured = symbols_from(j.value("measured", json::array()));
     const json derived = j.value("derived", json::array());
     for (const auto& v : j.at("inputs")) info.inputs.push_back(value_from(v, info, derived));
     for (const auto& v : j.at("outputs")) info.outputs.push_back(value_from(v, info, derived));

@@ -182,7 +182,20 @@ Result<std::vector<RawTensor>> SoModel::run(const std::vector<RawTensor>& inputs
     diagnostics.error("run-failed", "the model refuses to run: {}", sentence.empty() ? status_name(status) : sentence).note(status_name(status));
     return Failure{};
   }
-  return impl_->bound_outputs;
+  return results();
+}
+
+std::vector<RawTensor> SoModel::results() const {
+  const Impl& s = *impl_;
+  std::vector<RawTensor> out = s.bound_outputs;
+  for (size_t i = 0; i < out.size(); ++i) {
+    if (s.outputs[i].type.shape.is_static()) continue;
+    std::vector<int64_t> shape(static_cast<size_t>(out[i].type.rank()));
+    if (s.api->result_shape(s.context, i, shape.data(), shape.size()) != MICA_OK) continue;
+    out[i].type.shape = Shape(shape);
+    out[i].bytes.resize(static_cast<size_t>(out[i].type.bytes()));
+  }
+  return out;
 }
 
 }  // namespace mica

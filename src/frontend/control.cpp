@@ -11,6 +11,7 @@
 #include "mica/ops/compare.h"
 #include "mica/ops/factory.h"
 #include "mica/ops/index.h"
+#include "mica/ops/measure.h"
 #include "mica/support/defect.h"
 #include "regions.h"
 
@@ -183,23 +184,26 @@ std::vector<Item> Evaluator::branch(const Number& condition, const Part& then, c
 
 std::vector<Item> Evaluator::merge_branches(Value condition, Apart& one, Apart& other, const std::vector<std::string>& names) {
   Merger merger(*this, one.journal, other.journal, {}, "in one branch", "in the other");
+  merger.merge_sizes(graph_);
   std::vector<Item> results;
   for (size_t i = 0; i < one.results.size(); ++i)
     results.push_back(merger.merge(one.results[i], other.results[i], i < names.size() ? names[i] : std::string()));
   const Journal objects = merger.merge_objects(one.journal.start());
   std::vector<Value> then_yields, else_yields;
   inside(one, [&] {
-    for (const Leaf& leaf : merger.leaves()) then_yields.push_back(value_of(leaf.a, leaf.merged->type.dtype));
+    for (const Leaf& leaf : merger.leaves()) then_yields.push_back(grow(value_of(leaf.a, leaf.merged->type.dtype), leaf.merged->type));
+    for (const MergedSize& size : merger.sizes()) then_yields.push_back(builder_.create(SizeValue{size.a}));
   });
   inside(other, [&] {
     for (const Leaf& leaf : merger.leaves()) {
       const Item* number = std::get_if<Item>(&leaf.a);
       const bool slip = defect(Defect::merged_number) && number && number->plain();
-      else_yields.push_back(value_of(slip ? leaf.a : leaf.b, leaf.merged->type.dtype));
+      else_yields.push_back(grow(value_of(slip ? leaf.a : leaf.b, leaf.merged->type.dtype), leaf.merged->type));
     }
+    for (const MergedSize& size : merger.sizes()) else_yields.push_back(builder_.create(SizeValue{size.b}));
   });
   const auto has_effect = [](const std::vector<mica::Node>& nodes) { return !std::all_of(nodes.begin(), nodes.end(), is_pure); };
-  if (!merger.leaves().empty() || has_effect(one.nodes) || has_effect(other.nodes)) {
+  if (!then_yields.empty() || has_effect(one.nodes) || has_effect(other.nodes)) {
     std::vector<Value> captures;
     find_captures(graph_, one.nodes, then_yields, {}, captures);
     find_captures(graph_, other.nodes, else_yields, {}, captures);
@@ -207,12 +211,27 @@ std::vector<Item> Evaluator::merge_branches(Value condition, Apart& one, Apart& 
                                                            .captures = Values(captures),
                                                            .then = make_region(graph_, one.nodes, captures, then_yields),
                                                            .otherwise = make_region(graph_, other.nodes, captures, else_yields)});
-    if (made.size() != merger.leaves().size()) throw Stop{};
-    for (size_t i = 0; i < made.size(); ++i) merger.leaves()[i].merged->value = made[i];
+    const size_t leaves = merger.leaves().size();
+    if (made.size() != then_yields.size()) throw Stop{};
+    for (size_t i = leaves; i < made.size(); ++i) builder_.create_all(Measure{made[i], merger.sizes()[i - leaves].merged});
+    for (size_t i = 0; i < leaves; ++i) merger.leaves()[i].merged->value = cut(made[i], merger.leaves()[i].merged->type);
   }
   adopt(objects);
   merger.note_sharing();
   return results;
+}
+
+/// Where the merged type has a measured size that the value has not, the value with zeros up to the greatest one.
+Value Evaluator::grow(Value v, const TensorType& merged) {
+  for (int64_t axis = 0; axis < merged.rank(); ++axis)
+    if (graph_.type(v).shape[axis] != merged.shape[axis]) v = builder_.create(Grow{v, greatest(merged.shape[axis], graph_.symbols.all()), axis});
+  return v;
+}
+
+Value Evaluator::cut(Value v, const TensorType& merged) {
+  for (int64_t axis = 0; axis < merged.rank(); ++axis)
+    if (graph_.type(v).shape[axis] != merged.shape[axis]) v = builder_.create(Head{v, merged.shape[axis], axis});
+  return v;
 }
 
 void Evaluator::run_if(torch::jit::Node& node, Environment& environment) {

@@ -100,6 +100,8 @@ class Evaluator {
   void run_loop(torch::jit::Node& node, Environment& environment);
   void raise_exception(torch::jit::Node& node, Environment& environment);
   std::vector<Item> branch(const Number& condition, const Part& then, const Part& otherwise, const std::vector<std::string>& names);
+  Value grow(Value v, const TensorType& merged);
+  Value cut(Value v, const TensorType& merged);
   std::vector<Item> merge_branches(Value condition, Apart& then, Apart& otherwise, const std::vector<std::string>& names);
   /// `strict`: gives up where a later use of what differs would be refused.
   std::vector<Item> loop(torch::jit::Node& node, Environment& environment, const std::vector<Item>& in, bool strict);
@@ -159,6 +161,7 @@ class Evaluator {
   /// Numbers, text and lists of them, by LibTorch's own operator; allow-listed.
   bool run_scalar(torch::jit::Node& node, const std::vector<Item>& inputs, std::vector<Item>& results);
   Item number_of(const Tensor& tensor, const std::string& op);
+  void find_size(Contents& contents);
 
   // ---- tensor operators (call.cpp) ----
   std::vector<Item> run_operator(torch::jit::Node& node, const std::vector<Item>& inputs);

@@ -156,7 +156,7 @@ bool merge_samples(LoadOptions& options, Diagnostics& diagnostics) {
       if (low == high) continue;
       auto symbol = std::ranges::find_if(options.symbols, [&](const Symbol& s) { return s.low == low && s.high == high; });
       if (symbol == options.symbols.end())
-        symbol = options.symbols.insert(symbol, Symbol{fmt::format("D{}", options.symbols.size()), std::max<int64_t>(low, 1), high});
+        symbol = options.symbols.insert(symbol, Symbol{fmt::format("D{}", options.symbols.size()), std::max<int64_t>(low, 1), high, {}});
       first->symbols[static_cast<size_t>(a)] = symbol->name;
     }
     first->text += " and " + spec.text;

@@ -24,6 +24,14 @@ bool same_constant(const ContentsRef& a, const ContentsRef& b) {
   return a->type == b->type && a->constant.numel() <= 4096 && at::equal(a->constant, b->constant);
 }
 
+/// A size, known or not, that cannot be negative; none for other items.
+std::optional<Dim> size_of(const Item& item) {
+  std::optional<Dim> size;
+  if (item.size()) size = *item.size();
+  else if (item.is_int()) size = Dim(item.integer());
+  return size && size->low() >= 0 ? size : std::nullopt;
+}
+
 std::vector<StorageRef> origins_of(const StorageRef& storage) {
   return storage->origins.empty() ? std::vector<StorageRef>{storage} : storage->origins;
 }
@@ -76,6 +84,7 @@ Item Merger::merge(const Item& a, const Item& b, const std::string& name) {
   if (const Conflict c = a.conflict()) return c;
   if (const Conflict c = b.conflict()) return c;
   if (a.maybe() || b.maybe() || a.is_none() != b.is_none()) return merge_maybe(a, b, name);
+  if (const auto one = size_of(a), other = size_of(b); graph_ && (a.size() || b.size()) && one && other) return merge_dims(*one, *other);
   if (const auto kind = number_kind(a), other = number_kind(b); kind && other) {
     if (*kind == *other) return merge_numbers(a, b, name);
     return differ(kind_name(*kind), kind_name(*other), name);
@@ -114,14 +123,31 @@ Item Merger::merge_numbers(const Item& a, const Item& b, const std::string& name
   return Number{merged};
 }
 
+Dim Merger::merge_dims(const Dim& a, const Dim& b) {
+  if (a == b) return a;
+  for (const MergedSize& known : sizes_)
+    if (known.a == a && known.b == b) return known.merged;
+  const std::vector<Symbol>& symbols = graph_->symbols.all();
+  sizes_.push_back({a, b, graph_->add_measured_symbol(Dim::max(greatest(a, symbols), greatest(b, symbols)))});
+  return sizes_.back().merged;
+}
+
+std::optional<TensorType> Merger::merge_types(const TensorType& a, const TensorType& b) {
+  if (a.dtype != b.dtype || a.rank() != b.rank() || (!graph_ && a.shape != b.shape)) return std::nullopt;
+  std::vector<Dim> dims;
+  for (int64_t axis = 0; axis < a.rank(); ++axis) dims.push_back(graph_ ? merge_dims(a.shape[axis], b.shape[axis]) : a.shape[axis]);
+  return TensorType{a.dtype, Shape(std::move(dims)), {}};
+}
+
 Item Merger::merge_tensors(const Tensor& a, const Tensor& b, const std::string& name) {
   const bool own = !a.view && is_own(a.storage.get());
   if (a.storage == b.storage && a.view == b.view && !own) return a;
-  if (a.type().dtype != b.type().dtype || a.type().shape != b.type().shape) return differ(a.type().to_string(), b.type().to_string(), name);
+  const auto type = merge_types(a.type(), b.type());
+  if (!type) return differ(a.type().to_string(), b.type().to_string(), name);
   const std::array<const void*, 4> key{a.storage.get(), a.view.get(), b.storage.get(), b.view.get()};
   if (const auto it = tensors_.find(key); it != tensors_.end()) return it->second;
   auto merged = std::make_shared<Contents>();
-  merged->type = a.type();
+  merged->type = *type;
   const Item item = evaluator_.fresh(merged);
   const StorageRef storage = item.tensor()->storage;
   for (const StorageRef& from : {a.storage, b.storage}) {

@@ -22,6 +22,11 @@ struct Leaf {
   std::string name;    ///< as the program calls it; may be empty
 };
 
+/// A size that is not the same in both states: `merged` is a measured symbol, which the caller measures.
+struct MergedSize {
+  Dim a, b, merged;
+};
+
 /// What a merge made that the next one, with its result as the state `a`, has to know again.
 struct Carried {
   std::vector<Leaf> leaves;
@@ -33,6 +38,8 @@ class Merger {
   /// `a` and `b` hold the states of the objects in which they differ from what they are now. `carried` is of an earlier merge whose result is
   /// the state `a`: its leaves are leaves again, whether or not they changed.
   Merger(Evaluator& evaluator, const Journal& a, const Journal& b, const Carried& carried, std::string one, std::string other);
+  /// From here on tensors of one rank whose sizes differ are merged, with symbols of this graph.
+  void merge_sizes(mica::Graph& graph) { graph_ = &graph; }
 
   Item merge(const Item& a, const Item& b, const std::string& name);
   /// The objects that either state knows, merged; to be put in place by Evaluator::adopt.
@@ -41,6 +48,7 @@ class Merger {
   void note_sharing();
 
   std::vector<Leaf>& leaves() { return made_here_.leaves; }
+  const std::vector<MergedSize>& sizes() const { return sizes_; }
   int64_t conflicts() const { return conflicts_; }
   const Carried& made() const { return made_here_; }
   /// Equal for two merges in a row: nothing new is carried.
@@ -54,6 +62,8 @@ class Merger {
     return found ? *found : object;
   }
   Item merge_tensors(const Tensor& a, const Tensor& b, const std::string& name);
+  std::optional<TensorType> merge_types(const TensorType& a, const TensorType& b);
+  Dim merge_dims(const Dim& a, const Dim& b);
   Item merge_numbers(const Item& a, const Item& b, const std::string& name);
   Item merge_maybe(const Item& a, const Item& b, const std::string& name);
   Item merge_lists(const ListRef& a, const ListRef& b, const std::string& name);
@@ -80,6 +90,8 @@ class Merger {
   std::vector<std::shared_ptr<DictObject>> dicts_;
   std::vector<std::shared_ptr<InstanceObject>> objects_;
   Carried made_here_;
+  mica::Graph* graph_ = nullptr;
+  std::vector<MergedSize> sizes_;
   int64_t conflicts_ = 0;
 };
 

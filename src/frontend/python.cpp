@@ -7,6 +7,7 @@
 
 #include "evaluator.h"
 #include "mica/ops/compare.h"
+#include "sizes.h"
 
 namespace mica::frontend {
 namespace {
@@ -250,6 +251,7 @@ bool Evaluator::run_python(Node& node, const std::vector<Item>& in, std::vector<
 
 Item Evaluator::number_of(const Tensor& tensor, const std::string& op) {
   const ContentsRef contents = read(tensor);
+  find_size(*contents);
   if (contents->size) {
     if (op == "aten::Int" || op == "aten::IntImplicit" || op == "aten::ScalarImplicit" || op == "aten::item") return *contents->size;
     (void)contents->size->size();  // raises
@@ -264,12 +266,19 @@ Item Evaluator::number_of(const Tensor& tensor, const std::string& op) {
   return c10::IValue(value);
 }
 
+/// Where a tensor's element follows from symbols alone, that is noted.
+void Evaluator::find_size(Contents& contents) {
+  if (contents.size || contents.constant.defined() || !contents.value) return;
+  if (const auto size = held_size(graph_, contents.value); size && !size->is_static()) contents.size = *size;
+}
+
 /// The size that an item is: an integer, a size, or a rank-0 tensor that holds one.
 std::optional<Dim> Evaluator::size_of_item(const Item& item) {
   if (item.size()) return *item.size();
   if (item.is_int()) return Dim(item.integer());
   if (!item.tensor() || item.tensor()->type().rank() || item.tensor()->type().dtype != DType::i64) return std::nullopt;
   const ContentsRef contents = read(*item.tensor());
+  find_size(*contents);
   if (contents->size) return contents->size;
   if (contents->constant.defined()) return Dim(contents->constant.item<int64_t>());
   return std::nullopt;

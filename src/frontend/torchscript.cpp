@@ -17,13 +17,16 @@ using namespace frontend;
 /// Keeps what the outputs need (and all inputs), with values, constants and nodes numbered anew.
 Graph compact(Graph&& from) {
   from.renumber();
-  std::vector<bool> live(from.values.size()), keep(from.nodes.size());
+  std::vector<bool> live(from.values.size()), keep(from.nodes.size()), mentioned(from.symbols.size());
   const auto spread = [&] {
     for (size_t i = from.nodes.size(); i-- > 0;) {
       const Node& node = from.nodes[i];
       keep[i] = !is_pure(node);
       for (const Value r : node.results) keep[i] = keep[i] || live[r.id];
-      if (keep[i]) node.for_operands([&](Value v) { live[v.id] = true; });
+      if (const auto symbol = measured_by(node)) keep[i] = mentioned.at(*symbol);
+      if (!keep[i]) continue;
+      node.for_operands([&](Value v) { live[v.id] = true; });
+      for_mentions(from, node, [&](uint32_t symbol) { mentioned.at(symbol) = true; });
     }
   };
   for (const Value v : from.outputs) live[v.id] = true;
@@ -45,7 +48,7 @@ Graph compact(Graph&& from) {
   to.input_structure = std::move(from.input_structure);
   to.output_structure = std::move(from.output_structure);
   to.output_names = std::move(from.output_names);
-  to.symbols = std::move(from.symbols);
+  to.symbols = from.symbols;
   std::vector<Value> moved(from.values.size());
   for (const Value v : from.inputs) moved[v.id] = to.add_input(from.values[v.id].type, from.values[v.id].name);
   for (uint32_t id = 0; id < from.values.size(); ++id) {

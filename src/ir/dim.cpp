@@ -152,6 +152,35 @@ int64_t evaluate_size(const Expr& e, const std::vector<int64_t>& values) {
   }
 }
 
+namespace {
+
+bool mentions_measured(const Expr& e, const std::vector<Symbol>& symbols) {
+  if (e->op == ExprOp::var) return symbols.at(e->id - symbol_base).is_measured();
+  return std::ranges::any_of(e->args, [&](const Expr& a) { return mentions_measured(a, symbols); });
+}
+
+/// The greatest or the least of e. Products and quotients are of sizes, which are not negative, or of a number with one.
+Expr extreme(const Expr& e, const std::vector<Symbol>& symbols, bool up) {
+  if (!mentions_measured(e, symbols)) return e;
+  const auto arg = [&](size_t i, bool same = true) { return extreme(e->args[i], symbols, same == up); };
+  switch (e->op) {
+    case ExprOp::var: return up ? extreme(symbols[e->id - symbol_base].bound, symbols, true) : Expr(symbols[e->id - symbol_base].low);
+    case ExprOp::sub: return arg(0) - arg(1, false);
+    case ExprOp::neg: return Expr(0) - arg(0, false);
+    case ExprOp::mul: {
+      const auto a = constant_int(e->args[0]), b = constant_int(e->args[1]);
+      return a ? e->args[0] * arg(1, *a >= 0) : b ? arg(0, *b >= 0) * e->args[1] : arg(0) * arg(1);
+    }
+    case ExprOp::floordiv: return floordiv(arg(0), max(arg(1, false), Expr(1)));
+    case ExprOp::floormod: return up ? arg(1) : Expr(0);
+    default: return make_binary(e->op, arg(0), arg(1));  // add, min, max
+  }
+}
+
+}  // namespace
+
+Dim greatest(const Dim& size, const std::vector<Symbol>& symbols) { return size.is_static() ? size : Dim::of(extreme(Expr(size), symbols, true)); }
+
 std::string size_text(const Expr& e) {
   if (e->op == ExprOp::imm_int) return std::to_string(e->int_value);
   if (e->op == ExprOp::var) return e->name;

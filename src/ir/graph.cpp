@@ -1,5 +1,7 @@
 #include "mica/ir/graph.h"
 
+#include <algorithm>
+
 namespace mica {
 
 ConstantData ConstantData::own(std::vector<std::byte> data, std::string name) {
@@ -36,6 +38,15 @@ Value Graph::add_state(Value initial, std::string name) {
   const Value v = add_value(type(initial), name);
   states.push_back({v, v, initial, std::move(name)});
   return v;
+}
+
+Dim Graph::add_measured_symbol(const Dim& bound) {
+  if (bound.high() == 0) return 0;
+  const auto taken = [&](const std::string& name) { return std::ranges::any_of(symbols, [&](const Symbol& s) { return s.name == name; }); };
+  size_t number = symbols.size();
+  while (taken(fmt::format("U{}", number))) ++number;
+  symbols.push_back({.name = fmt::format("U{}", number), .low = 0, .high = bound.high(), .bound = bound});
+  return symbol(symbols.size() - 1);
 }
 
 void Graph::renumber() {

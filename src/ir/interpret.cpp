@@ -2,6 +2,7 @@
 // decomposes into are run in its place, or its loop nest is run.
 #include "mica/ir/interpret.h"
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <map>
@@ -10,6 +11,7 @@
 #include "mica/kernel/interpret.h"
 #include "mica/ops/control.h"
 #include "mica/ops/kernel_builder.h"
+#include "mica/ops/measure.h"
 #include "mica/support/narrow_float.h"
 
 namespace mica {
@@ -81,12 +83,16 @@ class Interpreter {
  public:
   Interpreter(const Graph& graph, Diagnostics& diagnostics) : graph_(graph), diagnostics_(diagnostics), values_(graph.values.size()) {}
   void set(Value v, Tensor t) { values_[v.id] = std::move(t); }
+  /// The symbols that an input's shape gives.
+  void learn(const Shape& symbolic, const Shape& is);
   /// The values of `outputs`, after running every node.
   Result<std::vector<HostTensor>> run(const std::vector<Value>& outputs);
   Result<std::vector<HostTensor>> run_node(const Node& n);
 
  private:
   const Tensor& get(Value v);
+  /// The node with its symbols' values in the place of the symbols.
+  Result<std::vector<HostTensor>> run_sized(const Node& n);
   Result<std::vector<HostTensor>> run_expressions(const Node& n);
   Result<std::vector<HostTensor>> run_decomposition(const Node& n);
   Result<std::vector<HostTensor>> run_kernel(const Node& n);
@@ -99,6 +105,7 @@ class Interpreter {
   const Graph& graph_;
   Diagnostics& diagnostics_;
   std::vector<Tensor> values_;
+  std::vector<int64_t> sizes_;  ///< of the symbols, as far as they are known
 };
 
 const Tensor& Interpreter::get(Value v) {
@@ -111,6 +118,44 @@ const Tensor& Interpreter::get(Value v) {
 Failure Interpreter::failed(const Node& n, std::string_view name, const std::string& message) {
   diagnostics_.error(name, "{}: {}", n.info->name(), message).at(graph_.location(n));
   return Failure{};
+}
+
+void Interpreter::learn(const Shape& symbolic, const Shape& is) {
+  sizes_.resize(graph_.symbols.size());
+  for (int64_t a = 0; a < symbolic.rank(); ++a)
+    if (const int32_t id = symbolic[a].symbol_id(); id >= 0) sizes_[static_cast<size_t>(id)] = is[a];
+}
+
+Result<std::vector<HostTensor>> Interpreter::run_sized(const Node& n) {
+  Graph inner;
+  Node copy = n;
+  std::vector<std::pair<Value, Tensor>> given;
+  copy.map_operands([&](Value v) {
+    if (graph_.is_constant(v)) return inner.add_constant(graph_.type(v), graph_.constant(v));
+    TensorType type = graph_.type(v);
+    type.shape = get(v)->shape;
+    given.emplace_back(inner.add_value(type), get(v));
+    return given.back().first;
+  });
+  const auto fix = [&](Dim& d) { d = d.at(sizes_); };
+  for (Attr& a : copy.fields) {
+    if (auto d = std::get_if<Dim>(&a)) fix(*d);
+    else if (auto ds = std::get_if<Dims>(&a)) std::ranges::for_each(ds->items, fix);
+  }
+  inner.locations.push_back(graph_.location(n));
+  copy.location = 1;
+  const auto types = n.info->infer(copy, Infer(inner, copy, diagnostics_));
+  if (!types) return Failure{};
+  for (size_t r = 0; r < types->size(); ++r) {
+    TensorType type = (*types)[r];
+    const TensorType& symbolic = graph_.type(n.results[r]);
+    for (int64_t a = 0; a < type.rank(); ++a) MICA_CHECK(type.shape[a] == symbolic.shape[a].at(sizes_), n.info->name());
+    type.layout = symbolic.layout;
+    copy.results[r] = inner.add_value(std::move(type));
+  }
+  Interpreter next(inner, diagnostics_);
+  for (auto& [v, t] : given) next.set(v, t);
+  return next.run_node(copy);
 }
 
 Result<std::vector<HostTensor>> Interpreter::run_expressions(const Node& n) {
@@ -201,6 +246,7 @@ std::vector<Tensor> Interpreter::get_all(const Values& values) {
 
 Result<std::vector<HostTensor>> Interpreter::run_region(const Graph& region, const std::vector<Tensor>& inputs) {
   Interpreter inner(region, diagnostics_);
+  inner.sizes_ = sizes_;
   for (size_t i = 0; i < inputs.size(); ++i) inner.set(region.inputs[i], inputs[i]);
   return inner.run(region.outputs);
 }
@@ -236,6 +282,18 @@ Result<std::vector<HostTensor>> Interpreter::run_node(const Node& n) {
     if (!get(check->condition)->integer[0]) return failed(n, "check-failed", check->message);
     return std::vector<HostTensor>{};
   }
+  if (const auto measure = match<Measure>(n)) {
+    sizes_.resize(graph_.symbols.size());
+    const int64_t size = sizes_[*measured_by(n)] = get(measure->count)->integer[0];
+    if (size < 0 || size > measure->size.high()) return failed(n, "measure-range", fmt::format("{} is {}", measure->size, size));
+    return std::vector<HostTensor>{};
+  }
+  bool symbolic = false;
+  if (!graph_.symbols.empty()) {
+    for_mentions(graph_, n, [&](uint32_t) { symbolic = true; });
+    n.for_operands([&](Value v) { symbolic |= !graph_.type(v).shape.is_static(); });
+  }
+  if (symbolic) return run_sized(n);
   if (n.info->define) return run_expressions(n);
   if (n.info->decompose) return run_decomposition(n);
   if (n.info->kernel) return run_kernel(n);
@@ -303,7 +361,9 @@ Result<std::vector<HostTensor>> interpret(const Graph& graph, const std::vector<
   Interpreter run(graph, diagnostics);
   for (size_t i = 0; i < inputs.size(); ++i) {
     const TensorType& type = graph.type(graph.inputs[i]);
-    MICA_CHECK(inputs[i].shape == type.shape && is_float(inputs[i].dtype) == is_float(type.dtype), "interpret: an input of another type");
+    run.learn(type.shape, inputs[i].shape);
+    MICA_CHECK((inputs[i].shape == type.shape || !type.shape.is_static()) && is_float(inputs[i].dtype) == is_float(type.dtype),
+               "interpret: an input of another type");
     run.set(graph.inputs[i], std::make_shared<const HostTensor>(inputs[i]));
   }
   for (size_t i = 0; i < graph.states.size(); ++i) {

@@ -119,7 +119,7 @@ class Reader {
 class Parser {
  public:
   /// A nested graph knows the symbolic sizes of the one around it.
-  Parser(Reader& in, const WeightsFile* weights, int depth, std::vector<Symbol> symbols = {}) : in_(in), weights_(weights), depth_(depth) {
+  Parser(Reader& in, const WeightsFile* weights, int depth, Symbols symbols = {}) : in_(in), weights_(weights), depth_(depth) {
     graph_.symbols = std::move(symbols);
   }
   Result<Graph> run();
@@ -228,7 +228,7 @@ bool Parser::size(Dim& out) {
   return true;
 }
 
-/// <S=16..512, B=1..8> behind `graph`.
+/// <S=16..512, U0<=S * 4> behind `graph`: given symbols, then measured ones.
 bool Parser::symbols() {
   if (!in_.accept("<")) return true;
   for (bool first = true; !in_.accept(">"); first = false) {
@@ -236,6 +236,15 @@ bool Parser::symbols() {
     const size_t at = in_.at();
     Symbol s;
     s.name = in_.word();
+    if (!s.name.empty() && in_.accept("<=")) {
+      Dim bound;
+      if (!size(bound)) return false;
+      if (bound.low() < 0 || bound.high() > greatest_elements) return in_.fail_at(at, "the bound of `{}` is out of range", s.name);
+      s.low = 0, s.high = bound.high(), s.bound = bound;
+      graph_.symbols.push_back(std::move(s));
+      continue;
+    }
+    if (!graph_.symbols.empty() && graph_.symbols.all().back().is_measured()) return in_.fail_at(at, "given symbols stand before measured ones");
     if (s.name.empty() || !in_.expect("=") || !in_.integer(s.low) || !in_.expect("..") || !in_.integer(s.high))
       return in_.fail_at(at, "expected NAME=LOW..HIGH");
     if (s.low < 0 || s.low > s.high || s.high > greatest_elements) return in_.fail_at(at, "the range of `{}` is empty or too large", s.name);

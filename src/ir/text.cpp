@@ -201,7 +201,9 @@ std::string Printer::run() {
   std::string text = "graph";
   for (size_t k = 0; indent_.empty() && k < graph_.symbols.size(); ++k) {
     const Symbol& s = graph_.symbols[k];
-    text += fmt::format("{}{}={}..{}{}", k ? ", " : "<", s.name, s.low, s.high, k + 1 == graph_.symbols.size() ? ">" : "");
+    text += k ? ", " : "<";
+    text += s.is_measured() ? fmt::format("{}<={}", s.name, size_text(s.bound)) : fmt::format("{}={}..{}", s.name, s.low, s.high);
+    text += k + 1 == graph_.symbols.size() ? ">" : "";
   }
   text += "(";
   for (size_t i = 0; i < graph_.inputs.size(); ++i) {

@@ -4,6 +4,7 @@
 //  - every node has one field for each parameter of its op, of that parameter's kind, and all its operands;
 //  - the types of its results are those that the op infers from its operands; layouts are set by the layout pass and are only
 //    checked to be permutations;
+//  - a measured symbol has its value before anything mentions it: from a node further up, or in front of the region; one node measures it;
 //  - outputs exist, and have one name each (which may be empty); nested graphs hold by themselves: they see no outer value;
 //  - states are of the outermost graph alone, begin as constants, and keep their type.
 #include "mica/ir/verify.h"
@@ -14,13 +15,15 @@ namespace {
 
 class Verifier {
  public:
-  Verifier(const Graph& graph, Diagnostics& diagnostics, bool nested)
-      : graph_(graph), diagnostics_(diagnostics), nested_(nested), made_(graph.values.size()) {}
+  Verifier(const Graph& graph, Diagnostics& diagnostics, bool nested, std::vector<bool> known, std::vector<bool>& measured)
+      : graph_(graph), diagnostics_(diagnostics), nested_(nested), made_(graph.values.size()), known_(std::move(known)), measured_(measured) {}
   void run();
 
  private:
   void make(Value v, const Node* by);
   void node(const Node& n);
+  void mention(uint32_t symbol, const Node* by);
+  void measure(uint32_t symbol, const Node& by);
   bool operand(Value v, const Node& n);
   void types(const Node& n);
   void constant(const GraphValue& v);
@@ -38,6 +41,8 @@ class Verifier {
   Diagnostics& diagnostics_;
   const bool nested_;
   std::vector<bool> made_;
+  std::vector<bool> known_;      ///< symbols that have values here
+  std::vector<bool>& measured_;  ///< symbols that a node of any graph measures
 };
 
 bool layout_fits(const TensorType& t) {
@@ -57,6 +62,19 @@ void Verifier::make(Value v, const Node* by) {
   made_[v.id] = true;
   if (!layout_fits(graph_.type(v)))
     error(by, "verify-layout", "the layout of {} is not a permutation of its {} axes", shown(v), graph_.type(v).rank());
+  for (const Dim& d : graph_.type(v).shape.dims()) for_symbols(d, [&](uint32_t symbol) { mention(symbol, by); });
+}
+
+void Verifier::mention(uint32_t symbol, const Node* by) {
+  if (symbol < known_.size() && known_[symbol]) return;
+  if (symbol >= known_.size()) return error(by, "verify-symbol", "symbol {} does not exist", symbol);
+  known_[symbol] = true;  // said once
+  error(by, "verify-symbol", "`{}` is mentioned before it is measured", graph_.symbols[symbol].name);
+}
+
+void Verifier::measure(uint32_t symbol, const Node& by) {
+  if (measured_.at(symbol)) error(&by, "verify-measured-twice", "`{}` is measured twice", graph_.symbols[symbol].name);
+  measured_[symbol] = known_[symbol] = true;
 }
 
 void Verifier::constant(const GraphValue& v) {
@@ -104,12 +122,14 @@ void Verifier::node(const Node& n) {
       sound = false;
     } else if (auto r = std::get_if<Region>(&n.fields[i]); r && r->graph) {
       const size_t before = diagnostics_.error_count();
-      Verifier(*r->graph, diagnostics_, true).run();
+      Verifier(*r->graph, diagnostics_, true, known_, measured_).run();
       sound &= diagnostics_.error_count() == before;
     }
   }
   n.for_operands([&](Value v) { sound &= operand(v, n); });
   if (sound) types(n);
+  if (const auto symbol = measured_by(n)) measure(*symbol, n);
+  else if (!has_region(n)) for_mentions(graph_, n, [&](uint32_t symbol) { mention(symbol, &n); });
   for (const Value v : n.results) make(v, &n);
 }
 
@@ -144,7 +164,9 @@ void Verifier::run() {
 
 bool verify(const Graph& graph, Diagnostics& diagnostics) {
   const size_t before = diagnostics.error_count();
-  Verifier(graph, diagnostics, false).run();
+  std::vector<bool> given, measured(graph.symbols.size());
+  for (const Symbol& s : graph.symbols) given.push_back(!s.is_measured());
+  Verifier(graph, diagnostics, false, std::move(given), measured).run();
   return diagnostics.error_count() == before;
 }
 

@@ -459,7 +459,7 @@ class ProgramInterpreter {
   ProgramInterpreter(const Program& program, const std::vector<std::byte*>& io, std::vector<std::byte>& state, KernelFault& fault,
                      Diagnostics& diagnostics, const std::vector<int64_t>& symbols)
       : program_(program),
-        symbols_(symbols),
+        symbols_(planned(program, symbols)),
         io_(io),
         state_(state),
         fault_(fault),
@@ -468,7 +468,7 @@ class ProgramInterpreter {
     int64_t arena_bytes = program.slots.empty() ? program.arena_bytes : 0;
     for (const Dim& bytes : program.slots) {
       slots_.push_back(arena_bytes);
-      arena_bytes += bytes.at(symbols);
+      arena_bytes += bytes.at(symbols_);
     }
     arena_.resize(static_cast<size_t>(arena_bytes));
     for (const Weight& w : program.weights) {
@@ -480,9 +480,10 @@ class ProgramInterpreter {
 
   bool run(const std::vector<Step>& steps) {
     for (const Step& s : steps) {
-      const bool good = s.kind == Step::Kind::call     ? call(s)
-                        : s.kind == Step::Kind::branch ? run(truth(*s.condition) ? s.body : s.otherwise)
-                                                       : loop(s);
+      const bool good = s.kind == Step::Kind::call      ? call(s)
+                        : s.kind == Step::Kind::branch  ? run(truth(*s.condition) ? s.body : s.otherwise)
+                        : s.kind == Step::Kind::measure ? measure(s)
+                                                        : loop(s);
       if (!good) return false;
     }
     return true;
@@ -500,6 +501,20 @@ class ProgramInterpreter {
     return io_.at(b.io) + b.offset;
   }
   bool truth(const Binding& b) { return *pointer(b) != std::byte{0}; }
+
+  /// The given symbols, then the greatest values of those that will be measured.
+  static std::vector<int64_t> planned(const Program& program, std::vector<int64_t> symbols) {
+    for (size_t k = symbols.size(); k < program.symbols.size(); ++k) {
+      const Symbol& s = program.symbols[k];
+      symbols.push_back(s.is_measured() ? evaluate_size(s.bound, symbols) : s.high);
+    }
+    return symbols;
+  }
+
+  bool measure(const Step& s) {
+    std::memcpy(&symbols_.at(s.symbol), pointer(*s.count), sizeof(int64_t));
+    return true;
+  }
 
   bool call(const Step& s) {
     std::vector<std::byte*> params;
@@ -522,7 +537,7 @@ class ProgramInterpreter {
   }
 
   const Program& program_;
-  const std::vector<int64_t>& symbols_;
+  std::vector<int64_t> symbols_;
   std::vector<int64_t> slots_;  ///< where each begins
   const std::vector<std::byte*>& io_;
   std::vector<std::byte>& state_;

@@ -87,6 +87,10 @@ class Parser {
       expect(",");
       s.high = integer();
       expect("]");
+      if (accept("up")) {
+        expect("to");
+        s.bound = size();
+      }
       p.symbols.push_back(s);
       symbols_ = p.symbols;
     }
@@ -512,11 +516,24 @@ class Parser {
     return s;
   }
 
+  Step measure(const Program& p, Step s) {
+    s.kind = Step::Kind::measure;
+    expect("$");
+    const std::string name(word());
+    for (s.symbol = 0; s.symbol < p.symbols.size() && p.symbols[s.symbol].name != name;) ++s.symbol;
+    if (s.symbol == p.symbols.size()) fail(fmt::format("there is no symbol '{}'", name));
+    expect("from");
+    s.count = binding();
+    label(s);
+    return s;
+  }
+
   Step step(const Program& p, uint32_t depth) {
     Step s;
     s.barrier = accept("barrier;");
     if (accept("if ")) s.kind = Step::Kind::branch;
     else if (accept("loop ")) s.kind = Step::Kind::loop;
+    else if (accept("measure ")) return measure(p, std::move(s));
     if (s.kind != Step::Kind::call) return control(p, std::move(s), depth);
     const std::string name = until('(');
     for (s.kernel = 0; s.kernel < p.kernels.size() && p.kernels[s.kernel].name != name;) ++s.kernel;

@@ -103,6 +103,10 @@ void print_steps(const Program& p, const std::vector<Step>& steps, const std::st
       text += fmt::format("{}({})  // {}\n", p.kernels[s.kernel].name, list, s.label);
       continue;
     }
+    if (s.kind == Step::Kind::measure) {
+      text += fmt::format("measure ${} from {}  // {}\n", p.symbols.at(s.symbol).name, s.count ? binding_text(*s.count) : "?", s.label);
+      continue;
+    }
     if (s.kind == Step::Kind::branch) text += fmt::format("if {}", s.condition ? binding_text(*s.condition) : "?");
     else
       text += fmt::format("loop trip{}{}{}{}{}", s.depth, part("to", s.trips), part("if", s.condition), part("while", s.go_on), part("stop", s.stop));
@@ -123,7 +127,8 @@ std::string to_string(const Kernel& k) { return Printer(k).run(); }
 std::string to_string(const Program& p) {
   std::string text = fmt::format("program arena {} weights {}", p.arena_bytes, p.weights_bytes);
   text += p.state_bytes ? fmt::format(" state {} at {}\n", p.state_bytes, p.state_init_at) : "\n";
-  for (const Symbol& s : p.symbols) text += fmt::format("symbol ${} in [{}, {}]\n", s.name, s.low, s.high);
+  for (const Symbol& s : p.symbols)
+    text += fmt::format("symbol ${} in [{}, {}]{}\n", s.name, s.low, s.high, s.is_measured() ? " up to " + to_string(s.bound) : "");
   for (const Dim& d : p.derived) text += fmt::format("derived {}\n", to_string(Expr(d)));
   for (const Dim& bytes : p.slots) text += fmt::format("slot {} bytes\n", to_string(Expr(bytes)));
   for (const Weight& w : p.weights) text += fmt::format("weight +{} {} bytes \"{}\"\n", w.offset, w.bytes, w.name);

@@ -196,6 +196,7 @@ class ProgramVerifier {
   void steps(const std::vector<Step>& list, uint32_t depth) {
     for (const Step& s : list) {
       if (s.kind == Step::Kind::call) call(s, depth);
+      else if (s.kind == Step::Kind::measure) measure(s, depth);
       else control(s, depth);
     }
   }
@@ -215,6 +216,12 @@ class ProgramVerifier {
       const bool read_only = s.bindings[i].space == Binding::Space::weights || s.bindings[i].space == Binding::Space::trip;
       if (read_only && buffer.written) fail(s, "{} writes to {}", k.name, s.bindings[i].space == Binding::Space::trip ? "a counter" : "weights");
     }
+  }
+
+  void measure(const Step& s, uint32_t depth) {
+    if (s.symbol >= program_.symbols.size() || !program_.symbols[s.symbol].is_measured()) return fail(s, "symbol {} is not measured", s.symbol);
+    if (!s.count) return fail(s, "nothing is measured");
+    binding(s, *s.count, 8, "the size", depth);
   }
 
   void control(const Step& s, uint32_t depth) {

@@ -9,6 +9,7 @@
 #include "mica/ops/index.h"
 #include "mica/ops/math.h"
 #include "mica/ops/matmul.h"
+#include "mica/ops/measure.h"
 #include "mica/ops/norm.h"
 #include "mica/ops/pointwise.h"
 #include "mica/ops/pool.h"
@@ -54,6 +55,7 @@ std::span<const OpInfo* const> all_ops() {
     take(ControlOps{});
     take(ResampleOps{});
     take(DetectionOps{});
+    take(MeasureOps{});
     return ops;
   }();
   return all;

@@ -10,6 +10,8 @@
 
 #include "import_families.h"
 #include "mica/ops/compare.h"
+#include "mica/ops/control.h"
+#include "mica/ops/reduce.h"
 #include "mica/ops/view.h"
 
 namespace mica {
@@ -56,7 +58,7 @@ const Tables& tables() {
   static const Tables all = [] {
     Tables t;
     for (auto family : {import_pointwise(), import_view(), import_reduce(), import_matmul(), import_nn(), import_index(), import_factory(),
-                        import_resample(), import_rnn(), import_compose(), import_meta()}) {
+                        import_resample(), import_rnn(), import_compose(), import_measure(), import_meta()}) {
       for (const ImportEntry& e : family) t.functions.emplace(e.op, e.fn);
     }
     for (const OpInfo* info : all_ops()) {
@@ -143,6 +145,28 @@ void fit_to_self(ImportContext& ctx, Value self, std::vector<ImportValue>& resul
   results[0] = v;
 }
 
+/// Of nothing there is no greatest element: where a size turns out to be 0, the run fails as PyTorch's does.
+void check_extrema(ImportContext& ctx, size_t first) {
+  const Graph& graph = ctx.builder.graph();
+  if (graph.symbols.empty()) return;
+  const size_t end = graph.nodes.size();
+  for (size_t i = first; i < end; ++i) {
+    const Node& n = graph.nodes[i];
+    std::optional<std::pair<Value, Ints>> reduced;
+    if (const auto op = match<Amax>(n)) reduced = {op->x, op->axes};
+    else if (const auto least = match<Amin>(n)) reduced = {least->x, least->axes};
+    else if (const auto place = match<Argmax>(n)) reduced = {place->x, Ints{place->axis}};
+    else if (const auto other = match<Argmin>(n)) reduced = {other->x, Ints{other->axis}};
+    if (!reduced) continue;
+    const Shape shape = ctx.shape(reduced->first);
+    for (const int64_t axis : reduced->second.items) {
+      if (!shape.rank() || shape[axis].is_static() || shape[axis].low() > 0) continue;
+      const Value some = ctx.create(Gt{size_number(ctx, shape[axis]), constant(ctx, DType::i64, Scalar(0))});
+      ctx.builder.create_all(Check{some, fmt::format("{}: the reduced axis has no elements", ctx.op)});
+    }
+  }
+}
+
 }  // namespace
 
 std::vector<Spelling> parse_spellings(std::string_view torch) {
@@ -202,7 +226,9 @@ Result<std::vector<ImportValue>> import_op(ImportContext& ctx) {
       found = find_functional(ctx.op);
     }
     if (!found) ctx.unsupported("unsupported-op", "is not supported");
+    const size_t made = ctx.builder.graph().nodes.size();
     auto results = found.fn ? found.fn(ctx) : import_spelled(ctx, *found.spelled);
+    check_extrema(ctx, made);
     if (in_place && ctx.is_tensor("self")) fit_to_self(ctx, ctx.tensor("self"), results);
     ctx.op = written;
     return results;

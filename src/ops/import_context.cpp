@@ -212,6 +212,10 @@ Value permute_to(ImportContext& ctx, Value v, std::vector<int64_t> axes) {
   return std::is_sorted(axes.begin(), axes.end()) ? v : ctx.create(Permute{v, Ints(std::move(axes))});
 }
 
+Value size_number(ImportContext& ctx, const Dim& size) {
+  return size.is_static() ? constant(ctx, DType::i64, Scalar(size.size())) : ctx.create(SizeValue{size});
+}
+
 Value unsqueeze_at(ImportContext& ctx, Value v, int64_t axis) {
   std::vector<Dim> sizes = ctx.shape(v).dims();
   sizes.insert(sizes.begin() + axis, Dim(1));

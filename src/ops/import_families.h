@@ -15,6 +15,7 @@ std::span<const ImportEntry> import_resample();
 std::span<const ImportEntry> import_rnn();
 std::span<const ImportEntry> import_meta();
 std::span<const ImportEntry> import_compose();
+std::span<const ImportEntry> import_measure();
 
 using Imported = std::vector<ImportValue>;
 
@@ -32,5 +33,16 @@ Value permute_to(ImportContext& ctx, Value v, std::vector<int64_t> axes);
 Value unsqueeze_at(ImportContext& ctx, Value v, int64_t axis);  ///< axis from the front
 Value squeeze_at(ImportContext& ctx, Value v, int64_t axis);
 Value swap_axes(ImportContext& ctx, Value v, int64_t a, int64_t b);
+Value size_number(ImportContext& ctx, const Dim& size);  ///< i64[]
+
+// ---- sizes that depend on data (import_measure.cpp) ----
+/// Where x is not zero, in row-major order: i64[U] of places in x taken as one line, with U measured. The same x gives the same U.
+Value nonzero_places(ImportContext& ctx, Value x);
+/// The same as one index an axis of x.
+std::vector<Value> nonzero_columns(ImportContext& ctx, Value x);
+/// v, with a symbol of its own for a size that has become a long sum of others.
+Value settle_size(ImportContext& ctx, Value v, int64_t axis);
+/// x[mask] = values, or += : x's first axes are the mask's, and values are broadcast to [U, the other axes of x].
+Value put_at_mask(ImportContext& ctx, Value x, Value mask, Value values, bool add);
 
 }  // namespace mica

@@ -41,29 +41,69 @@ Imported take_along_dim(ImportContext& ctx) {
   return {ctx.create(Gather{expand_to(ctx, x, Shape(xs)), axis, expand_to(ctx, index, Shape(is))})};
 }
 
-/// The index tensors that are there, and the axes that they index. Bool masks have no fixed number of elements.
+/// The index tensors that are there, and the axes that they index. A mask stands for as many as it has axes: the places where it holds.
 struct Indices {
   std::vector<Value> tensors;
   std::vector<int64_t> axes;
 };
+
+bool is_mask(ImportContext& ctx, Value v) { return is_bool(ctx.type(v).dtype) || ctx.type(v).dtype == DType::u8; }
+
+/// A mask covers whole axes of x, from `axis` on.
+void check_mask(ImportContext& ctx, Value x, Value mask, int64_t axis) {
+  if (!ctx.rank(mask)) ctx.unsupported("data-dependent-size", "a mask of rank 0 adds an axis whose size depends on data; use torch.where");
+  bool fits = axis + ctx.rank(mask) <= ctx.rank(x);
+  for (int64_t a = 0; fits && a < ctx.rank(mask); ++a) fits = ctx.shape(mask)[a] == ctx.shape(x)[axis + a];
+  if (!fits)
+    ctx.fail("mask-shape", fmt::format("the mask {} does not fit {} from axis {} on", ctx.type(mask).to_string(), ctx.type(x).to_string(), axis));
+}
+
+/// The only index there is, where it is a mask; its axis.
+std::optional<std::pair<Value, int64_t>> only_mask(ImportContext& ctx, Value x) {
+  std::optional<std::pair<Value, int64_t>> found;
+  const std::vector<Value> list = ctx.tensors("indices");
+  for (size_t i = 0; i < list.size(); ++i) {
+    if (!list[i]) continue;
+    if (found || !is_mask(ctx, list[i])) return std::nullopt;
+    found = {list[i], static_cast<int64_t>(i)};
+  }
+  if (found) check_mask(ctx, x, found->first, found->second);
+  return found;
+}
+
+/// x with the axes of a mask taken as one.
+Value merge_axes(ImportContext& ctx, Value x, int64_t axis, int64_t count) {
+  std::vector<Dim> dims = ctx.shape(x).dims();
+  Dim size = 1;
+  for (int64_t a = axis; a < axis + count; ++a) size *= dims[a];
+  dims.erase(dims.begin() + axis, dims.begin() + axis + count);
+  dims.insert(dims.begin() + axis, size);
+  return reshape_to(ctx, x, std::move(dims));
+}
 Indices indices_of(ImportContext& ctx, Value x) {
   Indices r;
   const std::vector<Value> list = ctx.tensors("indices");
-  if (static_cast<int64_t>(list.size()) > ctx.rank(x))
-    ctx.fail("index-rank", fmt::format("{} indices are too many for {}", list.size(), ctx.type(x).to_string()));
-  for (size_t i = 0; i < list.size(); ++i) {
-    if (!list[i]) continue;
-    if (is_bool(ctx.type(list[i]).dtype) || ctx.type(list[i]).dtype == DType::u8) {
-      ctx.unsupported("data-dependent-size", "indexing with a mask has a result whose size depends on data; use torch.where or masked_fill");
+  int64_t axis = 0;
+  for (const Value v : list) {
+    if (!v || !is_mask(ctx, v)) {
+      if (v) r.tensors.push_back(v), r.axes.push_back(axis);
+      ++axis;
+      continue;
     }
-    r.tensors.push_back(list[i]);
-    r.axes.push_back(static_cast<int64_t>(i));
+    check_mask(ctx, x, v, axis);
+    for (const Value column : nonzero_columns(ctx, v)) {
+      r.tensors.push_back(column);
+      r.axes.push_back(axis++);
+    }
   }
+  if (axis > ctx.rank(x)) ctx.fail("index-rank", fmt::format("{} indices are too many for {}", axis, ctx.type(x).to_string()));
   return r;
 }
 
 Imported index(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
+  if (const auto mask = only_mask(ctx, x))
+    return {ctx.create(IndexSelect{merge_axes(ctx, x, mask->second, ctx.rank(mask->first)), mask->second, nonzero_places(ctx, mask->first)})};
   const Indices i = indices_of(ctx, x);
   if (i.tensors.empty()) return {x};
   return {ctx.create(Index{x, Values(i.tensors), Ints(i.axes)})};
@@ -133,14 +173,15 @@ Value put_at(ImportContext& ctx, Value x, const Indices& at, Value values, bool 
 Imported index_put(ImportContext& ctx) {
   Value x = ctx.tensor("self"), values = cast_to(ctx, ctx.tensor("values"), ctx.type(ctx.tensor("self")).dtype);
   const bool add = ctx.boolean_or("accumulate", false);
-  const std::vector<Value> list = ctx.tensors("indices");
-  if (list.size() == 1 && list[0] && is_bool(ctx.type(list[0]).dtype)) {
-    if (ctx.shape(values).elements() != 1)
-      ctx.unsupported("data-dependent-size", "writing several values at a mask depends on data; use torch.where or masked_scatter");
-    Value mask = list[0], value = reshape_to(ctx, values, {});
-    if (add) value = ctx.create(Add{x, value});
-    while (ctx.rank(mask) < ctx.rank(x)) mask = unsqueeze_at(ctx, mask, ctx.rank(mask));
-    return {ctx.create(Where{mask, value, x})};
+  if (const auto mask = only_mask(ctx, x)) {
+    const auto axes = static_cast<size_t>(ctx.rank(mask->first)), before = static_cast<size_t>(mask->second);
+    if (ctx.shape(values).elements() == 1 && ctx.rank(values) <= ctx.rank(x) - static_cast<int64_t>(axes) + 1) {
+      Value where = mask->first, value = reshape_to(ctx, values, {});
+      if (add) value = ctx.create(Add{x, value});
+      while (ctx.rank(where) < ctx.rank(x) - mask->second) where = unsqueeze_at(ctx, where, ctx.rank(where));
+      return {ctx.create(Where{cast_to(ctx, where, DType::b8), value, x})};
+    }
+    if (!before) return {put_at_mask(ctx, x, mask->first, values, add)};
   }
   Indices at = indices_of(ctx, x);
   if (at.tensors.empty()) return {expand_to(ctx, add ? ctx.create(Add{x, values}) : values, Shape(ctx.shape(x)))};
@@ -328,12 +369,9 @@ template <int64_t n> Imported max_unpool(ImportContext& ctx) {
       ctx, scatter_of(ctx, empty, static_cast<int64_t>(lines.size()) - 1, reshape_to(ctx, index, flat), reshape_to(ctx, x, flat), false), head)};
 }
 
-Imported nms(ImportContext& ctx) {
+Imported unique(ImportContext& ctx) {
   ctx.unsupported("data-dependent-size",
-                  "has as many results as boxes survive, which depends on data; end the model before it, at the boxes and scores");
-}
-Imported masked_select(ImportContext& ctx) {
-  ctx.unsupported("data-dependent-size", "has a result whose size depends on data; use torch.where or masked_fill");
+                  "has as many results as there are different elements; sort and compare neighbours, or give the model a mask");
 }
 
 }  // namespace
@@ -357,7 +395,6 @@ std::span<const ImportEntry> import_index() {
       {"aten::topk", topk},
       {"aten::sort", sort},
       {"aten::argsort", argsort},
-      {"aten::masked_select", masked_select},
       {"aten::bucketize", bucketize},
       {"aten::searchsorted", searchsorted},
       {"aten::median", median},
@@ -368,11 +405,8 @@ std::span<const ImportEntry> import_index() {
       {"aten::max_unpool2d", max_unpool<2>},
       {"aten::max_unpool3d", max_unpool<3>},
       {"aten::scatter_reduce", scatter},
-      {"torchvision::nms", nms},
-      {"aten::nonzero", masked_select},
-      {"aten::nonzero_numpy", masked_select},
-      {"aten::unique_dim", masked_select},
-      {"aten::_unique2", masked_select},
+      {"aten::unique_dim", unique},
+      {"aten::_unique2", unique},
   };
   return entries;
 }

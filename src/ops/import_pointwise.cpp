@@ -223,7 +223,10 @@ Imported bitwise_xor(ImportContext& ctx) { return binary<BitwiseXor>(ctx); }
 
 Imported where(ImportContext& ctx) {
   const Value condition = ctx.tensor("condition");
-  if (!ctx.has("self")) ctx.unsupported("data-dependent-size", "with one argument has a result whose size depends on data");
+  if (!ctx.has("self")) {
+    if (!ctx.rank(condition)) ctx.unsupported("data-dependent-size", "with one argument it takes a tensor of rank 1 or more");
+    return {Values(nonzero_columns(ctx, condition))};
+  }
   if (ctx.is_number("self") && ctx.is_number("other")) return {ctx.create(Where{condition, ctx.tensor("self"), ctx.tensor("other")})};
   const Pair p = operands(ctx);
   return {ctx.create(Where{condition, p.x, p.y})};

@@ -186,7 +186,7 @@ Imported repeat_interleave(ImportContext& ctx) {
 }
 
 Value cat_of(ImportContext& ctx, std::vector<Value> list, int64_t axis) {
-  return list.size() == 1 ? list[0] : ctx.create(Cat{Values(std::move(list)), axis});
+  return list.size() == 1 ? list[0] : settle_size(ctx, ctx.create(Cat{Values(std::move(list)), axis}), axis);
 }
 Imported cat(ImportContext& ctx) { return {cat_of(ctx, ctx.tensors("tensors"), ctx.integer_or("dim", 0))}; }
 Imported stack(ImportContext& ctx) {

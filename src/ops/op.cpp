@@ -63,8 +63,31 @@ Expr Define::reduce(ReduceOp op, const std::vector<int64_t>& axes, Expr e) const
 
 Expr Define::var(const Dim& extent, std::string_view name) const { return make_index(std::string(name), extent); }
 
+std::optional<uint32_t> measured_by(const Node& node) {
+  if (!node.info->is(Trait::measures)) return std::nullopt;
+  for (const Attr& a : node.fields)
+    if (const auto* d = std::get_if<Dim>(&a); d && d->symbol_id() >= 0) return static_cast<uint32_t>(d->symbol_id());
+  return std::nullopt;
+}
+
+void for_mentions(const Graph& graph, const Node& node, const std::function<void(uint32_t)>& f) {
+  const auto shape = [&](const std::vector<Dim>& dims) {
+    for (const Dim& d : dims) for_symbols(d, f);
+  };
+  for (const Value r : node.results) shape(graph.type(r).shape.dims());
+  const auto own = measured_by(node);
+  for (const Attr& a : node.fields) {
+    if (const auto* d = std::get_if<Dim>(&a); d && !own) for_symbols(*d, f);
+    else if (const auto* ds = std::get_if<Dims>(&a)) shape(ds->items);
+    else if (const auto* r = std::get_if<Region>(&a); r && r->graph) {
+      for (const Value v : r->graph->inputs) shape(r->graph->type(v).shape.dims());
+      for (const Node& n : r->graph->nodes) for_mentions(*r->graph, n, f);
+    }
+  }
+}
+
 bool is_pure(const Node& node) {
-  if (!node.info->is(Trait::pure)) return false;
+  if (!node.info->is(Trait::pure) && !node.info->is(Trait::measures)) return false;
   for (const Attr& a : node.fields)
     if (const auto* r = std::get_if<Region>(&a); r && r->graph && !std::ranges::all_of(r->graph->nodes, is_pure)) return false;
   return true;

@@ -100,18 +100,20 @@ bool run_rewrite(Graph& graph, PassContext& context, bool (*rule)(Rewriter&)) {
 
 bool remove_dead_nodes(Graph& graph) {
   bool changed = false;
-  std::vector<bool> live(graph.values.size());
+  std::vector<bool> live(graph.values.size()), mentioned(graph.symbols.size());
   graph.for_results([&](Value v) { live[v.id] = true; });
   std::vector<Node> kept;
   for (size_t i = graph.nodes.size(); i-- > 0;) {
     Node& n = graph.nodes[i];
     bool needed = !is_pure(n);
     for (const Value r : n.results) needed |= live[r.id];
+    if (const auto symbol = measured_by(n)) needed = mentioned.at(*symbol);
     if (!needed) {
       changed = true;
       continue;
     }
     n.for_operands([&](Value v) { live[v.id] = true; });
+    if (!mentioned.empty()) for_mentions(graph, n, [&](uint32_t symbol) { mentioned.at(symbol) = true; });
     kept.push_back(std::move(n));
   }
   graph.nodes.assign(std::make_move_iterator(kept.rbegin()), std::make_move_iterator(kept.rend()));

@@ -86,7 +86,7 @@ class Defects : public Judged, public testing::WithParamInterface<Broken> {
       std::istringstream axes(word.substr(word.find(':') + 1));
       for (std::string axis; std::getline(axes, axis, ',');) {
         input.symbols.push_back(axis == "-" ? "" : axis);
-        if (axis != "-") load.symbols.push_back({axis, 1, 64});
+        if (axis != "-") load.symbols.push_back({axis, 1, 64, {}});
       }
     }
     return load;

@@ -224,7 +224,7 @@ LoadOptions Program::symbolic_options() const {
         continue;
       }
       auto symbol = std::ranges::find(options.symbols, input.symbols[axis], &Symbol::name);
-      if (symbol == options.symbols.end()) symbol = options.symbols.insert(symbol, {input.symbols[axis], int64_t{1} << 32, 1});
+      if (symbol == options.symbols.end()) symbol = options.symbols.insert(symbol, {input.symbols[axis], int64_t{1} << 32, 1, {}});
       for (size_t run = 0; run < runs(); ++run) {
         const Leaf& leaf = *std::ranges::find(leaves, input.name, &Leaf::name);
         const RawTensor& value = run ? more_runs[run - 1].at(input.name) : leaf.value;

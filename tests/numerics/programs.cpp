@@ -119,6 +119,8 @@ constexpr Program programs[] = {
     {"cummax", "torch.cummax({x}, {axis})"},
     {"cummin", "torch.cummin({x}, {axis})"},
     {"full", "torch.full({shape}, {value}, dtype={dtype})"},
+    {"head", "torch.slice({x}, {axis}, 0, {size})"},
+    {"grow", "torch.constant_pad_nd({x}.transpose({axis}, -1), [0, {size} - {x}.size({axis})], 0).transpose({axis}, -1)"},
     {"size_value", "torch.scalar_tensor({size}, dtype={dtype})"},
     {"arange", "torch.arange({start}, {start} + {count} * {step}, {step}, dtype={dtype})"},
     {"resample", "({taps_sum}).type_as({x})"},

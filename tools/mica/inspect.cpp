@@ -50,6 +50,16 @@ void inspect_library(const Flags& f, Diagnostics& diagnostics) {
   fmt::print("{}: model {}, compiled by mica {} (ABI {})\n", f.file, info->name, j.value("mica", "?"), j.value("abi", 0));
   lines("inputs", info->inputs);
   lines("outputs", info->outputs);
+  std::map<uint32_t, std::string> sizes;  // those of the outputs that the inputs' shapes do not give
+  for (const SoValue& v : info->outputs)
+    for (const Dim& d : v.type.shape.dims())
+      for_symbols(d, [&](uint32_t k) {
+        if (k < info->symbols.size() || k - info->symbols.size() >= info->measured.size()) return;
+        const Symbol& s = info->measured[k - info->symbols.size()];
+        sizes[k] = fmt::format("{} up to {}, depending on data", s.name, s.high);
+      });
+  const char* what = "sizes";
+  for (const auto& [k, text] : sizes) fmt::print("  {:<10} {}\n", what, text), what = "";
   if (const auto structure = j.value("structure", ""); !structure.empty()) fmt::print("  {:<10} {}\n", "structure", structure);
   const auto& target = j["target"];
   std::string features;

@@ -15,7 +15,7 @@ namespace mica::artifact {
 struct Value {
   std::string name;
   DType dtype = DType::f32;
-  std::vector<int64_t> shape;  ///< -1-k stands for symbol k, or behind the symbols for a size that follows from them
+  std::vector<int64_t> shape;  ///< -1-k stands for symbol k: a given one, a measured one, or behind them a size that follows from them
 };
 
 /// A symbolic size.
@@ -28,10 +28,11 @@ struct SymbolRange {
 struct Descriptor {
   std::string name;  ///< of the model; letters, digits and _ of it make the alias mica_model_query_<name>; may be empty
   std::vector<Value> inputs, outputs;
-  std::string structure;  ///< how the outputs nest: "(y, {a: z})"
-  std::vector<SymbolRange> symbols;
-  std::vector<std::string> derived;  ///< sizes of outputs that follow from the symbols, as text: "(H + 1) / 2"
-  int64_t slots = 0;                 ///< parts of the arena whose places follow from the symbols
+  std::string structure;              ///< how the outputs nest: "(y, {a: z})"
+  std::vector<SymbolRange> symbols;   ///< that the inputs give
+  std::vector<SymbolRange> measured;  ///< that the run measures
+  std::vector<std::string> derived;   ///< sizes of outputs that follow from the symbols, as text: "(H + 1) / 2"
+  int64_t slots = 0;                  ///< parts of the arena whose places follow from the symbols
   int64_t arena_bytes = 0, state_bytes = 0, weights_bytes = 0;
   int64_t state_init_at = -1;            ///< offset in the weights of the state's initial bytes; -1: zeros
   std::string triple;                    ///< "x86_64-..." or "aarch64-..."

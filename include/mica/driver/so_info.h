@@ -16,7 +16,8 @@ struct SoInfo {
   std::vector<InputDraw> draws;          ///< one an input
   std::vector<std::string> input_specs;  ///< the --input flags that it was compiled with
   std::vector<std::string> dim_specs;    ///< the --dim flags
-  std::vector<Symbol> symbols;           ///< sizes that differ from run to run
+  std::vector<Symbol> symbols;           ///< sizes that the inputs give
+  std::vector<Symbol> measured;          ///< sizes that a run measures
   std::string method = "forward";
   std::string model_hash;
   bool winograd = false;

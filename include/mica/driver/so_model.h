@@ -36,6 +36,8 @@ class SoModel {
   int run_bound();
   const std::vector<RawTensor>& bound_inputs() const;
   const std::vector<RawTensor>& bound_outputs() const;
+  /// What the last run left in the bound buffers, in the shapes that it has had.
+  std::vector<RawTensor> results() const;
   std::string last_error() const;
   std::string status_name(int status) const;
 

@@ -24,11 +24,13 @@ struct SymbolicSize : std::runtime_error {
   using std::runtime_error::runtime_error;  ///< what(): "S" or "S < 128", with the range
 };
 
-/// A size that is known when the model runs: `--dim S=16..512`.
+/// A size that is known when the model runs: given by the shapes of its inputs (`--dim S=16..512`), or measured on the way, where it depends on
+/// data (ops/measure.h).
 struct Symbol {
   std::string name;
   int64_t low = 1, high = 1;
-  bool operator==(const Symbol&) const = default;
+  Expr bound = {};  ///< of a measured symbol: the greatest that it can be, a size of symbols before it; empty: the inputs give it
+  bool is_measured() const { return static_cast<bool>(bound); }
 };
 
 class Dim {
@@ -119,6 +121,15 @@ inline bool is_symbol(const Expr& e) { return e->op == ExprOp::var && e->id >= s
 bool is_size(const Expr& e);
 /// The value of such an expression with symbol k at values[k].
 int64_t evaluate_size(const Expr& e, const std::vector<int64_t>& values);
+/// The greatest that a size can be whatever its measured symbols turn out to be: a size of given symbols alone.
+Dim greatest(const Dim& size, const std::vector<Symbol>& symbols);
+/// Calls f(number of the symbol) for every symbol of a size.
+template <class F> void for_symbols(const Dim& size, F&& f) {
+  if (size.is_static()) return;
+  visit(Expr(size), [&](const Expr& e) {
+    if (is_symbol(e)) f(e->id - symbol_base);
+  });
+}
 /// "S + 2" of such an expression.
 std::string size_text(const Expr& e);
 /// A fresh variable over [0, extent).

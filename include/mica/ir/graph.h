@@ -152,6 +152,25 @@ struct State {
   std::string name;  ///< "layer1.running_sum"; for messages and dumps
 };
 
+/// The symbols of a graph, of those nested in it and of its copies: one table, to which symbols are only added, so that a number means one symbol
+/// everywhere. Given symbols come first.
+class Symbols {
+ public:
+  Symbols() : list_(std::make_shared<std::vector<Symbol>>()) {}
+  Symbols(std::initializer_list<Symbol> list) : Symbols(std::vector<Symbol>(list)) {}
+  Symbols(std::vector<Symbol> list) : list_(std::make_shared<std::vector<Symbol>>(std::move(list))) {}
+  size_t size() const { return list_->size(); }
+  bool empty() const { return list_->empty(); }
+  const Symbol& operator[](size_t k) const { return list_->at(k); }
+  auto begin() const { return list_->cbegin(); }
+  auto end() const { return list_->cend(); }
+  const std::vector<Symbol>& all() const { return *list_; }
+  void push_back(Symbol s) { list_->push_back(std::move(s)); }
+
+ private:
+  std::shared_ptr<std::vector<Symbol>> list_;
+};
+
 struct Graph {
   std::vector<Node> nodes;  ///< topological order
   std::vector<GraphValue> values;
@@ -161,8 +180,10 @@ struct Graph {
   std::vector<State> states;
   Structure input_structure, output_structure;
   std::vector<Location> locations = std::vector<Location>(1);
-  std::vector<Symbol> symbols;  ///< of the dimensions; a Dim knows its symbols by their place here
+  Symbols symbols;  ///< of the dimensions; a Dim knows its symbols by their place here
   Dim symbol(size_t k) const { return Dim::symbol(static_cast<int32_t>(k), symbols[k].name, symbols[k].low, symbols[k].high); }
+  /// A new symbol that is measured while the model runs, from 0 to `bound`; 0 where it can be nothing else.
+  Dim add_measured_symbol(const Dim& bound);
 
   Value add_value(TensorType type, std::string name = {});
   Value add_input(TensorType type, std::string name);

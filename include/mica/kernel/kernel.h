@@ -79,10 +79,15 @@ struct Binding {
   int32_t slot = -1;   ///< arena: which of Program::slots, where sizes depend on symbols
 };
 
-/// A call of a kernel, or control flow around other steps. Steps run in order; `barrier` says that earlier steps must have finished
-/// on all threads first. All threads decide alike: they read the same bytes, which nobody writes meanwhile.
+/// A call of a kernel, control flow around other steps, or the measuring of a size. Steps run in order; `barrier` says that earlier steps must have
+/// finished on all threads first. All threads decide alike: they read the same bytes, which nobody writes meanwhile.
 struct Step {
-  enum class Kind : uint8_t { call, branch, loop };
+  enum class Kind : uint8_t {
+    call,
+    branch,
+    loop,
+    measure  ///< a symbol's value is read from memory; behind it all threads know it
+  };
   Kind kind = Kind::call;
   uint32_t kernel = 0;            ///< call
   std::vector<Binding> bindings;  ///< call: one per param
@@ -95,6 +100,8 @@ struct Step {
   std::optional<Binding> go_on;      ///< loop: a bool read after each trip, behind a barrier; absent: true
   std::optional<Binding> stop;       ///< loop: two bytes of the arena by which all threads learn of a fault, and leave
   uint32_t depth = 0;                ///< loop: how many loops stand around it
+  std::optional<Binding> count;      ///< measure: the value, an i64
+  uint32_t symbol = 0;               ///< measure: number of the symbol
 };
 
 /// Calls f(const Step&) on every call of a kernel, in the order of the text.
@@ -125,10 +132,10 @@ struct Program {
   int64_t arena_lower_bound = 0;     ///< largest sum of bytes alive at once
   std::vector<int64_t> guard_pages;  ///< offsets of pages in the arena that nobody may touch, ascending; none but for tests (pass/lower.h)
   int64_t state_bytes = 0;
-  int64_t state_init_at = -1;  ///< offset in the weights of what the state is at first; -1: there is none
-  std::vector<Symbol> symbols;
-  std::vector<Dim> derived;              ///< sizes of outputs that are no symbols; computed for every run, as symbols behind the symbols
-  std::vector<Dim> slots;                ///< bytes of the parts of the arena, one behind the other, where sizes depend on symbols
+  int64_t state_init_at = -1;   ///< offset in the weights of what the state is at first; -1: there is none
+  std::vector<Symbol> symbols;  ///< given ones, then measured ones
+  std::vector<Dim> derived;     ///< sizes of outputs that are no symbols; computed for every run, as symbols behind the symbols
+  std::vector<Dim> slots;       ///< sizes of given symbols: bytes of the parts of the arena, one behind the other, where sizes depend on symbols
   std::vector<std::string> fault_sites;  ///< text per check site
 };
 

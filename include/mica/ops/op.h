@@ -2,6 +2,8 @@
 // What an op is. An op is one C++20 aggregate: a `spec`, its fields, `infer` and `define`; from it alone come builder, matcher,
 // parser, printer, verifier, importer, interpreter, generic lowering, differential test and docs page.
 #include <array>
+#include <functional>
+#include <optional>
 #include <span>
 #include <string_view>
 #include <tuple>
@@ -40,6 +42,7 @@ enum class Trait : uint8_t {
   pure = 1,       ///< no effect besides its results: may be removed, merged, folded
   pointwise = 2,  ///< result element i depends on operand elements i (after broadcasting) only
   view = 4,       ///< result elements are operand elements, moved (reshape, permute, slice, expand ...)
+  measures = 8,   ///< no effect but that its Dim is known from here on: needed while anything mentions that symbol, never merged or replaced
 };
 constexpr Trait operator|(Trait a, Trait b) { return static_cast<Trait>(static_cast<uint8_t>(a) | static_cast<uint8_t>(b)); }
 constexpr bool has(Trait set, Trait t) { return (static_cast<uint8_t>(set) & static_cast<uint8_t>(t)) != 0; }
@@ -200,8 +203,12 @@ struct OpInfo {
   bool is(Trait t) const { return has(spec->traits, t); }
 };
 
-/// No effect besides its results, those of nodes in its regions counted.
+/// No effect besides its results and what it measures, those of nodes in its regions counted.
 bool is_pure(const Node& node);
+/// Calls f(number) for every symbol that a node mentions: in its results' types, its fields, its regions; not the one that it measures.
+void for_mentions(const Graph& graph, const Node& node, const std::function<void(uint32_t)>& f);
+/// The symbol that the node measures; none for most nodes.
+std::optional<uint32_t> measured_by(const Node& node);
 /// Whether the node has nested graphs.
 bool has_region(const Node& node);
 

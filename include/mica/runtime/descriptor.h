@@ -12,7 +12,7 @@ struct mica_descriptor_value {
   uint32_t name_at;
   int32_t dtype;    /* mica_dtype */
   int32_t rank;     /* 0 .. MICA_MAX_RANK */
-  uint32_t dims_at; /* int64_t[rank], 8-byte aligned; -1-k is size k of mica_plan (frame.h): symbols, then derived sizes */
+  uint32_t dims_at; /* int64_t[rank], 8-byte aligned; -1-k is size k of mica_plan (frame.h): given symbols, measured ones, derived sizes */
 };
 
 struct mica_descriptor {
@@ -32,6 +32,8 @@ struct mica_descriptor {
   uint32_t derived;      /* sizes that follow from the symbols */
   uint32_t slots;        /* parts of the arena whose places follow from the symbols */
   uint32_t symbols_at;   /* mica_descriptor_symbol[symbols], 8-byte aligned */
+  uint32_t measured;     /* symbols that the run measures, behind those that the inputs give */
+  uint32_t reserved;
 };
 
 struct mica_descriptor_symbol {

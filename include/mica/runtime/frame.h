@@ -27,15 +27,16 @@ struct mica_frame {
   struct mica_fault* fault; /* 32 */
   int64_t nthreads;         /* 40 */
   uint8_t* state;           /* 48: kept between runs, aligned to 64 bytes */
-  const int64_t* dims;      /* 56: the sizes that symbols 0, 1, ... have in this run, then what mica_plan() adds */
+  int64_t* dims;            /* 56: the sizes that symbols 0, 1, ... have in this run, then what mica_plan() adds */
 };
 
 /* The generated entry. Every thread of a run calls it once (tid = 0 .. nthreads-1, 0 is the caller's); all of them call
  * frame->barrier equally often. Runs with FTZ and DAZ set, rounding to nearest. */
 void mica_main(struct mica_frame* frame, int64_t tid, int64_t nthreads);
 
-/* Generated: from the values of the symbols in dims[0 .. symbols) it fills the derived sizes and the places of the arena's slots behind them, and
- * returns the bytes of the arena that a run with these sizes needs. */
+/* Generated: from the values of the given symbols in dims[0 .. symbols) it fills the greatest ones of the measured symbols, the derived sizes and the
+ * places of the arena's slots behind them, and returns the bytes of the arena that a run with these sizes needs. mica_main() replaces the measured
+ * symbols as it measures them, and at its end the derived sizes. */
 int64_t mica_plan(int64_t* dims);
 
 /* For generated code: records a fault unless one is there already. The kernel

@@ -88,7 +88,8 @@ typedef struct mica_value_info {
   int32_t dtype; /* mica_dtype */
   int32_t rank;
   /* A negative size -1-k is not fixed. Where symbol_info(k) exists it is symbol k: any size in its range, the same wherever k stands;
-   * else it follows from the symbols, as output_shape() tells. */
+   * else it follows from the symbols, or from the values in the inputs: output_shape() tells the greatest that it can be, and after the run
+   * result_shape() what it is. */
   const int64_t* shape;
   size_t nbytes; /* of a dense tensor; 0 when a size is symbolic */
 } mica_value_info;
@@ -174,8 +175,14 @@ typedef struct mica_api {
   /* --- symbolic sizes --- */
   /* MICA_ERR_COUNT past the last symbol. */
   int (*symbol_info)(size_t index, mica_symbol_info* info);
-  /* The shape of output `index`, of `rank` sizes, for inputs of these shapes; their data are not looked at. */
+  /* The shape of output `index`, of `rank` sizes, for inputs of these shapes; their data are not looked at. A size that depends on data is the
+   * greatest that it can be; run() takes a buffer of this shape. */
   int (*output_shape)(const mica_tensor* inputs, size_t count, size_t index, int64_t* shape, size_t rank);
+
+  /* --- sizes that depend on data --- */
+  /* The shape that output `index` has had in the last run of this context. The buffer's first elements are that tensor, in row-major order without
+   * gaps; what stands behind them has no meaning. MICA_ERR_VALUE when the last run failed or there was none, MICA_ERR_BUSY during one. */
+  int (*result_shape)(mica_context* context, size_t index, int64_t* shape, size_t rank);
 } mica_api;
 
 /* The one exported function. Null when the .so does not know `abi_version` (it is older than the header). */

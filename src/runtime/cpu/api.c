@@ -19,6 +19,7 @@ struct mica_context {
   struct mica_fault fault;
   uint8_t** io;  /* inputs, then outputs */
   int64_t* dims; /* of the symbols, and what mica_plan() adds */
+  int measured;  /* the last run went well: dims are its own */
   size_t workspace_bytes;
   char error[512];
 };
@@ -255,6 +256,11 @@ static int symbol_info(size_t index, mica_symbol_info* info) {
   return MICA_OK;
 }
 
+static void fill_shape(const struct mica_descriptor_value* v, const int64_t* dims, int64_t* shape) {
+  const int64_t* sizes = mica_at(v->dims_at);
+  for (int32_t i = 0; i < v->rank; ++i) shape[i] = sizes[i] < 0 ? dims[-1 - sizes[i]] : sizes[i];
+}
+
 static int output_shape(const mica_tensor* inputs, size_t count, size_t index, int64_t* shape, size_t rank) {
   const struct mica_descriptor* d = &mica_descriptor;
   if (index >= d->outputs) return MICA_ERR_COUNT;
@@ -264,8 +270,7 @@ static int output_shape(const mica_tensor* inputs, size_t count, size_t index, i
   struct mica_binding binding = {calloc(mica_dims_count() + 1, sizeof(int64_t)), 0};
   if (!binding.dims) return MICA_ERR_MEMORY;
   const int status = mica_bind_shapes(inputs, count, &binding, 0, 0);
-  const int64_t* sizes = mica_at(v->dims_at);
-  for (size_t i = 0; !status && i < rank; ++i) shape[i] = sizes[i] < 0 ? binding.dims[-1 - sizes[i]] : sizes[i];
+  if (!status) fill_shape(v, binding.dims, shape);
   free(binding.dims);
   return status;
 }
@@ -403,6 +408,7 @@ static int run(mica_context* context, const mica_tensor* inputs, size_t input_co
   if (!take(context)) return MICA_ERR_BUSY; /* the text belongs to the run that goes on */
   const int saved_errno = *__errno_location();
   context->error[0] = 0;
+  context->measured = 0;
   struct mica_binding binding = {context->dims, 0};
   int status = mica_check_tensors(inputs, input_count, outputs, output_count, &binding, context->io, context->error, sizeof context->error);
   if (!status && binding.bytes > context->workspace_bytes) {
@@ -414,10 +420,24 @@ static int run(mica_context* context, const mica_tensor* inputs, size_t input_co
     if (mica_descriptor.guards) spoil_workspace(context);
     mica_pool_run(context->model->pool, &context->run);
     if (context->fault.code) status = fault_to_status(context);
+    else context->measured = 1;
   }
   *__errno_location() = saved_errno;
   mica_store(context->busy, 0);
   return status;
+}
+
+static int result_shape(mica_context* context, size_t index, int64_t* shape, size_t rank) {
+  const struct mica_descriptor* d = &mica_descriptor;
+  if (!context || (rank && !shape)) return MICA_ERR_NULL;
+  if (index >= d->outputs) return MICA_ERR_COUNT;
+  const struct mica_descriptor_value* v = (const struct mica_descriptor_value*)mica_at(d->values_at) + d->inputs + index;
+  if (rank != (size_t)v->rank) return MICA_ERR_RANK;
+  if (!take(context)) return MICA_ERR_BUSY;
+  const int known = context->measured;
+  if (known) fill_shape(v, context->dims, shape);
+  mica_store(context->busy, 0);
+  return known ? MICA_OK : MICA_ERR_VALUE;
 }
 
 static const char* last_error(const mica_context* context) { return context ? context->error : "the context is null"; }
@@ -440,7 +460,8 @@ __attribute__((visibility("default"))) const mica_api* mica_model_query(int abi_
                                .status_name = status_name,
                                .model_threads = model_threads,
                                .symbol_info = symbol_info,
-                               .output_shape = output_shape};
+                               .output_shape = output_shape,
+                               .result_shape = result_shape};
   return abi_version >= 1 && abi_version <= MICA_ABI_VERSION ? &api : 0;
 }
 

@@ -134,7 +134,7 @@ static int check_side(const char* kind, const mica_tensor* tensors, size_t count
   return MICA_OK;
 }
 
-size_t mica_dims_count(void) { return (size_t)mica_descriptor.symbols + mica_descriptor.derived + mica_descriptor.slots; }
+size_t mica_dims_count(void) { return (size_t)mica_descriptor.symbols + mica_descriptor.measured + mica_descriptor.derived + mica_descriptor.slots; }
 
 /* The inputs, and what follows from their shapes. */
 static int bind_inputs(const mica_tensor* inputs, size_t count, struct mica_binding* binding, uint8_t** io, char* error, size_t error_bytes) {

@@ -26,7 +26,7 @@ struct mica_binding {
   int64_t* dims; /* [mica_dims_count()] */
   size_t bytes;  /* of the arena that the run needs */
 };
-/* Symbols, derived sizes, slots. */
+/* Given symbols, measured ones, derived sizes, slots. */
 size_t mica_dims_count(void);
 /* Fills the binding from the shapes of the inputs alone. */
 int mica_bind_shapes(const mica_tensor* inputs, size_t count, struct mica_binding* binding, char* error, size_t error_bytes);

@@ -32,7 +32,7 @@ class Unknown(nn.Module):
 
 class DataDependent(nn.Module):
     def forward(self, x):
-        return torch.nonzero(x > 0)
+        return torch.unique(x > 0)
 
 
 class DeadBranch(nn.Module):

@@ -260,10 +260,10 @@ TEST(Import, StridesAsPyTorchHasThem) {
 }
 TEST(Import, BranchesDiffer) {
   Diagnostics d;
-  import({.source = "def forward(self, x):\n  if x[0] > 0:\n    y = x[:1]\n  else:\n    y = x\n  return y\n", .parameters = {}, .children = {}},
+  import({.source = "def forward(self, x):\n  if x[0] > 0:\n    y = x.long()\n  else:\n    y = x\n  return y\n", .parameters = {}, .children = {}},
          {f32({2})}, d);
   EXPECT_EQ(d.exit_code(), 3);
-  EXPECT_NE(d.to_string().find("'y' is f32[1] in one branch and f32[2] in the other [branches-differ]"), std::string::npos) << d.to_string();
+  EXPECT_NE(d.to_string().find("'y' is i64[2] in one branch and f32[2] in the other [branches-differ]"), std::string::npos) << d.to_string();
   EXPECT_EQ(error_of("def forward(self, x):\n  l = [x]\n  if x[0] > 0:\n    l.append(x)\n  return torch.cat(l)\n", {f32({2})}, 3), "branches-differ");
   EXPECT_EQ(error_of("def forward(self, x):\n  l = [x]\n  for i in range(int(x[0])):\n    l.append(x)\n  return torch.cat(l)\n", {f32({2})}, 3),
             "branches-differ");

@@ -29,11 +29,14 @@ TEST_F(ImportErrors, AreNamed) {
   EXPECT_EQ(error_of("aten::batch_norm", {{"input", x}, {"training", true}, {"running_mean", x}, {"running_var", x}}), "batch-norm-training");
   EXPECT_EQ(error_of("aten::batch_norm", {{"input", x}, {"training", false}}), "batch-norm-statistics");
   EXPECT_EQ(error_of("aten::rand", {{"size", std::vector<int64_t>{2}}}), "random-op");
-  EXPECT_EQ(error_of("aten::nonzero", {{"self", x}}), "data-dependent-size");
+  EXPECT_EQ(error_of("aten::nonzero", {{"self", input(DType::f32, {})}}), "data-dependent-size");
+  EXPECT_EQ(error_of("aten::_unique2", {{"self", x}}), "data-dependent-size");
   EXPECT_EQ(error_of("aten::repeat_interleave.self_Tensor", {{"self", x}, {"repeats", input(DType::i64, {2})}, {"dim", int64_t{0}}}),
             "data-dependent-size");
-  EXPECT_EQ(error_of("aten::masked_select", {{"self", x}, {"mask", m}}), "data-dependent-size");
-  EXPECT_EQ(error_of("aten::index.Tensor", {{"self", x}, {"indices", Values({m})}}), "data-dependent-size");
+  EXPECT_EQ(error_of("aten::masked_select", {{"self", x}, {"mask", input(DType::b8, {4})}}), "broadcast-mismatch");
+  EXPECT_EQ(error_of("aten::index.Tensor", {{"self", x}, {"indices", Values({input(DType::b8, {3})})}}), "mask-shape");
+  EXPECT_EQ(error_of("aten::index.Tensor", {{"self", x}, {"indices", Values({input(DType::b8, {})})}}), "data-dependent-size");
+  EXPECT_EQ(error_of("aten::index.Tensor", {{"self", x}, {"indices", Values({m, m})}}), "mask-shape");
   EXPECT_EQ(error_of("aten::to.dtype", {{"self", x}, {"dtype", int64_t{9}}}), "unsupported-dtype");
   EXPECT_EQ(error_of("aten::relu", {}), "import-argument");
   EXPECT_EQ(error_of("aten::softmax.int", {{"self", x}, {"dim", int64_t{5}}}), "axis-out-of-range");

@@ -21,7 +21,7 @@ inline void expect_range(const std::string& text, const std::vector<std::vector<
     Diagnostics d;
     EXPECT_TRUE(verify_program(p, d)) << d.to_string() << to_string(p);
     for (const std::vector<int64_t>& sizes : all_sizes) {
-      const Graph graph = parse(at_sizes(text, symbolic.symbols, sizes));
+      const Graph graph = parse(at_sizes(text, symbolic.symbols.all(), sizes));
       SCOPED_TRACE(graph.type(graph.inputs[0]).to_string());
       const auto inputs = random_inputs(graph);
       std::vector<HostTensor> host;

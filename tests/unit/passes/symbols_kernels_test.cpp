@@ -18,7 +18,7 @@ TEST(SymbolsKernels, an_index_beyond_the_size_at_hand_is_a_fault) {
       const Program p = lower(symbolic, plan);
       for (const int64_t size : {0, 1, 4, 5, 20}) {
         SCOPED_TRACE(fmt::format("{} at {}", op, size));
-        const Graph graph = parse(at_sizes(text, symbolic.symbols, {size}));
+        const Graph graph = parse(at_sizes(text, symbolic.symbols.all(), {size}));
         KernelFault fault;
         (void)run_program(p, graph, random_inputs(graph), nullptr, {size}, &fault);
         EXPECT_EQ(fault.code, size <= 4);
