@@ -210,7 +210,9 @@ class Interpreter {
   Interpreter(const Kernel& kernel, const std::vector<std::byte*>& params, KernelFault& fault, Diagnostics& diagnostics,
               const std::vector<int64_t>& symbols)
       : kernel_(kernel), fault_(fault), diagnostics_(diagnostics), symbols_(symbols), base_(params) {
-    for (const Buffer& b : kernel.buffers) elements_.push_back(b.elements.at(symbols) * b.element.lanes);
+    // Memory for a size that varies has at least one element: code without masks reads it and does not use it.
+    for (const Buffer& b : kernel.buffers)
+      elements_.push_back(std::max(b.elements.at(symbols), std::min<int64_t>(b.elements.is_static() ? 0 : b.elements.high(), 1)) * b.element.lanes);
     for (size_t i = params.size(); i < kernel.buffers.size(); ++i) {
       const Buffer& b = kernel.buffers[i];
       local_.emplace_back(static_cast<size_t>(elements_[i] * size_of(b.element.dtype)));

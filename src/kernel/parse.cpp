@@ -305,7 +305,9 @@ class Parser {
     expect("]");
     expect("=");
     const Expr value = expression();
-    return Stmt::store(static_cast<uint32_t>(target), index, value, accept("if") ? expression() : Expr());
+    // A mask stands on the store's own line; an `if` on the next one is a statement.
+    const bool masked = text_.substr(at_, text_.find('\n', at_) - at_).find_first_not_of(' ') != std::string_view::npos && accept("if");
+    return Stmt::store(static_cast<uint32_t>(target), index, value, masked ? expression() : Expr());
   }
 
   Expr binary(ExprOp op, const Expr& a, const Expr& b) {

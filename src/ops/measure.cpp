@@ -33,8 +33,11 @@ Result<TensorType> Head::infer(const Head& op, const Infer& ctx) { return resize
 
 Result<TensorType> Grow::infer(const Grow& op, const Infer& ctx) { return resized(ctx, op.x, op.axis, op.size, true); }
 Expr Grow::define(const Grow& op, Define& d) {
-  const Expr x = d.at(op.x, d.indices());
   const Dim& size = d.shape(op.x)[op.axis];
+  std::vector<Expr> from = d.indices();
+  // Also where nothing is masked, only what is there is read.
+  if (size != op.size) from[op.axis] = max(min(from[op.axis], Expr(size) - Expr(1)), Expr(0));
+  const Expr x = d.at(op.x, from);
   return size == op.size ? x : select(d.index(op.axis) < Expr(size), x, imm(d.type(op.x).dtype, 0));
 }
 
