@@ -93,7 +93,26 @@ bool Dim::same(const Dim& a, const Dim& b) {
   return Dim(a - b) == Dim(0);
 }
 
+/// a < b or a <= b, by the terms of a minimum or maximum where `simplify` does not see it; nothing where it depends on the sizes.
+static std::optional<bool> decide_order(ExprOp op, const Expr& a, const Expr& b) {
+  if (const auto known = constant_int(simplify(make_binary(op, a, b)))) return *known != 0;
+  // a < min(x, y) and max(x, y) < b hold where both parts do, a < max(x, y) and min(x, y) < b where one does.
+  const bool split_b = b->op == ExprOp::min || b->op == ExprOp::max, split_a = a->op == ExprOp::min || a->op == ExprOp::max;
+  if (!split_a && !split_b) return std::nullopt;
+  const Expr& split = split_b ? b : a;
+  const bool both = (split->op == ExprOp::min) == split_b;
+  std::optional<bool> part[2];
+  for (size_t i = 0; i < 2; ++i) part[i] = split_b ? decide_order(op, a, split->args[i]) : decide_order(op, split->args[i], b);
+  for (const auto& p : part) {
+    if (p && *p != both) return !both;
+  }
+  return part[0] && part[1] ? std::optional(both) : std::nullopt;
+}
+
 bool Dim::decide(ExprOp op, const Dim& a, const Dim& b) {
+  if (op == ExprOp::lt || op == ExprOp::le) {
+    if (const auto known = decide_order(op, a, b)) return *known;
+  }
   const Expr condition = make_binary(op, a, b);
   if (const auto known = constant_int(simplify(condition))) return *known != 0;
   throw SymbolicSize(fmt::format("{} ({})", size_text(condition), ranges_of(condition)));

@@ -87,6 +87,20 @@ std::vector<Value> nonzero_columns(ImportContext& ctx, Value x) {
   return columns;
 }
 
+/// One symbol for the size, the same one for the same size: tensors of equal sizes stay so.
+static Dim own_symbol(ImportContext& ctx, const Dim& size) {
+  Graph& graph = ctx.builder.graph();
+  for (const Node& n : graph.nodes) {
+    const auto known = match<Measure>(n);
+    const Node* count = known ? maker(graph, known->count) : nullptr;
+    const auto value = count ? match<SizeValue>(*count) : std::nullopt;
+    if (value && value->size == size) return known->size;
+  }
+  const Dim own = graph.add_measured_symbol(greatest(size, graph.symbols.all()));
+  if (!own.is_static()) ctx.builder.create_all(Measure{ctx.create(SizeValue{size}), own});
+  return own;
+}
+
 Value settle_size(ImportContext& ctx, Value v, int64_t axis) {
   constexpr size_t most_symbols = 4;  // in a size whose arithmetic is still cheap
   if (!ctx.rank(v)) return v;
@@ -100,9 +114,7 @@ Value settle_size(ImportContext& ctx, Value v, int64_t axis) {
     measured |= graph.symbols[symbol].is_measured();
   });
   if (!measured || symbols.size() <= most_symbols) return v;
-  const Dim own = graph.add_measured_symbol(greatest(size, graph.symbols.all()));
-  ctx.builder.create_all(Measure{ctx.create(SizeValue{size}), own});
-  return ctx.create(Head{v, own, axis});
+  return ctx.create(Head{v, own_symbol(ctx, size), axis});
 }
 
 /// Each place where the mask holds takes the row whose number is how many hold before it.

@@ -60,7 +60,9 @@ Result<TensorType> Expand::infer(const Expand& op, const Infer& ctx) {
 SliceRange slice_range(const Dim& size, const Dim& start, const Dim& end, int64_t step) {
   const auto bound = [&](const Dim& b) -> Dim {
     if (b == INT64_MAX) return size;
-    return Dim::min(Dim::max(b < 0 ? b + size : b, 0), size);
+    // From the end where it is negative; of a bound that may be either, that part is size * (b < 0).
+    const Dim from_end = b.low() >= 0 ? Dim(0) : b.high() < 0 ? size : size * Dim::min(Dim::max(0 - b, 0), 1);
+    return Dim::min(Dim::max(b + from_end, 0), size);
   };
   const Dim s = bound(start), e = Dim::max(s, bound(end));
   return {s, (e - s + step - 1) / step};

@@ -30,6 +30,8 @@ def build(architecture: Architecture):
     weights.randomise(module, generator)
     part = module.calibration() if hasattr(module, "calibration") else module
     weights.calibrate(part, lambda: draw(4, generator), batches=1)
+    if hasattr(module, "spread"):
+        module.eval().spread(*draw(1, generator))
     return module.eval(), draw(1, torch.Generator().manual_seed(2))
 
 
