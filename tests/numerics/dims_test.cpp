@@ -72,6 +72,7 @@ const Ranged all_ranged[] = {
     // ---- elements that move ----
     {"flip_and_roll", "S=1..40", "x=f32[3, S]", "return torch.flip(x, [1]) + x, torch.roll(x, [3], [1]), torch.roll(x, [-50, 1], [1, 0])", to_40},
     {"repeat", "S=1..40", "x=f32[2, S]", "return x.repeat([2, 3]) * 2, torch.repeat_interleave(x, 3, 1), x.repeat([x.size(1), 1])", to_40},
+    {"slice_to_a_bound_of_either_sign", "S=1..40", "x=f32[S, 4]", "return x[:x.size(0) - 3] * 2, x[x.size(0) - 2:] + 1", {{1}, {2}, {3}, {4}, {40}}},
     {"triangles", "S=1..40", "x=f32[S, S]",
      "return torch.tril(x, -1), torch.triu(x, 2), torch.diagonal(x, 1), x.masked_fill(torch.ones_like(x).tril() == 0, -1.0)", to_40},
     {"arange_and_grid", "S=1..40", "x=f32[S]", "n = torch.arange(x.size(0)); a, b = torch.meshgrid([n, n[:1]]); return x * n, a + b", to_40},

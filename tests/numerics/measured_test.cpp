@@ -58,6 +58,11 @@ constexpr Program all_programs[] = {
     {"put_all", "x=f32[9, 4]", "def forward(self, x):\n  y = x.clone()\n  m = x[:, 0] > -99\n  y[m] = x[m] * 2\n  return y\n"},
     {"put_one_row", "x=f32[9, 4], v=f32[4]", "def forward(self, x, v):\n  y = x.clone()\n  y[x[:, 0] > 0] = v\n  return y\n"},
     {"put_some", "x=f32[5, 6]", "def forward(self, x):\n  y = x.clone()\n  y[y > 0] += 1\n  y[y < 0] *= 2\n  return y\n"},
+    {"best_of_what_is_found", "x=f32[40]",
+     "def forward(self, x):\n  y = x[x > 1]\n  n = min(y.shape[0], 10)\n  v, i = y.topk(n)\n  return v, i, y[i] - v\n"},
+    {"sums_of_sizes", "x=f32[8, 5]",
+     "def forward(self, x):\n  p = [x[i][x[i] > 0] for i in range(6)]\n  q = [x[i][x[i] > 0] * 2 for i in range(6)]\n  return torch.cat(p) + "
+     "torch.cat(q)\n"},
     // ---- control flow ----
     {"branches_of_two_sizes", "x=f32[12, 4]",
      "def forward(self, x):\n  if x.sum() > 0:\n    y = x[x[:, 0] > 0]\n  else:\n    y = x[:5] * 2\n  return y + 1, torch.tensor(y.shape[0])\n"},
