@@ -234,7 +234,15 @@ Value Evaluator::number_value(const Item& item, DType dtype) {
     return dtype == DType::i64 ? v : builder_.create(Cast{v, dtype});
   }
   const c10::IValue* v = item.plain();
-  MICA_CHECK(v && v->isScalar(), "a number");
+  if (!v || !v->isScalar()) {
+    // One that is not the same on all ways, or that an operator did not give: said where that happened, else here.
+    const size_t errors = diagnostics_.error_count();
+    Item unusable = item;
+    check_usable(unusable, "", false);
+    report_lost();
+    if (diagnostics_.error_count() == errors) data_dependent("a number", "a loop or a branch needs it");
+    throw Stop{};
+  }
   return value_of(*fresh_constant(at::scalar_tensor(v->toScalar(), at::TensorOptions().dtype(scalar_type_of(dtype)))).tensor());
 }
 

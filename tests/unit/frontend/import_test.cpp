@@ -327,6 +327,19 @@ TEST(Import, AllUnsupportedOpsAtOnce) {
   EXPECT_NE(d.to_string().find("aten::linalg_eigvalsh is not supported (used once)"), std::string::npos) << d.to_string();
 }
 
+TEST(Import, AListThatGrowsInAWhileIsRefused) {
+  Diagnostics d;
+  import(
+      {.source =
+           "def forward(self, x):\n  out : List[Tensor] = []\n  y = x\n  while float(y.abs().sum()) > 1.0 and len(out) < 20:\n    y = y * 0.5\n    "
+           "out.append(y)\n  return torch.stack(out).sum(0)\n",
+       .parameters = {},
+       .children = {}},
+      {f32({3})}, d);
+  std::filesystem::remove(scratch());
+  EXPECT_EQ(d.exit_code(), 3) << d.to_string();
+}
+
 TEST(Import, WhatCannotBeEvaluatedIsNamed) {
   for (const char* source : {"def forward(self, x):\n  l = [x, x + 1]\n  return l[::0][0]\n",
                              "def forward(self, x):\n  if len([x, x][::0]) == 1:\n    x = x + 1\n  return x\n",
