@@ -59,6 +59,6 @@ struct Contraction {
 /// The contraction that a node is, if it is one that can be scheduled (describe_contraction.cpp).
 std::optional<Contraction> describe(const Graph& graph, const Node& node);
 
-inline Expr var(const char* name, const Dim& extent) { return axis_index(name, extent); }
+inline Expr var(const char* name, const Dim& extent) { return make_place(name, extent); }
 
 }  // namespace mica::lower

@@ -21,7 +21,7 @@ bool has_own_place(const Graph& graph, Value v) {
 
 std::vector<Expr> index_vars(const Shape& shape) {
   std::vector<Expr> vars;
-  for (int64_t a = 0; a < shape.rank(); ++a) vars.push_back(axis_index(fmt::format("i{}", a), shape[a]));
+  for (int64_t a = 0; a < shape.rank(); ++a) vars.push_back(make_place(fmt::format("i{}", a), shape[a]));
   return vars;
 }
 

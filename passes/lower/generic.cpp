@@ -112,7 +112,7 @@ class GenericLowering {
     Dim tasks = 1;
     while (split < outer.size() && tasks.typical() < 64) tasks *= extent_of(outer[split++]);
     for (size_t i = outer.size(); i-- > split;) body = loop_over(outer[i], std::move(body));
-    const Expr task = axis_index("task", tasks);
+    const Expr task = make_place("task", tasks);
     Dim stride = 1;
     for (size_t i = split; i-- > 0;) {
       const Dim e = extent_of(outer[i]);
@@ -502,7 +502,7 @@ class GenericLowering {
     const int64_t terms = std::max<int64_t>(1, ceil_div(extent.high(), chunk));  // that one lane of an accumulator adds up
     const bool parts = cut || (sums && !others.empty());
     const auto chunk_loop = [&](const Expr& low, const Expr& high) {
-      const Expr base = axis_index("v", extent);
+      const Expr base = make_place("v", extent);
       std::vector<Stmt> b;
       for (int u = 0; u < unroll; ++u) append(b, step(accs[u], simplify(base + Expr(int64_t{lanes_} * u)), Expr()));
       return Stmt::loop(base, low, high, Expr(chunk), std::move(b));

@@ -10,10 +10,6 @@
 
 namespace mica::lower {
 
-/// A variable over an axis. One of a static extent of 0 has the place 0, for which nothing is run; an extent that depends on symbols stays what it
-/// is, since it may be 0 in a run.
-inline Expr axis_index(std::string name, const Dim& extent) { return make_index(std::move(name), extent == 0 ? Dim(1) : extent); }
-
 /// Longest chain of additions into one f32 accumulator before it is added to a total: the error of a sum grows with its chain.
 inline constexpr int64_t max_chain = 256;
 

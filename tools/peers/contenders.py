@@ -48,24 +48,24 @@ def frozen(task: Task):
     return lambda: script(*inputs)
 
 
-def compile_module(task: Task):
-    """torch.compile with weights folded in (`freezing`), as Inductor recommends for inference."""
+def for_inductor(task: Task):
+    """Module and inputs, with weights to be folded in (`freezing`), as Inductor recommends for inference."""
     if isinstance(task.module, torch.jit.ScriptModule):
         raise Unable("takes no TorchScript archive")
     from torch._inductor import config
     config.freezing = True
-    module, inputs = in_precision(task)
+    return in_precision(task)
+
+
+def compile_module(task: Task):
+    module, inputs = for_inductor(task)
     compiled = torch.compile(module)
     return lambda: compiled(*inputs)
 
 
 def aot_inductor(task: Task):
-    if isinstance(task.module, torch.jit.ScriptModule):
-        raise Unable("takes no TorchScript archive")
-    from torch._inductor import config
+    module, inputs = for_inductor(task)
     from torch import _inductor as inductor
-    config.freezing = True
-    module, inputs = in_precision(task)
     exported = torch.export.export(module, inputs)
     package = inductor.aoti_compile_and_package(exported, package_path=str(task.folder / "model.pt2"))
     loaded = inductor.aoti_load_package(package)
