@@ -346,16 +346,21 @@ struct Vectorizer {
     return make_load(e->id, type, {make_ramp(first, Expr(stride), lanes)}, vector_mask(own_mask));
   }
 
+  std::vector<Expr> arguments(const Expr& e) {
+    std::vector<Expr> args;
+    for (const Expr& a : e->args) args.push_back(run(a));
+    // Lanes beyond the end hold nothing that could be at fault. What accumulators hold is a vector that does not name the lane.
+    const bool lanewise = !args.empty() && (args[0]->type.lanes > 1 || depends(e));
+    if (e->op == ExprOp::checked_index && mask && lanewise) args[0] = select(mask, args[0], imm_i(e->type.dtype, 0));
+    return args;
+  }
+
   Expr run(const Expr& e) {
     if (const auto found = memo.find(e.get()); found != memo.end()) return found->second;
     Expr result;
     if (!depends(e) && !(e->op == ExprOp::load && e->masked)) {
       if (e->args.empty()) result = e;
-      else {
-        std::vector<Expr> args;
-        for (const Expr& a : e->args) args.push_back(run(a));
-        result = with_args(e, std::move(args));
-      }
+      else { result = with_args(e, arguments(e)); }
     } else if (e->op == ExprOp::var) {
       result = make_ramp(base, Expr(1), lanes);
     } else if (e->op == ExprOp::load && !depends(e)) {
@@ -367,11 +372,7 @@ struct Vectorizer {
     } else if (e->op == ExprOp::load) {
       result = load(e);
     } else {
-      std::vector<Expr> args;
-      for (const Expr& a : e->args) args.push_back(run(a));
-      // Lanes beyond the end hold nothing that could be at fault.
-      if (e->op == ExprOp::checked_index && mask) args[0] = select(mask, args[0], imm_i(e->type.dtype, 0));
-      result = with_args(e, std::move(args));
+      result = with_args(e, arguments(e));
     }
     memo.emplace(e.get(), result);
     return result;

@@ -492,7 +492,7 @@ std::vector<Item> Evaluator::run_operator(Node& node, const std::vector<Item>& i
   if (!written && run_view(*op, name, arguments, results)) return results;
   results = both(*op, name, arguments, written != nullptr);
   if (results.size() == 1) keep_size(base, in, results[0]);
-  if (!written) note_placement(base, in, results);
+  if (!written) note_placement(base, in, results), note_sharing(base, in, results);
   if (!written || results.empty()) return results;
   const Tensor* self = in[0].tensor();
   const Tensor* value = results[0].tensor();

@@ -184,7 +184,11 @@ class Evaluator {
   bool run_view(const torch::jit::Operator& op, const std::string& name, const std::vector<NamedItem>& arguments, std::vector<Item>& results);
   void make_parts(const Tensor& self, const std::string& name, int64_t axis, bool rows, ListObject& parts);
   bool run_dynamic_view(const std::string& base_name, const std::vector<NamedItem>& arguments, std::vector<Item>& results);
-  bool run_copy(const std::string& base_name, const std::vector<NamedItem>& arguments, std::vector<Item>& results);
+  bool run_copy(const torch::jit::Operator& op, const std::string& name, const std::vector<NamedItem>& arguments, std::vector<Item>& results);
+  Item same_or_copy(const torch::jit::Operator& op, const std::string& name, const std::vector<NamedItem>& arguments);
+  void note_sharing(const std::string& base_name, const std::vector<Item>& inputs, const std::vector<Item>& results);
+  /// Writes to one make the other unknown from then on.
+  void may_be(const StorageRef& storage, const StorageRef& origin);
   Item make_view(const Tensor& base, const std::string& name, ContentsRef contents, std::function<ContentsRef(const ContentsRef&)> get,
                  std::function<ContentsRef(const ContentsRef&, const ContentsRef&)> put, bool unclear);
   ContentsRef read_view(const ViewRef& view);
@@ -204,6 +208,13 @@ class Evaluator {
   std::optional<Placement> placement_of(const Tensor& tensor) const;
   bool is_row_major(const Tensor& tensor) const;
   void note_placement(const std::string& base_name, const std::vector<Item>& inputs, const std::vector<Item>& results);
+  /// What an operator makes of a tensor laid out as its first argument is: by LibTorch, without data; nothing where that is not known.
+  struct LaidOut {
+    at::Tensor self;
+    std::vector<at::Tensor> results;
+  };
+  std::optional<LaidOut> lay_out(const torch::jit::Operator& op, const std::vector<NamedItem>& arguments);
+  std::optional<bool> copies_in_eager(const torch::jit::Operator& op, const std::vector<NamedItem>& arguments);
   void place_views(const torch::jit::Operator& op, const std::vector<NamedItem>& arguments, const std::vector<Item>& results);
   void aim_as_strided(std::vector<NamedItem>& arguments);
   bool run_layout_question(const std::string& name, const std::vector<Item>& inputs, std::vector<Item>& results);

@@ -53,7 +53,8 @@ struct Placement {
 struct Storage : Object, std::enable_shared_from_this<Storage> {
   ContentsRef contents;
   Origin origin = Origin::fresh;
-  bool row_major = false;  ///< for certain; else nothing is known
+  bool row_major = false;              ///< for certain
+  std::optional<Placement> placement;  ///< where it is not row-major and known all the same
   uint64_t version = 0;
   /// For each write through views of which eager may have made copies: its version and those views.
   std::vector<std::pair<uint64_t, std::vector<const View*>>> unclear_writes;

@@ -351,11 +351,7 @@ bool Evaluator::index_list(const ListObject& list, const Item& index, std::vecto
   if (!tensors) return out = {one}, true;
   Item item = fresh(one.number()->contents);
   const StorageRef storage = item.tensor()->storage;
-  for (const Item& i : list.items) {
-    const StorageRef& origin = i.tensor()->storage;
-    storage->origins.push_back(origin);
-    touch(*origin), origin->maybe.push_back(storage);
-  }
+  for (const Item& i : list.items) may_be(storage, i.tensor()->storage);
   return out = {item}, true;
 }
 

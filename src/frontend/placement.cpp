@@ -97,6 +97,7 @@ std::optional<Placement> Evaluator::placement_of(const Tensor& tensor) const {
   if (tensor.view) return tensor.view->placement;
   const Storage& storage = *tensor.storage;
   const Shape& shape = storage.contents->type.shape;
+  if (storage.placement) return storage.placement;
   if (!shape.is_static() || !(storage.row_major || storage.origin == Origin::input)) return std::nullopt;
   return Placement{.strides = row_major(shape.sizes()), .offset = 0};
 }
@@ -123,33 +124,51 @@ void Evaluator::note_placement(const std::string& base_name, const std::vector<I
     if (r.tensor() && !r.tensor()->view) r.tensor()->storage->row_major = true;
 }
 
-void Evaluator::place_views(const torch::jit::Operator& op, const std::vector<NamedItem>& arguments, const std::vector<Item>& results) {
+std::optional<Evaluator::LaidOut> Evaluator::lay_out(const torch::jit::Operator& op, const std::vector<NamedItem>& arguments) {
   const Tensor& self = *arguments[0].item.tensor();
   const auto base = placement_of(self);
-  const auto is_new = [&](const Item& i) { return i.tensor() && i.tensor()->view && i.tensor()->view != self.view; };
-  const std::vector<Item>& made = results.size() == 1 && results[0].list() ? results[0].list()->items : results;
-  if (!base || !std::any_of(made.begin(), made.end(), is_new)) return;
+  if (!base) return std::nullopt;
   torch::jit::Stack stack;
   try {
-    const at::Tensor meta =
+    LaidOut laid;
+    laid.self =
         at::empty_strided(self.type().shape.sizes(), base->strides, at::TensorOptions().device(at::kMeta).dtype(scalar_type_of(self.type().dtype)));
-    stack.emplace_back(meta);
+    stack.emplace_back(laid.self);
     for (size_t i = 1; i < arguments.size(); ++i) {
       auto value = ivalue_of(arguments[i].item, arguments[i].schema->type(), false);
-      if (!value) return;
+      if (!value) return std::nullopt;
+      if (value->isDevice()) value = c10::IValue(c10::Device(at::kMeta));  // there is one device
       stack.push_back(std::move(*value));
     }
     op.getOperation()(stack);
-    const auto place = [&](const Item& item, const at::Tensor& t) {
-      if (!is_new(item) || t.sizes().vec() != item.tensor()->type().shape.sizes()) return;
-      const bool copied = base->copied || !t.is_alias_of(meta);
-      item.tensor()->view->placement =
-          Placement{.strides = t.strides().vec(), .offset = copied ? 0 : base->offset + t.storage_offset(), .copied = copied};
-    };
-    if (!stack.at(0).isTensorList()) return place(made.at(0), stack.at(0).toTensor());
-    const auto tensors = stack.at(0).toTensorVector();
-    for (size_t i = 0; i < made.size() && i < tensors.size(); ++i) place(made[i], tensors[i]);
-  } catch (const std::exception&) {}  // nothing is known then
+    if (stack.at(0).isTensorList()) laid.results = stack[0].toTensorVector();
+    else laid.results = {stack[0].toTensor()};
+    return laid;
+  } catch (const std::exception&) { return std::nullopt; }
+}
+
+std::optional<bool> Evaluator::copies_in_eager(const torch::jit::Operator& op, const std::vector<NamedItem>& arguments) {
+  const auto laid = lay_out(op, arguments);
+  return laid ? std::optional(!laid->results.at(0).is_alias_of(laid->self)) : std::nullopt;
+}
+
+void Evaluator::place_views(const torch::jit::Operator& op, const std::vector<NamedItem>& arguments, const std::vector<Item>& results) {
+  const Tensor& self = *arguments[0].item.tensor();
+  const auto is_view = [&](const Item& i) { return i.tensor() && i.tensor()->view && i.tensor()->view != self.view; };
+  const auto is_own = [&](const Item& i) { return i.tensor() && !i.tensor()->view && i.tensor()->storage != self.storage; };
+  const std::vector<Item>& made = results.size() == 1 && results[0].list() ? results[0].list()->items : results;
+  if (std::none_of(made.begin(), made.end(), [&](const Item& i) { return is_view(i) || is_own(i); })) return;
+  const auto laid = lay_out(op, arguments);
+  if (!laid) return;  // nothing is known then
+  const Placement base = *placement_of(self);
+  for (size_t i = 0; i < made.size() && i < laid->results.size(); ++i) {
+    const at::Tensor& t = laid->results[i];
+    if (!made[i].tensor() || t.sizes().vec() != made[i].tensor()->type().shape.sizes()) continue;
+    const bool copied = base.copied || !t.is_alias_of(laid->self);
+    const Placement place{.strides = t.strides().vec(), .offset = copied ? 0 : base.offset + t.storage_offset(), .copied = copied};
+    if (is_view(made[i])) made[i].tensor()->view->placement = place;
+    else if (is_own(made[i])) made[i].tensor()->storage->placement = Placement{.strides = place.strides};
+  }
 }
 
 /// as_strided counts in the memory that the tensor lies in, whatever part of it the tensor is.

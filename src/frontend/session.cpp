@@ -39,7 +39,7 @@ std::string function_of(const std::string& text, std::span<const std::string> re
   }
   source += "  return (";
   for (const std::string& d : defines) source += d + ", ";
-  return source + "0)\n";
+  return source + (defines.empty() ? "0, 0)\n" : "0)\n");  // a tuple also where nothing is defined
 }
 
 at::Tensor widened(const RawTensor& raw, bool wide) {

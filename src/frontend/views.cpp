@@ -24,6 +24,7 @@ struct ViewRule {
 };
 constexpr ViewRule view_rules[] = {
     {"aten::alias", ViewKind::same},
+    {"aten::data", ViewKind::same},
     {"aten::detach", ViewKind::same},
     {"aten::lift", ViewKind::same},
     {"aten::lift_fresh", ViewKind::same},
@@ -43,6 +44,7 @@ constexpr ViewRule view_rules[] = {
     {"aten::ravel", ViewKind::shape, true},
     {"aten::atleast_1d", ViewKind::shape},
     {"aten::atleast_2d", ViewKind::shape},
+    {"aten::atleast_3d", ViewKind::shape},
     {"aten::permute", ViewKind::permutation},
     {"aten::transpose", ViewKind::permutation},
     {"aten::t", ViewKind::permutation},
@@ -60,6 +62,9 @@ constexpr ViewRule view_rules[] = {
     {"aten::split", ViewKind::parts},
     {"aten::split_with_sizes", ViewKind::parts},
     {"aten::tensor_split", ViewKind::parts},
+    {"aten::unsafe_chunk", ViewKind::parts},
+    {"aten::unsafe_split", ViewKind::parts},
+    {"aten::unsafe_split_with_sizes", ViewKind::parts},
     {"aten::unbind", ViewKind::parts},
     {"aten::expand", ViewKind::other},
     {"aten::expand_as", ViewKind::other},
@@ -71,6 +76,32 @@ constexpr ViewRule view_rules[] = {
     {"aten::view_as_complex", ViewKind::other},
     {"aten::real", ViewKind::other},
     {"aten::imag", ViewKind::other},
+};
+
+/// Operators that give the tensor itself where nothing changes, and else a new one.
+struct Conversion {
+  std::string_view op;
+  std::optional<DType> dtype{};  ///< where the operator's name says it
+};
+constexpr Conversion conversions[] = {
+    {"aten::to"},
+    {"aten::type_as"},
+    {"aten::as_tensor"},
+    {"aten::cpu"},
+    {"aten::cuda"},
+    {"aten::_cast_Double", DType::f64},
+    {"aten::_cast_Float", DType::f32},
+    {"aten::_cast_Half", DType::f16},
+    {"aten::_cast_Long", DType::i64},
+    {"aten::_cast_Int", DType::i32},
+    {"aten::_cast_Short", DType::i16},
+    {"aten::_cast_Char", DType::i8},
+    {"aten::_cast_Byte", DType::u8},
+};
+
+/// Operators whose results may lie in their operands' memory although their schemas do not say so.
+constexpr std::string_view sharing_operators[] = {
+    "aten::atleast_1d", "aten::atleast_2d", "aten::atleast_3d", "aten::broadcast_tensors", "aten::chain_matmul", "aten::einsum", "aten::meshgrid",
 };
 
 const ViewRule* find_rule(const std::string& op) {
@@ -124,6 +155,13 @@ std::optional<std::vector<int64_t>> permutation_of(const Operator& op, const std
   std::vector<int64_t> order = stack.at(0).toTensor().sizes().vec();
   for (int64_t& axis : order) axis -= 2;
   return order;
+}
+
+/// Whether parts lie behind each other along the axis and make up all of it: of tensor_split they may also overlap.
+bool follow_each_other(const ListObject& parts, int64_t axis, const Dim& extent) {
+  Dim sum = 0;
+  for (const Item& i : parts.items) sum += i.tensor()->type().shape[axis];
+  return sum == extent;
 }
 
 void collect_unclear(const View* view, std::vector<const View*>& out) {
@@ -211,31 +249,47 @@ Item Evaluator::make_view(const Tensor& base, const std::string& name, ContentsR
   return Tensor{base.storage, std::move(view)};
 }
 
-/// clone, to and type_as: the same contents in a tensor of its own, or the same tensor where nothing changes.
-bool Evaluator::run_copy(const std::string& base_name, const std::vector<NamedItem>& arguments, std::vector<Item>& results) {
-  const Tensor* self = arguments[0].item.tensor();
-  const TensorType& type = self->type();
+/// clone, and conversions: the same contents in a tensor of its own, or the same tensor where nothing changes.
+bool Evaluator::run_copy(const Operator& op, const std::string& name, const std::vector<NamedItem>& arguments, std::vector<Item>& results) {
+  const std::string& base_name = op.schema().name();
+  const Tensor& self = *arguments[0].item.tensor();
+  const Item* format = find(arguments, "memory_format");
+  const auto wanted = format && format->is_int() ? std::optional(static_cast<at::MemoryFormat>(format->integer())) : std::nullopt;
+  const bool keeps_format = !wanted || wanted == at::MemoryFormat::Preserve;
+  const auto own = [&](std::vector<Item> made) {
+    results = std::move(made);
+    if (!results.empty() && results[0].tensor())
+      results[0].tensor()->storage->row_major |= keeps_format ? is_row_major(self) : wanted == at::MemoryFormat::Contiguous;
+    return true;
+  };
   if (base_name == "aten::clone") {
     if (defect(Defect::clone_aliases)) return results = {arguments[0].item}, true;
-    results = {fresh(read(*self))};
-    const Item* format = find(arguments, "memory_format");
-    results[0].tensor()->storage->row_major =
-        is_row_major(*self) || (format && format->is_int() && format->integer() == static_cast<int64_t>(at::MemoryFormat::Contiguous));
-    return true;
+    return own({fresh(read(self))});
   }
-  if (base_name == "aten::to" || base_name == "aten::type_as") {
-    // The same tensor when nothing changes: devices and memory formats mean nothing here.
-    const Item* other = find(arguments, "other");
-    const auto dtype = integer(arguments, "dtype");
-    const auto wanted = other && other->tensor() ? std::optional(other->tensor()->type().dtype)
-                        : dtype                  ? dtype_from_torch(*dtype)
-                                                 : std::optional(type.dtype);
-    if (wanted != type.dtype) return false;
-    const Item* copy = find(arguments, "copy");
-    const bool copies = copy && copy->is_bool() && copy->plain()->toBool();
-    return results = {copies ? fresh(read(*self)) : arguments[0].item}, true;
-  }
-  return false;
+  const auto conversion = std::ranges::find(conversions, base_name, &Conversion::op);
+  if (conversion == std::end(conversions)) return false;
+  const DType before = self.type().dtype;
+  const Item* other = find(arguments, "other");
+  const auto number = integer(arguments, "dtype");
+  const auto dtype = conversion->dtype          ? conversion->dtype
+                     : other && other->tensor() ? std::optional(other->tensor()->type().dtype)
+                     : number                   ? dtype_from_torch(*number)
+                                                : std::optional(before);
+  const Item* copy = find(arguments, "copy");
+  if (dtype != before) return own(both(op, name, arguments, false));
+  if (copy && copy->is_bool() && copy->plain()->toBool()) return own({fresh(read(self))});
+  // The same tensor, unless its elements are to lie otherwise than they do. There is one device.
+  if (keeps_format) return results = {arguments[0].item}, true;
+  return results = {same_or_copy(op, name, arguments)}, true;
+}
+
+/// A tensor's own elements, in its own memory or not as its strides decide.
+Item Evaluator::same_or_copy(const Operator& op, const std::string& name, const std::vector<NamedItem>& arguments) {
+  const Tensor& self = *arguments[0].item.tensor();
+  const auto copies = copies_in_eager(op, arguments);
+  if (copies) return *copies ? fresh(read(self)) : arguments[0].item;
+  const auto same = [](const ContentsRef& c) { return c; };
+  return make_view(self, name, read(self), same, [](const ContentsRef&, const ContentsRef& part) { return part; }, true);
 }
 
 /// The results of split, chunk or unbind become views: slices along `axis`, or single rows of it.
@@ -298,19 +352,14 @@ bool Evaluator::run_view_operator(const Operator& op, const std::string& name, c
   if (base_name == "aten::as_strided") aim_as_strided(arguments);
   const Tensor* self = arguments[0].item.tensor();
   const TensorType type = self->type();
-  if (run_copy(base_name, arguments, results) || run_dynamic_view(base_name, arguments, results)) return true;
+  if (run_copy(op, name, arguments, results) || run_dynamic_view(base_name, arguments, results)) return true;
   // What its schema calls a view is one, also where writing through it is not worked out.
   constexpr ViewRule unknown_view{"", ViewKind::other};
   const auto& returns = op.schema().returns();
   const ViewRule* rule = find_rule(base_name);
   if (!rule && !returns.empty() && returns[0].alias_info() && !returns[0].alias_info()->isWrite()) rule = &unknown_view;
   if (!rule) return false;
-  if (rule->kind == ViewKind::same) {
-    const auto same = [](const ContentsRef& c) { return c; };
-    if (!rule->maybe_copy) results = {arguments[0].item};
-    else results = {make_view(*self, name, read(*self), same, [](const ContentsRef&, const ContentsRef& part) { return part; }, true)};
-    return true;
-  }
+  if (rule->kind == ViewKind::same) { return results = {rule->maybe_copy ? same_or_copy(op, name, arguments) : arguments[0].item}, true; }
   std::vector<Item> made = both(op, name, arguments, false);
   if (made.empty()) return results = {}, true;
   const auto rerun_part = [this, &op, name, arguments](const ContentsRef& parent, size_t part) {
@@ -323,8 +372,9 @@ bool Evaluator::run_view_operator(const Operator& op, const std::string& name, c
   const auto rerun = [rerun_part](const ContentsRef& parent) { return rerun_part(parent, 0); };
   int64_t axis = integer(arguments, "dim").value_or(integer(arguments, "axis").value_or(0));
   if (axis < 0) axis += type.rank();
-  if (rule->kind == ViewKind::parts) {
-    if (auto* list = made[0].list()) make_parts(*self, name, axis, base_name == "aten::unbind", *list);
+  const bool rows = base_name == "aten::unbind";
+  if (auto* list = made[0].list(); list && rule->kind == ViewKind::parts && (rows || follow_each_other(*list, axis, type.shape[axis]))) {
+    make_parts(*self, name, axis, rows, *list);
     return results = std::move(made), true;
   }
   if (auto* list = made[0].list()) {
@@ -338,8 +388,12 @@ bool Evaluator::run_view_operator(const Operator& op, const std::string& name, c
   std::function<ContentsRef(const ContentsRef&, const ContentsRef&)> put;
   bool unclear = false;
   if (rule->kind == ViewKind::shape) {
-    unclear = rule->maybe_copy && !only_splits(type.shape, part->type.shape);
-    put = [=, this](const ContentsRef& p, const ContentsRef& n) { return reshape_of(n, p->type.shape); };
+    if (rule->maybe_copy && !only_splits(type.shape, part->type.shape)) {
+      const auto copies = copies_in_eager(op, arguments);
+      if (copies.value_or(false)) return results = {fresh(part)}, true;
+      unclear = !copies;
+    }
+    if (part->type.dtype == type.dtype) put = [=, this](const ContentsRef& p, const ContentsRef& n) { return reshape_of(n, p->type.shape); };
   } else if (rule->kind == ViewKind::permutation) {
     const auto order = permutation_of(op, arguments, type.rank(), [this](const NamedItem& a) { return ivalue_of(a.item, a.schema->type(), false); });
     if (order) {
@@ -364,6 +418,26 @@ bool Evaluator::run_view_operator(const Operator& op, const std::string& name, c
   }
   results = {make_view(*self, name, part, rerun, std::move(put), unclear)};
   return true;
+}
+
+/// Where results may lie in their operands' memory and nothing says how, a write to one makes the others unknown.
+void Evaluator::note_sharing(const std::string& base_name, const std::vector<Item>& in, const std::vector<Item>& results) {
+  if (std::ranges::find(sharing_operators, base_name) == std::end(sharing_operators)) return;
+  const auto operands = std::ranges::find_if(in, [](const Item& i) { return i.list() != nullptr; });
+  if (operands == in.end()) return;
+  const auto& from = operands->list()->items;
+  const bool contracts = base_name == "aten::einsum" || base_name == "aten::chain_matmul";
+  if (contracts && from.size() > 1) return;
+  const std::vector<Item>& made = results.size() == 1 && results[0].list() ? results[0].list()->items : results;
+  for (const Item& r : made)
+    for (const Item& i : from)
+      if (r.tensor() && i.tensor()) may_be(r.tensor()->storage, i.tensor()->storage);
+}
+
+void Evaluator::may_be(const StorageRef& storage, const StorageRef& origin) {
+  if (storage == origin) return;
+  storage->origins.push_back(origin);
+  touch(*origin), origin->maybe.push_back(storage);
 }
 
 namespace {
