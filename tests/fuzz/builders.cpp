@@ -77,7 +77,7 @@ std::string build_linear(Generator& g) {
   const DType t = dtype_of(g, x);
   const int64_t k = shape_of(g, x)[-1], n = g.random().one_of({1, 3, 5, 8, 16, 17, 33, 64});
   const std::string w = g.parameter(t, {n, k});
-  return fmt::format("{} = torch.nn.functional.linear({}, {}, {})", g.fresh(), x, w, bias(g, t, n));
+  return fmt::format("{} = torch.linear({}, {}, {})", g.fresh(), x, w, bias(g, t, n));
 }
 
 std::string build_einsum(Generator& g) {
@@ -134,7 +134,7 @@ std::string build_attention(Generator& g) {
   const bool causal = r.chance(0.3);
   std::string mask = "None";
   if (!causal && r.chance(0.4)) mask = r.chance(0.5) ? g.leaf(DType::b8, {l, s}) : g.leaf(t, {r.chance(0.5) ? 1 : batch, 1, l, s});
-  return fmt::format("{} = torch.nn.functional.scaled_dot_product_attention({}, {}, {}, attn_mask={}, is_causal={})", g.fresh(), q, k, v, mask,
+  return fmt::format("{} = torch.scaled_dot_product_attention({}, {}, {}, attn_mask={}, is_causal={})", g.fresh(), q, k, v, mask,
                      causal ? "True" : "False");
 }
 
@@ -155,16 +155,15 @@ std::string build_avg_pool(Generator& g) {
   Random& r = g.random();
   const int64_t axes = r.one_of({1, 2, 2, 3}), kernel = r.between(1, 3);
   const std::string x = image(g, axes, 3);
-  return fmt::format("{} = torch._C._nn.avg_pool{}d({}, {}, {}, {}, {}, {})", g.fresh(), axes, x, repeated(kernel, axes), drawn(g, 1, 3, axes),
+  return fmt::format("{} = torch.avg_pool{}d({}, {}, {}, {}, {}, {})", g.fresh(), axes, x, repeated(kernel, axes), drawn(g, 1, 3, axes),
                      repeated(r.between(0, kernel / 2), axes), flag(g), flag(g));
 }
 
 std::string build_adaptive_pool(Generator& g) {
   const int64_t axes = g.random().one_of({1, 2, 2});
   const std::string x = image(g, axes, 1);
-  if (axes == 2 && g.random().chance(0.3))
-    return fmt::format("{} = torch.nn.functional.adaptive_max_pool2d({}, {})", g.fresh(), x, drawn(g, 1, 4, axes));
-  return fmt::format("{} = torch.nn.functional.adaptive_avg_pool{}d({}, {})", g.fresh(), axes, x, drawn(g, 1, 5, axes));
+  if (axes == 2 && g.random().chance(0.3)) return fmt::format("{} = torch.adaptive_max_pool2d({}, {})[0]", g.fresh(), x, drawn(g, 1, 4, axes));
+  return fmt::format("{} = torch.adaptive_avg_pool{}d({}, {})", g.fresh(), axes, x, drawn(g, 1, 5, axes));
 }
 
 std::string build_batch_norm(Generator& g) {
@@ -196,7 +195,7 @@ std::string build_group_norm(Generator& g) {
   const std::string x = g.floating(r.between(3, 4));
   const int64_t c = shape_of(g, x)[1];
   const DType t = dtype_of(g, x);
-  if (r.chance(0.3)) return fmt::format("{} = torch.nn.functional.instance_norm({}, eps=0.01)", g.fresh(), x);
+  if (r.chance(0.3)) return fmt::format("{} = torch.instance_norm({}, None, None, None, None, True, 0.1, 0.01, False)", g.fresh(), x);
   const int64_t groups = c % 2 == 0 && r.chance(0.5) ? 2 : r.chance(0.5) ? c : 1;
   return fmt::format("{} = torch.group_norm({}, {}, {}, {}, 0.001)", g.fresh(), x, groups, g.parameter(t, {c}), g.parameter(t, {c}));
 }
@@ -205,12 +204,9 @@ std::string build_upsample(Generator& g) {
   Random& r = g.random();
   const int64_t axes = r.one_of({1, 2, 2});
   const std::string x = image(g, axes, 1), size = drawn(g, 1, 12, axes);
-  if (r.chance(0.5)) return fmt::format("{} = torch.nn.functional.interpolate({}, {}, mode=\"nearest\")", g.fresh(), x, size);
-  return fmt::format("{} = torch.nn.functional.interpolate({}, {}, mode=\"{}\", align_corners={})", g.fresh(), x, size,
-                     axes == 1       ? "linear"
-                     : r.chance(0.7) ? "bilinear"
-                                     : "bicubic",
-                     flag(g));
+  if (r.chance(0.5)) return fmt::format("{} = torch.upsample_nearest{}d({}, {})", g.fresh(), axes, x, size);
+  const char* mode = axes == 1 ? "linear1d" : r.chance(0.7) ? "bilinear2d" : "bicubic2d";
+  return fmt::format("{} = torch.upsample_{}({}, {}, {})", g.fresh(), mode, x, size, flag(g));
 }
 
 std::string build_rnn_cell(Generator& g) {
@@ -311,7 +307,7 @@ std::string loop_body(Generator& g, const std::string& from, const std::string& 
   g.enter();
   std::vector<std::string> lines;
   if (g.apply(fmt::format("{} = {}.clone()", v, from), exact | whole, "block")) {
-    lines = g.inner_lines(v, static_cast<int>(r.between(1, 3)));
+    lines = g.inner_lines(v, static_cast<int>(r.between(1, 5)));
     lines.erase(lines.begin(), lines.begin() + (lines.empty() ? 0 : 1));
   }
   const TensorType type = g.scene().at(from).type;
@@ -330,7 +326,7 @@ std::string loop_body(Generator& g, const std::string& from, const std::string& 
 std::string build_for(Generator& g) {
   std::string from, v;
   if (!carried(g, from, v)) return {};
-  const std::string trips = g.options().data_dependent && g.random().chance(0.4) ? fmt::format("int(({} > 0).sum()) % 4", from)
+  const std::string trips = g.options().data_dependent && g.random().chance(0.7) ? fmt::format("int(({} > 0).sum()) % 5", from)
                                                                                  : fmt::format("{}", g.random().between(0, 3));
   return fmt::format("{} = {}.clone()\nfor i0 in range({}):{}", v, from, trips, loop_body(g, from, v));
 }
@@ -358,6 +354,28 @@ std::string build_recurrence(Generator& g) {
   text += fmt::format("  {} = {}\n  {} = {}\n  {} = {}", next, step, v, w, w, next);
   if (r.chance(0.3)) text += fmt::format("\n  if {}:\n    break", g.options().data_dependent ? fmt::format("bool({}.sum() > 3)", w) : "i0 == 1");
   return text;
+}
+
+/// A loop as scripted models have them: a state goes through layers, a step at a time, beside what was made of the inputs before the loop.
+std::string build_scan(Generator& g) {
+  Random& r = g.random();
+  const std::string x = g.floating(2);
+  const Shape shape = shape_of(g, x);
+  const DType t = dtype_of(g, x);
+  const std::string w = g.parameter(t, {shape[-1], shape[-1]}), v = g.fresh();
+  if (v[0] != 'v') return {};
+  const std::string u = "y" + v.substr(1), z = "z" + v.substr(1);
+  const auto layer = [&](const std::string& of) {
+    return r.one_of({fmt::format("torch.tanh(torch.matmul({}, {}))", of, w), fmt::format("torch.softmax({}, {})", of, r.between(0, 1)),
+                     fmt::format("torch.softmax({}.t(), {}).t()", of, r.between(0, 1)), fmt::format("torch.layer_norm({}, [{}])", of, shape[-1]),
+                     fmt::format("{0} - {0}.mean({1}, True)", of, r.between(0, 1)), fmt::format("torch.sigmoid({}) * {}", of, u)});
+  };
+  const std::string trips = r.one_of(
+      {fmt::format("int(({} > 0).sum()) % 5", x), fmt::format("min({}.size({}), 4)", x, r.between(0, 1)), fmt::format("{}", r.between(1, 4))});
+  std::string text =
+      fmt::format("{0} = torch.softmax({1}, {2})\n{3} = {1}.clone()\nfor i0 in range({4}):\n  {5} = {3} + {0}", u, x, r.between(0, 1), v, trips, z);
+  for (int64_t i = r.between(1, 4); i > 0; --i) text += fmt::format("\n  {} = {}", z, layer(z));
+  return text + fmt::format("\n  {} = {}", v, r.one_of({z, fmt::format("{} + {}", z, v), fmt::format("torch.tanh({} + {})", v, z)}));
 }
 
 /// Python numbers that branches and loops set.

@@ -26,6 +26,7 @@ std::string build_if(Generator& g);
 std::string build_for(Generator& g);
 std::string build_while(Generator& g);
 std::string build_recurrence(Generator& g);
+std::string build_scan(Generator& g);
 std::string build_number(Generator& g);
 
 }  // namespace mica::fuzz

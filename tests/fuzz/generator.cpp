@@ -47,9 +47,10 @@ std::vector<std::pair<char, std::string_view>> patterns_of(std::string_view oper
   return list;
 }
 
-std::string_view torch_name(DType t) {
-  constexpr std::string_view names[] = {"float64", "float32", "float16", "bfloat16", "int64", "int32", "int16", "int8", "uint8", "bool"};
-  return names[static_cast<size_t>(t)];
+/// The dtype as TorchScript's number for it: names such as torch.float32 are Python's.
+int torch_number(DType t) {
+  constexpr int numbers[] = {7, 6, 5, 15, 4, 3, 2, 1, 0, 11};
+  return numbers[static_cast<size_t>(t)];
 }
 
 template <class T> std::string list_text(const std::vector<T>& items) {
@@ -152,7 +153,7 @@ std::string Generator::tensor(DType dtype, const std::vector<int64_t>& sizes) {
       const Variable& v = scene().at(other);
       std::string text = other;
       if (!(v.type.shape == shape)) text += fmt::format(".reshape({})", list_text(sizes));
-      if (v.type.dtype != dtype) text += fmt::format(".to(torch.{})", torch_name(dtype));
+      if (v.type.dtype != dtype) text += fmt::format(".to({})", torch_number(dtype));
       const std::string name = fresh();
       if (text != other && apply(fmt::format("{} = {}", name, text),
                                  is_float(dtype) && is_float(v.type.dtype) && v.type.dtype != dtype ? whole : exact | whole, "convert"))
@@ -336,6 +337,42 @@ bool Generator::step(const OpRow& row) {
   return false;
 }
 
+/// The same operator again, with other attributes: of what it made, or of what it was made of. Rules for two of a kind have something to do.
+void Generator::once_more(const OpRow& row) {
+  const Statement last = program_.statements.back();
+  if (row.build || row.operands.empty() || last.defines.empty() || last.reads.empty()) return;
+  const bool on_top = random_.chance(0.6);
+  const std::string text = write(row, on_top ? last.defines[0] : last.reads[0]);
+  if (text.empty() || !apply(text, row.flags, row.name) || on_top) return;
+  const std::string other = program_.statements.back().defines.empty() ? std::string() : program_.statements.back().defines[0];
+  if (other.empty() || !(scene().at(other).type.shape == scene().at(last.defines[0]).type.shape)) return;
+  apply(fmt::format("{} = {} + {}", fresh(), last.defines[0], other), whole, "add");
+}
+
+/// A view of a tensor that may be written to; perhaps somebody reads it; then one of the two is written through, and both are looked at.
+void Generator::look_through() {
+  const std::string base = target([](const Variable& v) { return v.type.rank() > 0 && v.type.shape.elements() > 0; });
+  if (base.empty()) return;
+  const auto drawn = [&](uint32_t flag) {
+    const OpRow* row = &draw_row();
+    for (int i = 0; i < 400 && (!(row->flags & flag) || row->build || row->operands.empty()); ++i) row = &draw_row();
+    return row;
+  };
+  const OpRow* looks = drawn(view);
+  const std::string text = write(*looks, base);
+  if (text.empty() || !apply(text, looks->flags, looks->name) || program_.statements.back().defines.empty()) return;
+  const std::string seen = program_.statements.back().defines[0];
+  if (random_.chance(0.4)) apply(fmt::format("{} = {}.clone()", fresh(), seen), exact | whole, "clone");
+  for (int i = 0; i < 4; ++i) {
+    const OpRow* changes = drawn(writes);
+    const std::string change = write(*changes, random_.chance(0.5) ? base : seen);
+    if (change.empty() || !apply(change, changes->flags, changes->name)) continue;
+    looked_at_.insert(base);
+    looked_at_.insert(seen);
+    return;
+  }
+}
+
 const OpRow& Generator::draw_row() {
   static const double total = [] {
     double sum = 0;
@@ -361,7 +398,8 @@ std::string Generator::number_literal(std::string_view name, const TensorType& t
   if (name == "k1" || name == "window") return text(r.between(1, some));
   if (name == "keep") return r.chance(0.5) ? "True" : "False";
   if (name == "pos") return program_.whole ? r.one_of({"1", "2"}) : r.one_of({"0.5", "0.25", "1.0", "1.5"});
-  if (name == "dtype") return fmt::format("torch.{}", torch_name(r.chance(0.2) ? DType::f32 : static_cast<DType>(r.between(0, 9))));
+  if (name == "dtype")
+    return fmt::format("{}", torch_number(r.chance(0.2) ? DType::f32 : r.chance(0.3) ? main_dtype_ : static_cast<DType>(r.between(0, 9))));
   if (name == "start") return text(r.between(0, n));
   if (name == "end") return r.chance(0.3) ? "None" : text(n - r.between(0, n / 2));
   if (name == "length") return text(r.between(0, std::max<int64_t>(0, n - (said_.count("start") ? std::stoll(said_["start"]) : 0))));
@@ -484,6 +522,8 @@ void Generator::choose_outputs() {
   while (ends.size() > 1 && (ends.size() > 6 || random_.chance(0.1)))
     ends.erase(ends.begin() + random_.between(0, static_cast<int64_t>(ends.size()) - 1));
   if (!others.empty() && (ends.empty() || random_.chance(0.05))) ends.push_back(random_.one_of(others));
+  for (const std::string& name : looked_at_)
+    if (std::ranges::find(ends, name) == ends.end()) ends.push_back(name);
   program_.outputs = ends;
 }
 
@@ -500,7 +540,11 @@ Program Generator::make(std::vector<Expected>& expected) {
   const int64_t wanted = p < 0.6 ? random_.between(3, 8) : p < 0.9 ? random_.between(9, 20) : random_.between(21, 40);
   // Each row has its turn: programs of seeds that follow each other start with different ones.
   step(rows[program_.seed % rows.size()]);
-  for (int64_t i = 0; i < 4 * wanted && static_cast<int64_t>(program_.statements.size()) < wanted; ++i) step(draw_row());
+  for (int64_t i = 0; i < 4 * wanted && static_cast<int64_t>(program_.statements.size()) < wanted; ++i) {
+    const OpRow& row = draw_row();
+    if (step(row) && random_.chance(0.25)) once_more(row);
+    if (random_.chance(0.12)) look_through();
+  }
   choose_outputs();
   prune();
   expected = {scene().expect(program_.outputs)};

@@ -54,6 +54,8 @@ class Generator {
  private:
   std::string with_own_locals(std::string text);
   bool step(const OpRow& row);
+  void once_more(const OpRow& row);
+  void look_through();
   const OpRow& draw_row();
   std::string operand(std::string_view pattern, const std::string& a);
   std::string literal(std::string_view name, const std::string& a);
@@ -74,7 +76,8 @@ class Generator {
   std::map<std::string, std::string> said_;       ///< what placeholders stand for in the statement being written
   DType main_dtype_ = DType::f32;
   int next_leaf_ = 0, next_value_ = 0, next_local_ = 0;
-  bool keeps_ = false;  ///< the module has buffers that are written to
+  std::set<std::string> looked_at_;  ///< outputs in any case
+  bool keeps_ = false;               ///< the module has buffers that are written to
   Tally tally_;
 };
 

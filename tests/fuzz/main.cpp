@@ -172,7 +172,12 @@ int run(Flags& f) {
   const auto start = std::chrono::steady_clock::now();
   const auto seconds = [&] { return std::chrono::duration<double>(std::chrono::steady_clock::now() - start).count(); };
   const bool terminal = ::isatty(2);
+  std::set<Defect> told;
   const Summary s = run_programs(f.run, [&](const Summary& now) {
+    for (const auto& [defect, hit] : now.found)
+      if (told.insert(defect).second)
+        fmt::print(stderr, "{:.0f} s, {} programs: {} found by seed {}\n", seconds(), now.programs,
+                   all_defects()[static_cast<size_t>(defect) - 1].name, hit.seed);
     if (terminal) fmt::print(stderr, "\r{} programs, {} failed, {:.0f} s ", now.programs, now.failures.size(), seconds());
   });
   if (terminal) fmt::print(stderr, "\r");

@@ -229,8 +229,8 @@ LoadOptions Program::symbolic_options() const {
         const Leaf& leaf = *std::ranges::find(leaves, input.name, &Leaf::name);
         const RawTensor& value = run ? more_runs[run - 1].at(input.name) : leaf.value;
         const int64_t size = value.type.shape[static_cast<int64_t>(axis)].size();
-        symbol->low = std::min(symbol->low, std::max<int64_t>(size - 1, 1));
-        symbol->high = std::max(symbol->high, size + size / 2 + 1);
+        symbol->low = std::min(symbol->low, size);
+        symbol->high = std::max(symbol->high, size);
       }
     }
   }

@@ -57,7 +57,7 @@ struct Program {
   /// Inputs of run 0, 1 ...
   std::vector<RawTensor> inputs(size_t run = 0) const;
   LoadOptions load_options() const;
-  /// With symbols in the place of sizes, of a range around those of all runs.
+  /// With symbols in the place of sizes, of the range that all runs span.
   LoadOptions symbolic_options() const;
   /// Its first run alone, for these sizes.
   Program first_run() const;

@@ -59,7 +59,7 @@ class Variants {
         if (const int64_t size = program_.leaves[i].value.type.shape[a].size(); size > 0) axes.push_back({i, static_cast<size_t>(a), size});
     for (int attempt = 0; attempt < 5 && !axes.empty(); ++attempt) {
       std::vector<std::vector<Axis>> symbols = {drawn(axes)};
-      if (random_.chance(0.4)) {
+      if (random_.chance(0.6)) {
         std::vector<Axis> rest = axes;
         std::erase_if(rest, [&](const Axis& a) { return a.size == symbols[0][0].size; });
         if (!rest.empty()) symbols.push_back(drawn(rest));
