@@ -300,8 +300,9 @@ std::optional<std::vector<Item>> Evaluator::run_constant(const Operator& op, con
     if (const auto* list = a.item.list(); list && !std::all_of(list->items.begin(), list->items.end(), fits)) return std::nullopt;
     auto value = ivalue_of(a.item, a.schema->type(), true);
     if (!value) return std::nullopt;
-    if (a.schema->type()->kind() == c10::TypeKind::DeviceObjType || a.name == "device")
-      value = c10::IValue();  // the traced device means nothing here
+    // The traced device means nothing here.
+    if (a.schema->type()->kind() == c10::TypeKind::DeviceObjType) value = c10::IValue(at::Device(at::kCPU));
+    else if (a.name == "device") value = c10::IValue();
     stack.push_back(std::move(*value));
   }
   if (!any_tensor && !exact) return std::nullopt;

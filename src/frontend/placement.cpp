@@ -135,6 +135,11 @@ std::optional<Evaluator::LaidOut> Evaluator::lay_out(const torch::jit::Operator&
         at::empty_strided(self.type().shape.sizes(), base->strides, at::TensorOptions().device(at::kMeta).dtype(scalar_type_of(self.type().dtype)));
     stack.emplace_back(laid.self);
     for (size_t i = 1; i < arguments.size(); ++i) {
+      if (const Tensor* other = arguments[i].item.tensor()) {  // asked for its dtype or sizes
+        const auto options = at::TensorOptions().device(at::kMeta).dtype(scalar_type_of(other->type().dtype));
+        stack.emplace_back(at::empty(other->type().shape.sizes(), options));
+        continue;
+      }
       auto value = ivalue_of(arguments[i].item, arguments[i].schema->type(), false);
       if (!value) return std::nullopt;
       if (value->isDevice()) value = c10::IValue(c10::Device(at::kMeta));  // there is one device

@@ -34,6 +34,10 @@ constexpr Scripted all_scripts[] = {
      "def forward(self, x):\n  a = bool(x[0] > 0)\n  b = bool(x[1] > 0)\n  c = (a and b) or not a\n  if c:\n    return x\n  return -x\n"},
     {"sum_of_numbers", "x=f32[3]",
      "def forward(self, x):\n  ns : List[float] = [float(x[0]), float(x[1]), 2.0]\n  return x * sum(ns) + min(ns) + max(ns)\n"},
+    {"size_from_tensors", "x=f32[3, 12, 18]",
+     "def forward(self, x):\n  s = torch._shape_as_tensor(x)[-2:]\n  f = torch.min(9.0 / torch.min(s).to(7), 15.0 / torch.max(s).to(6))\n"
+     "  f = f.detach().to(torch.device('cpu'), 6, False, True)\n  n = int(torch.floor(torch.tensor(x.size(2)).to(6) * f))\n"
+     "  return x[:, :, :n] * 2\n"},
     // ---- indices ----
     {"select_at", "x=f32[5, 3], i=i64[] in 0..5", "def forward(self, x, i):\n  return x[int(i)] * 2\n"},
     {"select_from_the_end", "x=f32[5, 3], i=i64[] in -5..0", "def forward(self, x, i):\n  return x[:, 1:][int(i)]\n"},
