@@ -8,6 +8,7 @@
 #include <unordered_map>
 
 #include "mica/ir/dim.h"
+#include "mica/ir/quotient.h"
 #include "mica/support/check.h"
 #include "mica/support/defect.h"
 
@@ -584,6 +585,28 @@ std::optional<Interval> bounds(const Expr& e) {
     }
     default: return std::nullopt;
   }
+}
+
+std::optional<Dim> exact_quotient(const Dim& x, const Dim& by) {
+  if (x.is_static() && by.is_static()) return by.size() != 0 && x.size() % by.size() == 0 ? std::optional(x / by) : std::nullopt;
+  constexpr int most_terms = 64;
+  Affine rest = to_affine(simplify(x)), quotient;
+  const Affine divisor = to_affine(simplify(by));
+  const auto constant_term = [](const Affine& a) { return Affine::Term{a.constant, Expr(1)}; };
+  // Every step takes one term of the rest away; with a divisor of several terms others can come up.
+  const Affine::Term lead = divisor.terms.empty() ? constant_term(divisor) : divisor.terms[0];
+  for (int step = 0; step < most_terms && (rest.constant || !rest.terms.empty()); ++step) {
+    std::optional<Affine::Term> part;
+    for (size_t i = 0; !part && i < rest.terms.size(); ++i) part = divide_term(rest.terms[i], lead.coefficient, factors_of(lead.atom));
+    if (!part && rest.constant) part = divide_term(constant_term(rest), lead.coefficient, factors_of(lead.atom));
+    if (!part) return std::nullopt;
+    Affine factor;
+    add_scaled(factor, to_affine(part->atom), part->coefficient);
+    add_scaled(quotient, factor, 1);
+    add_scaled(rest, multiply(factor, divisor), -1);
+  }
+  if (rest.constant || !rest.terms.empty()) return std::nullopt;
+  return Dim::of(from_affine(quotient));
 }
 
 Expr simplify(const Expr& e) {

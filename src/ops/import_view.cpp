@@ -3,8 +3,11 @@
 #include <numeric>
 
 #include "import_families.h"
+#include "mica/ir/quotient.h"
 #include "mica/ops/compare.h"
+#include "mica/ops/control.h"
 #include "mica/ops/factory.h"
+#include "mica/ops/measure.h"
 #include "mica/ops/view.h"
 #include "mica/support/defect.h"
 
@@ -21,7 +24,32 @@ Imported dropout(ImportContext& ctx) {
   return {ctx.tensor("input")};
 }
 
-Imported reshape(ImportContext& ctx) { return {ctx.create(Reshape{ctx.tensor("self"), ctx.sizes(ctx.has("shape") ? "shape" : "size")})}; }
+bool is_measured(ImportContext& ctx, const Dim& size) {
+  bool measured = false;
+  for_symbols(size, [&](uint32_t symbol) { measured |= ctx.builder.graph().symbols[symbol].is_measured(); });
+  return measured;
+}
+
+/// x for a reshape of which one size is inferred: that it can be, and comes out even, the run checks where sizes depend on data.
+Value inferable(ImportContext& ctx, Value x, const std::vector<Dim>& sizes) {
+  if (std::ranges::find(sizes, Dim(-1)) == sizes.end()) return x;
+  const Dim all = ctx.shape(x).elements();
+  Dim known = 1;
+  for (const Dim& s : sizes) known *= s == -1 ? Dim(1) : s;
+  const auto check = [&](Value good, std::string message) { ctx.builder.create_all(Check{good, fmt::format("{}: {}", ctx.op, message)}); };
+  if (!known.is_static() && known.low() <= 0)
+    check(ctx.create(Gt{size_number(ctx, known), constant(ctx, DType::i64, Scalar(0))}), fmt::format("-1 cannot be told where {} is 0", known));
+  if (known == 0 || exact_quotient(all, known) || !is_measured(ctx, all)) return x;
+  const Dim even = all / known * known;
+  if (even == all) return x;
+  check(ctx.create(Eq{size_number(ctx, even), size_number(ctx, all)}), fmt::format("{} does not divide the {} elements", known, all));
+  return ctx.create(Head{reshape_to(ctx, x, {all}), even});
+}
+
+Imported reshape(ImportContext& ctx) {
+  const std::vector<Dim> sizes = ctx.sizes(ctx.has("shape") ? "shape" : "size");
+  return {ctx.create(Reshape{inferable(ctx, ctx.tensor("self"), sizes), sizes})};
+}
 Imported view_dtype(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
   if (ctx.dtype("dtype") == ctx.type(x).dtype) return {x};

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "mica/ir/fault.h"
+#include "mica/ir/quotient.h"
 #include "mica/support/defect.h"
 
 namespace mica {
@@ -162,7 +163,7 @@ std::vector<Expr> reshape_index(const Shape& from, const Shape& to, const std::v
     while (pf != pt) {
       // Symbols make one size a multiple of the other more often than they make it smaller for certain.
       const bool fixed = pf.is_static() && pt.is_static();
-      const bool more = fixed ? pf < pt : pt % pf == 0 ? true : pf % pt == 0 ? false : pf < pt;
+      const bool more = fixed ? pf < pt : exact_quotient(pt, pf) ? true : exact_quotient(pf, pt) ? false : pf < pt;
       if (more ? f == nf : t == nt) throw SymbolicSize(fmt::format("{} and {}", from.to_string(), to.to_string()));
       if (more) pf *= from[f++];
       else pt *= to[t++];
@@ -171,7 +172,7 @@ std::vector<Expr> reshape_index(const Shape& from, const Shape& to, const std::v
     for (int64_t i = t0 + 1; i < t; ++i) linear = linear * Expr(to[i]) + where[i];
     Dim inner = pf;
     for (int64_t i = f0; i < f; ++i) {
-      inner /= from[i];
+      inner = exact_quotient(inner, from[i]).value_or(inner / from[i]);
       // floor(linear / inner) mod size; the outermost axis of a group needs no remainder.
       Expr e = floordiv(linear, Expr(inner));
       if (i > f0) e = floormod(e, Expr(from[i]));

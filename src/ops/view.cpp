@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <functional>
 
+#include "mica/ir/quotient.h"
+
 namespace mica {
 
 Result<TensorType> Reshape::infer(const Reshape& op, const Infer& ctx) {
@@ -16,7 +18,7 @@ Result<TensorType> Reshape::infer(const Reshape& op, const Infer& ctx) {
     else known *= *it;
   }
   if (unknown != sizes.end() && known != 0) {
-    *unknown = from.elements() / known;
+    *unknown = exact_quotient(from.elements(), known).value_or(from.elements() / known);
     known *= *unknown;
   }
   if (known != from.elements() || (unknown != sizes.end() && *unknown == -1)) {
