@@ -58,7 +58,7 @@ const Tables& tables() {
   static const Tables all = [] {
     Tables t;
     for (auto family : {import_pointwise(), import_view(), import_reduce(), import_matmul(), import_nn(), import_index(), import_factory(),
-                        import_resample(), import_rnn(), import_compose(), import_measure(), import_meta()}) {
+                        import_resample(), import_rnn(), import_compose(), import_measure(), import_unique(), import_meta()}) {
       for (const ImportEntry& e : family) t.functions.emplace(e.op, e.fn);
     }
     for (const OpInfo* info : all_ops()) {

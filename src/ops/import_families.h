@@ -16,6 +16,7 @@ std::span<const ImportEntry> import_rnn();
 std::span<const ImportEntry> import_meta();
 std::span<const ImportEntry> import_compose();
 std::span<const ImportEntry> import_measure();
+std::span<const ImportEntry> import_unique();
 
 using Imported = std::vector<ImportValue>;
 

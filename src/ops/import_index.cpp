@@ -369,11 +369,6 @@ template <int64_t n> Imported max_unpool(ImportContext& ctx) {
       ctx, scatter_of(ctx, empty, static_cast<int64_t>(lines.size()) - 1, reshape_to(ctx, index, flat), reshape_to(ctx, x, flat), false), head)};
 }
 
-Imported unique(ImportContext& ctx) {
-  ctx.unsupported("data-dependent-size",
-                  "has as many results as there are different elements; sort and compare neighbours, or give the model a mask");
-}
-
 }  // namespace
 
 std::span<const ImportEntry> import_index() {
@@ -405,8 +400,6 @@ std::span<const ImportEntry> import_index() {
       {"aten::max_unpool2d", max_unpool<2>},
       {"aten::max_unpool3d", max_unpool<3>},
       {"aten::scatter_reduce", scatter},
-      {"aten::unique_dim", unique},
-      {"aten::_unique2", unique},
   };
   return entries;
 }

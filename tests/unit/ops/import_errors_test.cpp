@@ -30,7 +30,7 @@ TEST_F(ImportErrors, AreNamed) {
   EXPECT_EQ(error_of("aten::batch_norm", {{"input", x}, {"training", false}}), "batch-norm-statistics");
   EXPECT_EQ(error_of("aten::rand", {{"size", std::vector<int64_t>{2}}}), "random-op");
   EXPECT_EQ(error_of("aten::nonzero", {{"self", input(DType::f32, {})}}), "data-dependent-size");
-  EXPECT_EQ(error_of("aten::_unique2", {{"self", x}}), "data-dependent-size");
+  EXPECT_EQ(error_of("aten::unique_dim", {{"self", input(DType::f32, {2, 99})}, {"dim", int64_t{0}}}), "unique-columns");
   EXPECT_EQ(error_of("aten::repeat_interleave.self_Tensor", {{"self", x}, {"repeats", input(DType::i64, {2})}, {"dim", int64_t{0}}}),
             "data-dependent-size");
   EXPECT_EQ(error_of("aten::masked_select", {{"self", x}, {"mask", input(DType::b8, {4})}}), "broadcast-mismatch");
