@@ -172,9 +172,10 @@ void Evaluator::check(const Number& condition, bool holds, const Raised& raised)
 }
 
 std::vector<Item> Evaluator::branch(const Number& condition, const Part& then, const Part& otherwise, const std::vector<std::string>& names) {
+  const size_t symbols = graph_.symbols.size();
   Apart one = run_apart(then), other = run_apart(otherwise);
   if (one.raised && other.raised) throw Raised(*one.raised);
-  if (!one.raised && !other.raised) return merge_branches(materialise(condition.contents), one, other, names);
+  if (!one.raised && !other.raised) return merge_branches(condition, one, other, names, symbols);
   // What raises becomes a check; the other branch is the rest of the program.
   check(condition, !one.raised, one.raised ? *one.raised : *other.raised);
   Apart& rest = one.raised ? other : one;
@@ -182,9 +183,11 @@ std::vector<Item> Evaluator::branch(const Number& condition, const Part& then, c
   return std::move(rest.results);
 }
 
-std::vector<Item> Evaluator::merge_branches(Value condition, Apart& one, Apart& other, const std::vector<std::string>& names) {
+/// `symbols` is how many there were before the branches.
+std::vector<Item> Evaluator::merge_branches(const Number& number, Apart& one, Apart& other, const std::vector<std::string>& names, size_t symbols) {
   Merger merger(*this, one.journal, other.journal, {}, "in one branch", "in the other");
-  merger.merge_sizes(graph_);
+  merger.merge_sizes(graph_, symbols, number);
+  const Value condition = materialise(number.contents);
   std::vector<Item> results;
   for (size_t i = 0; i < one.results.size(); ++i)
     results.push_back(merger.merge(one.results[i], other.results[i], i < names.size() ? names[i] : std::string()));

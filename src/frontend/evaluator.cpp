@@ -15,6 +15,7 @@ using torch::jit::Block;
 using torch::jit::Node;
 
 constexpr int max_depth = 256;         // calls within calls
+constexpr int max_splits = 4;          // within each other
 constexpr size_t max_nodes = 2000000;  // nodes of the graph
 
 std::string join(const std::string& path, const std::string& name) { return path.empty() ? name : path + "." + name; }
@@ -124,8 +125,31 @@ Item Evaluator::call(torch::jit::Function& function, std::vector<Item> arguments
   return results.empty() ? none_item() : std::move(results[0]);
 }
 
-std::vector<Item> Evaluator::run_block(const Block& block, Environment& environment) {
-  for (const Node* node : block.nodes()) run_node(*const_cast<Node*>(node), environment);
+std::vector<Item> Evaluator::run_block(const Block& block, Environment& environment) { return run_rest(block, block.nodes().begin(), environment); }
+
+/// The nodes of a block from `at` on. Behind a value of two ranks or dtypes the rest is run for either.
+std::vector<Item> Evaluator::run_rest(const Block& block, NodeIterator at, Environment& environment) {
+  const auto end = block.nodes().end();
+  while (at != end) {
+    const Node& node = **at;
+    run_node(const_cast<Node&>(node), environment);
+    if (++at == end || splits_ == max_splits) continue;
+    for (const torch::jit::Value* output : node.outputs()) {
+      const Item item = environment[output];
+      const Alternatives* ways = output->hasUses() ? item.alternatives() : nullptr;
+      if (!ways) continue;
+      const auto with = [&](const Item& way) {
+        return [&, output, at] {
+          environment[output] = way;
+          return run_rest(block, at, environment);
+        };
+      };
+      ++splits_;
+      std::vector<Item> results = branch(*ways->condition.number(), with(ways->one), with(ways->other), {});
+      --splits_;
+      return results;
+    }
+  }
   std::vector<Item> results;
   for (const torch::jit::Value* output : block.outputs()) results.push_back(environment[output]);
   return results;
@@ -171,7 +195,7 @@ bool Evaluator::lacks_result(const std::vector<Item>& inputs, const std::vector<
 
 void Evaluator::check_usable(Item& item, const std::string& name, bool deep) {
   if (const Conflict conflict = item.conflict()) {
-    diagnostics_.unsupported("branches-differ", "{}", *conflict)
+    diagnostics_.unsupported("branches-differ", "{}", conflict->why)
         .at(here(), "here it is used")
         .note(name.empty() ? "which of them is taken depends on the values of the inputs"
                            : fmt::format("'{}': which of them is taken depends on the values of the inputs", name))

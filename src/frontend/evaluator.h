@@ -74,7 +74,9 @@ class Evaluator {
   };
 
   // ---- walking (evaluator.cpp) ----
+  using NodeIterator = decltype(std::declval<const torch::jit::Block&>().nodes().begin());
   std::vector<Item> run_block(const torch::jit::Block& block, Environment& environment);
+  std::vector<Item> run_rest(const torch::jit::Block& block, NodeIterator at, Environment& environment);
   void run_node(torch::jit::Node& node, Environment& environment);
   bool run_prim(torch::jit::Node& node, Environment& environment);
   void run_call(torch::jit::Node& node, Environment& environment);
@@ -102,7 +104,7 @@ class Evaluator {
   std::vector<Item> branch(const Number& condition, const Part& then, const Part& otherwise, const std::vector<std::string>& names);
   Value grow(Value v, const TensorType& merged);
   Value cut(Value v, const TensorType& merged);
-  std::vector<Item> merge_branches(Value condition, Apart& then, Apart& otherwise, const std::vector<std::string>& names);
+  std::vector<Item> merge_branches(const Number& condition, Apart& then, Apart& otherwise, const std::vector<std::string>& names, size_t symbols);
   /// `strict`: gives up where a later use of what differs would be refused.
   std::vector<Item> loop(torch::jit::Node& node, Environment& environment, const std::vector<Item>& in, bool strict);
   std::vector<Value> make_loop(const std::vector<Item>& in, const Contents& trip, const Carried& known,
@@ -249,6 +251,7 @@ class Evaluator {
   std::vector<Journal*> frames_;  ///< of the parts that are being evaluated apart, innermost last
   uint64_t born_ = 0;             ///< objects made so far
   int depth_ = 0;
+  int splits_ = 0;  ///< values of two kinds behind which both ways are being run
   int64_t steps_ = 0;
   int errors_here_ = 0;
   bool warned_input_ = false;

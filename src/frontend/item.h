@@ -90,8 +90,13 @@ struct Tensor {
 };
 
 struct Item;
+struct Alternatives;
 /// Why something cannot be used: it is not the same in two branches, or on two ways through a loop.
-using Conflict = std::shared_ptr<const std::string>;
+struct Difference {
+  std::string why;
+  std::shared_ptr<const Alternatives> ways;  ///< not null: what it is on either way, so that what follows can be run for both
+};
+using Conflict = std::shared_ptr<const Difference>;
 
 struct Container : Object {
   Conflict conflict;    ///< set when the branches gave it different structures
@@ -178,6 +183,10 @@ struct Item {
     if (const auto* c = std::get_if<Conflict>(&data)) return *c;
     return list() ? list()->conflict : dict() ? dict()->conflict : instance() ? instance()->conflict : nullptr;
   }
+  const Alternatives* alternatives() const {
+    const auto* c = std::get_if<Conflict>(&data);
+    return c ? (*c)->ways.get() : nullptr;
+  }
 
  private:
   template <class T> T* get() const {
@@ -190,6 +199,12 @@ struct Item {
 struct MaybeObject {
   Item present;  ///< a Number
   Item value;
+};
+
+/// Tensors of two ranks or dtypes: `one` where the condition holds and `other` where not. The one that it is not is zeros.
+struct Alternatives {
+  Item condition;  ///< a Number
+  Item one, other;
 };
 
 /// A size as a Python value: a known integer where it is one.

@@ -65,7 +65,7 @@ Merger::Merger(Evaluator& evaluator, const Journal& a, const Journal& b, const C
 Conflict Merger::differ(const std::string& a, const std::string& b, const std::string& name) {
   ++conflicts_;
   const std::string what = name.empty() ? std::string("a value") : "'" + name + "'";
-  return std::make_shared<const std::string>(fmt::format("{} is {} {} and {} {}", what, a, one_, b, other_));
+  return std::make_shared<const Difference>(Difference{fmt::format("{} is {} {} and {} {}", what, a, one_, b, other_), nullptr});
 }
 
 ContentsRef Merger::merge_contents(const ContentsRef& a, const ContentsRef& b, const std::string& name) {
@@ -81,8 +81,8 @@ Item Merger::merge(const Item& a, const Item& b, const std::string& name) {
   if (b.is_uninitialized()) return a;
   if (a.size() && b.size() && *a.size() == *b.size()) return a;
   if (a.is_unknown() || b.is_unknown()) return Item();
-  if (const Conflict c = a.conflict()) return c;
-  if (const Conflict c = b.conflict()) return c;
+  for (const Item* i : {&a, &b})  // alternatives in one branch are not known outside of it
+    if (const Conflict c = i->conflict()) return std::make_shared<const Difference>(Difference{c->why, nullptr});
   if (a.maybe() || b.maybe() || a.is_none() != b.is_none()) return merge_maybe(a, b, name);
   if (const auto one = size_of(a), other = size_of(b); graph_ && (a.size() || b.size()) && one && other) return merge_dims(*one, *other);
   if (const auto kind = number_kind(a), other = number_kind(b); kind && other) {
@@ -139,11 +139,27 @@ std::optional<TensorType> Merger::merge_types(const TensorType& a, const TensorT
   return TensorType{a.dtype, Shape(std::move(dims)), {}};
 }
 
+/// Each beside zeros for where it is the other one.
+Conflict Merger::keep_both(const Tensor& a, const Tensor& b, const std::string& name) {
+  const Conflict difference = differ(a.type().to_string(), b.type().to_string(), name);
+  const auto known_outside = [this](const Tensor& t) {
+    bool all = true;
+    for (const Dim& d : t.type().shape.dims()) for_symbols(d, [&](uint32_t symbol) { all = all && symbol < symbols_; });
+    return all;
+  };
+  if (!condition_ || !known_outside(a) || !known_outside(b)) return difference;
+  auto ways = std::make_shared<Alternatives>();
+  ways->condition = *condition_;
+  ways->one = merge(Item(a), evaluator_.zeros_like(Item(a)), name);
+  ways->other = merge(evaluator_.zeros_like(Item(b)), Item(b), name);
+  return std::make_shared<const Difference>(Difference{difference->why, std::move(ways)});
+}
+
 Item Merger::merge_tensors(const Tensor& a, const Tensor& b, const std::string& name) {
   const bool own = !a.view && is_own(a.storage.get());
   if (a.storage == b.storage && a.view == b.view && !own) return a;
   const auto type = merge_types(a.type(), b.type());
-  if (!type) return differ(a.type().to_string(), b.type().to_string(), name);
+  if (!type) return keep_both(a, b, name);
   const std::array<const void*, 4> key{a.storage.get(), a.view.get(), b.storage.get(), b.view.get()};
   if (const auto it = tensors_.find(key); it != tensors_.end()) return it->second;
   auto merged = std::make_shared<Contents>();

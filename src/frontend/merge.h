@@ -38,8 +38,9 @@ class Merger {
   /// `a` and `b` hold the states of the objects in which they differ from what they are now. `carried` is of an earlier merge whose result is
   /// the state `a`: its leaves are leaves again, whether or not they changed.
   Merger(Evaluator& evaluator, const Journal& a, const Journal& b, const Carried& carried, std::string one, std::string other);
-  /// From here on tensors of one rank whose sizes differ are merged, with symbols of this graph.
-  void merge_sizes(mica::Graph& graph) { graph_ = &graph; }
+  /// From here on tensors of one rank whose sizes differ are merged, with symbols of this graph, of which the first `symbols` are known in both
+  /// states. Others become alternatives, as the condition of the state `a` says.
+  void merge_sizes(mica::Graph& graph, size_t symbols, const Number& condition) { graph_ = &graph, symbols_ = symbols, condition_ = condition; }
 
   Item merge(const Item& a, const Item& b, const std::string& name);
   /// The objects that either state knows, merged; to be put in place by Evaluator::adopt.
@@ -62,6 +63,7 @@ class Merger {
     return found ? *found : object;
   }
   Item merge_tensors(const Tensor& a, const Tensor& b, const std::string& name);
+  Conflict keep_both(const Tensor& a, const Tensor& b, const std::string& name);
   std::optional<TensorType> merge_types(const TensorType& a, const TensorType& b);
   Dim merge_dims(const Dim& a, const Dim& b);
   Item merge_numbers(const Item& a, const Item& b, const std::string& name);
@@ -91,6 +93,8 @@ class Merger {
   std::vector<std::shared_ptr<InstanceObject>> objects_;
   Carried made_here_;
   mica::Graph* graph_ = nullptr;
+  size_t symbols_ = 0;
+  std::optional<Number> condition_;
   std::vector<MergedSize> sizes_;
   int64_t conflicts_ = 0;
 };

@@ -18,9 +18,7 @@ namespace {
 
 constexpr int64_t most_columns = 64;  ///< of rows that are sorted, column by column
 
-Value counted(ImportContext& ctx, const Dim& n) {
-  return ctx.create(Arange{.count = n, .start = Scalar(0), .step = Scalar(1), .dtype = DType::i64});
-}
+Value counted(ImportContext& ctx, const Dim& n) { return ctx.create(Arange{.count = n, .start = Scalar(0), .step = Scalar(1), .dtype = DType::i64}); }
 
 /// bool[n]: whether an element or row of `sorted` differs from the one before it, as the first does. A NaN differs from every number.
 Value begins_group(ImportContext& ctx, Value sorted) {

@@ -73,6 +73,38 @@ constexpr Program all_programs[] = {
     {"measured_in_branch", "x=f32[12]", "def forward(self, x):\n  s = x.sum()\n  if s > 0:\n    s = x[x > 0.5].sum() * 2\n  return s\n"},
     {"branches_nested", "x=f32[12]",
      "def forward(self, x):\n  y = x\n  if x.sum() > 0:\n    y = x[x > 0]\n    if x[0] > 0:\n      y = y[y > 0.5]\n  return y * 2\n"},
+    {"branches_of_two_ranks", "x=f32[12, 4]",
+     "def forward(self, x):\n  y = x[x[:, 0] > 0.8]\n  n = y.shape[0]\n  if n > 2:\n    y = y.reshape(n, -1, 2)\n  if y.dim() == 3:\n    y = y[:, 1] "
+     "* 2\n"
+     "  else:\n    y = y[:, 1:3] - 1\n  return y, y.reshape(-1, 2).sum(0)\n"},
+    {"branches_of_two_dtypes", "x=f32[12]",
+     "def forward(self, x):\n  y = x\n  if x.sum() > 0:\n    y = x > 0\n  z = y * 2\n  return z.float() + 1\n"},
+    {"evenly_in_one_branch", "x=f32[9, 6]",
+     "def forward(self, x):\n  y = x[x[:, 0] > 1.2]\n  n = y.shape[0]\n  if n > 0:\n    y = y.reshape(n, -1, 2)\n  z = y[:, 1:].reshape(-1, 4)\n  "
+     "return z * 2\n"},
+    // ---- different elements ----
+    {"unique", "x=i64[40] in 0..9", "def forward(self, x):\n  u, i, c = torch._unique2(x, True, True, True)\n  return u, i, c, u[i] - x\n"},
+    {"unique_alone", "x=f32[5, 6]", "def forward(self, x):\n  return torch._unique2(torch.floor(x), True, False, False)[0] * 2\n"},
+    {"unique_matrix", "x=i64[5, 6] in 0..7", "def forward(self, x):\n  u, i, c = torch._unique2(x, True, True, True)\n  return u, i, c\n"},
+    {"unique_bools", "x=bool[9]", "def forward(self, x):\n  u, i, c = torch._unique2(x, True, True, True)\n  return u, i, c\n"},
+    {"unique_of_one", "x=f16[1]", "def forward(self, x):\n  u, i, c = torch._unique2(x, True, True, True)\n  return u, i, c\n"},
+    {"unique_of_none", "x=i32[0]", "def forward(self, x):\n  u, i, c = torch._unique2(x, True, True, True)\n  return u, i, c\n"},
+    {"unique_of_measured", "x=i64[30] in 0..9", "def forward(self, x):\n  u, i, c = torch._unique2(x[x > 4], True, True, True)\n  return u, i, c\n"},
+    {"unique_nans", "x=f32[6]", "def forward(self, x):\n  y = torch.cat([x, x, x * float('nan')])\n  return torch._unique2(y, True, False, True)\n"},
+    {"unique_consecutive", "x=i64[40] in 0..2", "def forward(self, x):\n  u, i, c = torch.unique_consecutive(x, True, True)\n  return u, i, c\n"},
+    {"unique_consecutive_rows", "x=i64[3, 20] in 0..2",
+     "def forward(self, x):\n  u, i, c = torch.unique_consecutive(x[:2], True, True, 1)\n  return u, i, c\n"},
+    {"unique_rows", "x=i64[40, 3] in 0..2", "def forward(self, x):\n  u, i, c = torch.unique_dim(x, 0, True, True, True)\n  return u, i, c\n"},
+    {"unique_columns", "x=i64[2, 12, 2] in 0..2", "def forward(self, x):\n  u, i, c = torch.unique_dim(x, 1, True, True, True)\n  return u, i, c\n"},
+    {"unique_walked", "x=i64[24] in 0..5, y=f32[24]",
+     "def forward(self, x, y):\n  kept = torch.zeros_like(x, dtype=11)\n  for c in torch._unique2(x, True, False, False)[0]:\n"
+     "    at = torch.where(x == c)[0]\n    best = y[at] >= y[at].max()\n    kept[at[best]] = True\n  return torch.where(kept)[0], y[kept]\n"},
+    // ---- sizes that divide out ----
+    {"rows_times_a_number", "x=f32[21, 8]",
+     "def forward(self, x):\n  y = x[x[:, 0] > -9]\n  y = torch.cat([y, x[:1]])\n  n = y.shape[0]\n  z = y.reshape(n, -1)\n"
+     "  return (z[:, 0::4] - z[:, 3::4]).reshape(n, -1, 2)\n"},
+    {"rows_that_may_be_none", "x=f32[21, 8]",
+     "def forward(self, x):\n  y = x[x[:, 0] > 0]\n  n = y.shape[0]\n  if n > 0:\n    y = y.reshape(n, -1)\n  return y[:, 0::4] - y[:, 3::4]\n"},
     {"put_counted", "x=f32[6], v=f32[6]", "def forward(self, x, v):\n  y = x.clone()\n  y[x > -99] = v\n  return y\n"},
 };
 

@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include "../graph_test.h"
+#include "mica/ir/quotient.h"
 #include "mica/ir/text.h"
 
 namespace mica {
@@ -54,6 +55,21 @@ TEST(Dim, minimum_and_maximum_vanish_where_the_range_decides) {
   const Dim open = Dim::min(S, 128);
   EXPECT_EQ(open.at({64, 1, 0}), 64);
   EXPECT_EQ(open.at({300, 1, 0}), 128);
+}
+
+TEST(Dim, quotients_are_exact_whatever_the_sizes_or_none) {
+  const Dim a = Dim::symbol(0, "A", 0, 50), b = Dim::symbol(1, "B", 0, 9), rows = Dim::min(a, 7);
+  EXPECT_EQ(exact_quotient(rows * 364, rows), Dim(364));
+  EXPECT_EQ(exact_quotient(rows * 364, rows * 4), Dim(91));
+  EXPECT_EQ(exact_quotient(a * b * 6 + a * 4, a * 2), b * 3 + 2);
+  EXPECT_EQ(exact_quotient((a + b) * 12, a + b), Dim(12));
+  EXPECT_EQ(exact_quotient((a + 1) * (b + 2), b + 2), a + 1);
+  EXPECT_EQ(exact_quotient(12, 4), Dim(3));
+  EXPECT_FALSE(exact_quotient(rows * 363, rows * 4));
+  EXPECT_FALSE(exact_quotient(a * 4 + 1, a));
+  EXPECT_FALSE(exact_quotient(a, b));
+  EXPECT_FALSE(exact_quotient(13, 4));
+  EXPECT_FALSE(exact_quotient(a, 0));
 }
 
 TEST(Dim, bounds_and_values) {
