@@ -99,7 +99,7 @@ class ContractionLowering {
   Dim blocks_ = 1;           ///< groups of row tiles; a task is a batch entry, a block, a panel
   int64_t block_tiles_ = 1;  ///< most tiles of a block
   bool panel_outer_ = true;
-  uint32_t a_ = 0, b_ = 0, rows_ = 0, taps_ = 0, partial_ = 0;
+  uint32_t a_ = 0, b_ = 0, result_ = 0, rows_ = 0, taps_ = 0, partial_ = 0;
   std::vector<uint32_t> axes_;
   Dim zero_row_ = 0;
   Expr panel_, tap_, value_, index_;
@@ -110,7 +110,7 @@ class ContractionLowering {
 
   void choose_chunks() {
     // A single row waits for B and has the time for more partial sums, which make up for its having no other accumulators.
-    const int64_t chain = c_.m.is_static() && c_.m == 1 ? max_chain / 16 : max_chain;
+    const int64_t chain = c_.m.is_static() && c_.m == 1 ? c_.chain / 16 : c_.chain;
     if (!c_.k.is_static()) {  // B is computed: one tap
       chunk_k_ = c_.k.high() <= chain ? c_.k : Dim(chain);
       k_chunks_ = c_.k.high() <= chain ? Dim(1) : Dim::ceil_div(c_.k, chain);
@@ -158,15 +158,18 @@ class ContractionLowering {
     panel_outer_ = b_bytes > a_bytes || a_bytes * static_cast<double>(element) < static_cast<double>(emit_.target().l2_bytes) / 2;
   }
 
-  template <class T> std::vector<std::byte> packed() const { return pack(c_, graph_.constant(c_.b).as<T>().data(), width_); }
+  template <class T> std::vector<std::byte> packed() const {
+    return pack(c_, c_.inner ? reinterpret_cast<const T*>(c_.inner->b.data()) : graph_.constant(c_.b).as<T>().data(), width_);
+  }
 
   void prepare_operands() {
     if (c_.padded) zero_row_ = program_.zero_tail(c_.a, c_.depthwise ? c_.n : c_.k);
-    a_ = emit_.buffer_of(c_.a);
+    a_ = c_.inner ? emit_.temporary(c_.inner->a, false) : emit_.buffer_of(c_.a);
     if (c_.packed) {
       std::vector<std::byte> bytes = c_.dtype == DType::f32 ? packed<float>() : packed<double>();
       const int64_t elements = static_cast<int64_t>(bytes.size()) / size_of(c_.dtype);
-      b_ = emit_.weight_buffer(program_.add_weight(std::move(bytes), graph_.constant(c_.b).name), c_.dtype, elements);
+      const std::string& name = graph_.constant(c_.b).name;
+      b_ = emit_.weight_buffer(program_.add_weight(std::move(bytes), name), c_.dtype, elements);
     } else {
       b_ = emit_.buffer_of(c_.b);
     }
@@ -182,6 +185,14 @@ class ContractionLowering {
 
   /// The region's value and place with the accumulator as a load of the anchor's value, over batch, m_var and n_var.
   void prepare_epilogue() {
+    if (c_.inner) {
+      acc_marker_ = make_var("accumulator", 0, 1, c_.dtype);
+      value_ = acc_marker_;
+      index_ = c_.inner->at;
+      result_ = emit_.temporary(c_.inner->result, true);
+      emit_.kernel().name = c_.inner->name;
+      return;
+    }
     const std::optional<std::vector<Expr>> where = store_indices(graph_, region_, c_.result);
     MICA_CHECK(where.has_value());
     const uint32_t anchor = region_.anchor_value.id;
@@ -191,7 +202,7 @@ class ContractionLowering {
     Expr sum = acc_marker_;
     if (c_.bias) sum = sum + make_load((*c_.bias).id, {c_.dtype, 1}, {c_.bias_index});
     value = rewrite(value, [&](const Expr& n) -> Expr { return n->op == ExprOp::load && n->id == anchor ? sum : Expr(); });
-    emit_.output(region_.output);
+    result_ = emit_.output(region_.output);
     value_ = emit_.flatten(simplify(value));
     index_ = flat_index(graph_.type(region_.output), *where);
   }
@@ -361,7 +372,7 @@ class ContractionLowering {
       for (int64_t j = 0; j < tile_.vectors; ++j) {
         const Expr column = simplify(panel_ * Expr(width_) + Expr(j * lanes_)), mask = column_mask(j);
         const Expr bound = substitute(value, {{acc_marker_, sum(i, j)}});
-        out.push_back(vector_store(emit_.kernel_output(), index, vectorize(bound, c_.n_var, column, lanes_, mask), c_.n_var, column, lanes_, mask));
+        out.push_back(vector_store(result_, index, vectorize(bound, c_.n_var, column, lanes_, mask), c_.n_var, column, lanes_, mask));
       }
     }
     return out;
@@ -463,6 +474,18 @@ class ContractionLowering {
     return one(Stmt::loop(v, Expr(0), Expr(extent), Expr(1), std::move(body)));
   }
 
+  /// `high`, or the number of tiles that have wanted rows where that is less.
+  Expr wanted_tiles(const Expr& high) {
+    if (!c_.inner || !c_.inner->rows) return high;
+    const Expr rows = c_.inner->rows(emit_), r(tile_.rows), tall(tall_);
+    Expr tiles = simplify(floordiv(rows + r - Expr(1), r));
+    if (tall_ != tiles_) {
+      const Expr in_tall = tall * r, shorter = r - Expr(1);
+      tiles = select(rows <= in_tall, tiles, simplify(tall + floordiv(rows - in_tall + shorter - Expr(1), shorter)));
+    }
+    return min(high, tiles);
+  }
+
   void emit() {
     panel_ = var("panel", panels_);
     tap_ = var("tap", c_.taps);
@@ -471,11 +494,16 @@ class ContractionLowering {
     const Expr low_var = make_index("low", tiles_ + 1), high_var = make_index("high", tiles_ + 1);
     std::vector<Stmt> body = single_chain() ? one_chain(low_var, high_var) : many_chains(low_var, high_var);
     if (c_.taps == 1 && single_chain()) body = bind(tap_, Expr(0), std::move(body));
-    body = bind(low_var, low, bind(high_var, high, std::move(body)));
+    body = bind(low_var, low, bind(high_var, wanted_tiles(high), std::move(body)));
     // task = (batch..., panel, block) or (batch..., block, panel)
     std::vector<Expr> order = c_.batch;
     order.push_back(panel_outer_ ? panel_ : block);
     order.push_back(panel_outer_ ? block : panel_);
+    if (c_.inner && c_.inner->rows_outer) {
+      order = c_.batch;
+      order.insert(order.begin(), block);
+      order.push_back(panel_);
+    }
     Dim tasks = 1;
     for (const Expr& v : order) tasks *= extent_end(v);
     const Expr task = make_index("task", tasks);
@@ -496,11 +524,15 @@ class ContractionLowering {
 
 }  // namespace
 
+void emit_contraction(PendingProgram& program, const Region& region, Contraction contraction) {
+  ContractionLowering(program, region, std::move(contraction)).run();
+}
+
 bool lower_contraction(PendingProgram& program, const Region& region) {
   auto c = region.anchor ? describe(*program.graph, *region.anchor) : std::nullopt;
   if (!c) return false;
   MICA_CHECK(!c->padded || program.can_have_tail(c->a), "a padded operand lives in the arena");
-  ContractionLowering(program, region, std::move(*c)).run();
+  emit_contraction(program, region, std::move(*c));
   return true;
 }
 

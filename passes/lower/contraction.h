@@ -7,7 +7,7 @@
 // time is read in rows. Depthwise convolution is the same loop with a vector of channels in place of a broadcast element.
 #include <functional>
 
-#include "region.h"
+#include "emit.h"
 
 namespace mica::lower {
 
@@ -23,6 +23,16 @@ struct SpatialAxis {
   Dim outputs, inputs;
   Dim step;  ///< elements from one input position to the next
   int64_t taps = 1, stride = 1, padding = 0, dilation = 1;
+};
+
+/// What a contraction reads and writes that is a step of a larger schedule: memory of that schedule's own, numbered through.
+struct Inner {
+  Value a, result;
+  Expr at;                             ///< element of `result`, over batch, m_var, n_var
+  std::vector<std::byte> b;            ///< elements of B, which `b_at` points into
+  std::string name;                    ///< of the kernel
+  std::function<Expr(Emitter&)> rows;  ///< of the m rows so many are wanted; empty: all
+  bool rows_outer = false;             ///< each thread takes rows, through the whole batch; else it takes a share of the batch, with all rows
 };
 
 /// One contraction, whatever op it came from.
@@ -53,11 +63,15 @@ struct Contraction {
   int64_t groups = 1;
   Expr group;  ///< over `batch`; which packed B
   OptValue bias;
-  Expr bias_index;  ///< over batch, n_var
+  Expr bias_index;             ///< over batch, n_var
+  int64_t chain = max_chain;   ///< steps of k that one accumulator may take
+  std::optional<Inner> inner;  ///< instead of the graph's values
 };
 
 /// The contraction that a node is, if it is one that can be scheduled (describe_contraction.cpp).
 std::optional<Contraction> describe(const Graph& graph, const Node& node);
+/// The kernel of one.
+void emit_contraction(PendingProgram& program, const Region& region, Contraction contraction);
 
 inline Expr var(const char* name, const Dim& extent) { return make_place(name, extent); }
 

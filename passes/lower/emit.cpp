@@ -62,6 +62,50 @@ Operand PendingProgram::operand(Value v) {
   return {Operand::Kind::value, global(v), 0};
 }
 
+Value PendingProgram::add_trip() {
+  const Value trip = add_temporary({DType::i64, {}, {}});
+  places[trip.id] = {Binding::Space::trip, 0, depth};
+  return trip;
+}
+
+namespace {
+
+/// A step that writes the number where a loop can read it.
+PendingStep write_trips(const Operand& to, const Dim& trips, const std::string& label) {
+  PendingStep step;
+  step.label = label + ": trips";
+  step.operands = {to};
+  Kernel& k = step.kernel;
+  k.name = "trips";
+  k.buffers = {{"to", {DType::i64, 1}, 1}};
+  k.buffers[0].written = true;
+  k.task = make_var("task", 0, 1);
+  k.body.push_back(Stmt::store(0, Expr(0), trips));
+  return step;
+}
+
+}  // namespace
+
+void PendingProgram::repeat(size_t first, const Dim& trips) {
+  PendingStep loop;
+  loop.kind = Step::Kind::loop;
+  loop.label = steps.back().label;
+  loop.depth = depth;
+  loop.ends_by_itself = true;
+  std::move(steps.begin() + static_cast<std::ptrdiff_t>(first), steps.end(), std::back_inserter(loop.body));
+  steps.resize(first);
+  if (trips.is_static()) {
+    const int64_t number = trips.size();
+    std::vector<std::byte> bytes(sizeof number);
+    std::memcpy(bytes.data(), &number, sizeof number);
+    loop.trips = Operand{Operand::Kind::weight, {}, add_weight(std::move(bytes), "trips")};
+  } else {
+    loop.trips = Operand{Operand::Kind::value, add_temporary({DType::i64, {}, {}}), 0};
+    steps.push_back(write_trips(*loop.trips, trips, loop.label));
+  }
+  steps.push_back(std::move(loop));
+}
+
 bool PendingProgram::can_have_tail(Value v) const {
   const Value root = storage_of(v).root;
   return root.id >= base && root.id - base < graph->values.size() && has_own_place(*graph, Value{root.id - base});

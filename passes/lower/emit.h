@@ -81,6 +81,10 @@ struct PendingProgram {
   Operand operand(Value v);
   /// Appends a step that copies `from` to `to`, both numbered, of one type.
   void add_copy(Value from, Value to, std::string label);
+  /// The counter of the loop that `repeat` will put around steps of this graph: an i64 that each thread counts for itself.
+  Value add_trip();
+  /// Puts a loop of so many trips around the steps from number `first` on.
+  void repeat(size_t first, const Dim& trips);
   /// True when zeros can stand behind v: it has a place of its own in the arena.
   bool can_have_tail(Value v) const;
   /// Asks for at least `elements` zeros behind v's memory; their index relative to v's first element.
@@ -166,6 +170,8 @@ void lower_graph(PendingProgram& program, Diagnostics& diagnostics);
 void coalesce_copies(PendingProgram& program);
 /// Convolution, linear and matmul by packed panels (BRGEMM) or, for depthwise, vector rows. False when the region does not fit.
 bool lower_contraction(PendingProgram& program, const Region& region);
+/// A 3x3 convolution of stride 1 with fewer products (winograd.cpp). False when the region does not fit or nothing would be won.
+bool lower_winograd(PendingProgram& program, const Region& region);
 /// A recurrent layer: a loop over the steps around one kernel. False when the region does not fit.
 bool lower_recurrence(PendingProgram& program, const Region& region);
 /// Decides where barriers are needed, places every value in the arena by its lifetime, binds parameters, fills tails.

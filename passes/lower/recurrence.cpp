@@ -134,13 +134,14 @@ class RecurrenceLowering {
     const int64_t tasks = std::max(gates_.tasks(), r_.projection ? projection_.tasks() : 1);
     task_ = make_var("task", 0, tasks);
     trip_ = make_index("trip", trips);
-    const Expr trip = trips == 1 ? Expr(0) : make_load(bind_trip(), {DType::i64, 1}, {Expr(0)});
+    const Expr trip = trips == 1 ? Expr(0) : make_load(emit_.temporary(program_.add_trip(), false), {DType::i64, 1}, {Expr(0)});
     Body body = one(Stmt::let(trip_, trip, steps()));
     emit_.kernel().flops = 2.0 * static_cast<double>(r_.steps.typical() * r_.rows) *
                            static_cast<double>(r_.gates * r_.hidden * r_.width + (r_.projection ? r_.hidden * r_.width : 0));
     emit_.mark_partial();
+    const size_t first = program_.steps.size();
     emit_.finish(task_, tasks, std::move(body));
-    if (trips != 1) repeat(trips);
+    if (trips != 1) program_.repeat(first, trips);
   }
 
  private:
@@ -161,46 +162,6 @@ class RecurrenceLowering {
     if (r_.bias) bias_ = emit_.buffer_of(*r_.bias);
     out_ = emit_.output(r_.out);
     if (r_.last_c) last_c_ = emit_.buffer_of(*r_.last_c, true);
-  }
-
-  /// The counter of the loop around the kernel.
-  uint32_t bind_trip() {
-    const Value trip = program_.add_temporary({DType::i64, {}, {}});
-    program_.places[trip.id] = {Binding::Space::trip, 0, program_.depth};
-    return emit_.temporary(trip, false);
-  }
-
-  /// Puts a loop around the step that was added last.
-  void repeat(const Dim& trips) {
-    PendingStep loop;
-    loop.kind = Step::Kind::loop;
-    loop.label = program_.steps.back().label;
-    loop.depth = program_.depth;
-    loop.ends_by_itself = true;
-    loop.body.push_back(std::move(program_.steps.back()));
-    program_.steps.pop_back();
-    loop.trips = trips.is_static() ? constant_trips(trips.size()) : measured_trips(trips, loop.label);
-    program_.steps.push_back(std::move(loop));
-  }
-  Operand constant_trips(int64_t trips) {
-    std::vector<std::byte> bytes(sizeof trips);
-    std::memcpy(bytes.data(), &trips, sizeof trips);
-    return {Operand::Kind::weight, {}, program_.add_weight(std::move(bytes), "trips")};
-  }
-  /// A step that writes the number where the loop can read it.
-  Operand measured_trips(const Dim& trips, const std::string& label) {
-    const Operand to{Operand::Kind::value, program_.add_temporary({DType::i64, {}, {}}), 0};
-    PendingStep step;
-    step.label = label + ": steps";
-    step.operands = {to};
-    Kernel& k = step.kernel;
-    k.name = "steps";
-    k.buffers = {{"to", {DType::i64, 1}, 1}};
-    k.buffers[0].written = true;
-    k.task = make_var("task", 0, 1);
-    k.body.push_back(Stmt::store(0, Expr(0), trips));
-    program_.steps.push_back(std::move(step));
-    return to;
   }
 
   /// Block by block: for every k a vector of each gate; zeros beyond the last unit.

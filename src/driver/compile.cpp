@@ -271,7 +271,8 @@ Result<CompileReport> compile(const Options& options, Diagnostics& diagnostics) 
   }
 
   phases.begin("lower");
-  auto program = lower_to_program(graph, *target, {.schedules = options.schedules, .debug_memory = options.debug_memory}, diagnostics);
+  auto program = lower_to_program(graph, *target,
+                                  {.schedules = options.schedules, .winograd = options.winograd, .debug_memory = options.debug_memory}, diagnostics);
   if (!program) return Failure{};
   if (options.emit != EmitKind::kernel) expand_math(*program, *target);
   if (options.verify_each) {

@@ -122,6 +122,7 @@ Result<std::vector<std::string>> run_compiled(Cases cases, const Program& p, con
   options.load = p.load;
   options.cpu = plan.cpu;
   options.schedules = plan.schedules;
+  options.winograd = WinogradUse::off;  // judged by tests/numerics/winograd_test.cpp
   options.debug_memory = plan.memory;
   options.debug_defect = plan.defect;
   options.jobs = 1;

@@ -5,6 +5,7 @@
 #include "judge.h"
 #include "mica/driver/compile.h"
 #include "mica/driver/numerics.h"
+#include "mica/driver/so_info.h"
 #include "mica/driver/tensor_file.h"
 
 namespace mica::numerics {
@@ -33,6 +34,7 @@ void Judged::compile_library(const Plan& plan) {
   options.jobs = 1;
   options.cpu = plan.cpu;
   options.schedules = plan.schedules;
+  options.winograd = plan.winograd;
   options.debug_memory = plan.memory;
   const auto report = compile(options, diagnostics);
   ASSERT_TRUE(report) << diagnostics.to_string();
@@ -45,10 +47,13 @@ void Judged::expect_library(const Plan& plan) {
   for (size_t i = 0; i < outputs->size(); ++i)
     EXPECT_EQ((*outputs)[i].bytes, (*alone)[i].bytes) << "output " << i << " depends on the number of threads";
   ASSERT_EQ(outputs->size(), exact_.size());
+  const auto info = read_so_info(library_, diagnostics);
+  ASSERT_TRUE(info) << diagnostics.to_string();
+  EXPECT_TRUE(info->winograd || plan.winograd != WinogradUse::always) << "no convolution in Winograd's form";
   for (size_t i = 0; i < outputs->size(); ++i) {
     // Where LibTorch has no kernel in the working dtype the judge, rounded, stands in as the yardstick.
     const RawTensor yardstick = eager_.empty() ? convert(exact_[i], (*outputs)[i].type.dtype) : eager_[i];
-    const OutputVerdict v = judge_output(fmt::format("output {}", i), (*outputs)[i], yardstick, exact_[i], false);
+    const OutputVerdict v = judge_output(fmt::format("output {}", i), (*outputs)[i], yardstick, exact_[i], info->winograd);
     EXPECT_TRUE(v.pass) << v.reason << ": rmse " << v.mica.rmse << " against eager's " << v.eager.rmse << ", limit " << v.limit;
   }
 }

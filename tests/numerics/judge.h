@@ -15,6 +15,7 @@ namespace mica::numerics {
 struct Plan {
   const char* cpu = "native";
   bool schedules = true;
+  WinogradUse winograd = WinogradUse::automatic;
   DebugMemory memory = DebugMemory::off;  ///< else by guarded.h: no byte outside a tensor can be touched
   Defect defect = Defect::none;           ///< to measure the tests (tools/defects)
 };

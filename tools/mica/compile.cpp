@@ -31,6 +31,8 @@ target
   --cpu NAME                    native (default), x86-64-v2, x86-64-v3, x86-64-v4, or a CPU's name as LLVM spells it
   --cpu-features +A,-B          adds features to the CPU's and takes others away
   --precision f32               what to compute in; inputs and outputs keep the model's dtypes
+  --winograd auto|off           3x3 convolutions with a quarter of the products, where that is faster (default: auto). They round a few
+                                times as much: such a library is verified with k = 8, one with `off` as any other
 output
   -o, --output FILE             what to write (default: lib<MODEL>.so, or stdout for text)
   --emit KIND                   stop early and write that: graph, opt, kernel, scheduled, llvm, asm, obj; so (default)
@@ -55,7 +57,7 @@ examples:
 )";
 
 struct Flags {
-  std::string model, output, method = "forward", cpu = "native", cpu_features, precision = "f32", emit = "so";
+  std::string model, output, method = "forward", cpu = "native", cpu_features, precision = "f32", emit = "so", winograd = "auto";
   std::vector<std::string> inputs, dims, print_after, disabled;
   std::string debug_defect, debug_memory;  // not in the help: libraries for tests, wrong ones and ones that guard their memory
   bool json = false, quiet = false, bindings = false, time_passes = false, verify_each = false, no_schedules = false;
@@ -80,6 +82,9 @@ Result<Options> make_options(const Flags& f, Diagnostics& diagnostics) {
     if (const std::string near = nearest_spelling(f.emit, kinds); !near.empty()) d.help(fmt::format("did you mean `{}`?", near));
     d.help("one of graph, opt, kernel, scheduled, llvm, asm, obj, so");
   }
+  if (f.winograd == "off") o.winograd = WinogradUse::off;
+  else if (f.winograd == "always") o.winograd = WinogradUse::always;  // for tests
+  else if (f.winograd != "auto") diagnostics.error("unknown-winograd", "--winograd {}: it is auto or off", f.winograd);
   if (f.debug_memory == "behind") o.debug_memory = DebugMemory::behind;
   else if (f.debug_memory == "before") o.debug_memory = DebugMemory::before;
   else if (!f.debug_memory.empty()) diagnostics.error("debug-memory", "--debug-memory {}: it is behind or before", f.debug_memory);
@@ -195,6 +200,7 @@ Action declare(CLI::App& app) {
   app.add_option("--cpu", f->cpu);
   app.add_option("--cpu-features", f->cpu_features);
   app.add_option("--precision", f->precision);
+  app.add_option("--winograd", f->winograd);
   app.add_option("--emit", f->emit);
   add_repeated(app, "--print-after", f->print_after);
   add_repeated(app, "--disable-pass", f->disabled);

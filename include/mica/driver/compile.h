@@ -26,7 +26,8 @@ struct Options {
   EmitKind emit = EmitKind::so;
   std::vector<std::string> print_after;  ///< pass names; "*" for all
   bool verify_each = false;
-  bool schedules = true;                        ///< false: the generic road for every op
+  bool schedules = true;  ///< false: the generic road for every op
+  WinogradUse winograd = WinogradUse::automatic;
   bool bindings = false;                        ///< also write a typed header, mica.h, and pkg-config and CMake files beside the .so
   DebugMemory debug_memory = DebugMemory::off;  ///< for tests: intermediates between pages that cannot be touched
   Defect debug_defect = Defect::none;           ///< to measure tests: a seeded defect that this compilation has

@@ -12,8 +12,16 @@ enum class DebugMemory : uint8_t {
   before   ///< its first byte is the first behind one
 };
 
+/// 3x3 convolutions of stride 1 with a quarter of the products, which round a few times as much (docs/correctness.md).
+enum class WinogradUse : uint8_t {
+  off,
+  automatic,  ///< where the cost model finds them faster
+  always      ///< for tests: wherever the form fits
+};
+
 struct LowerOptions {
   bool schedules = true;  ///< false: the generic road for every op
+  WinogradUse winograd = WinogradUse::automatic;
   DebugMemory debug_memory = DebugMemory::off;
 };
 

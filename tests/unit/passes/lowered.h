@@ -12,15 +12,18 @@ namespace mica::test {
 struct LowerPlan {
   const char* cpu = "x86-64-v4";
   bool schedules = true;
+  WinogradUse winograd = WinogradUse::automatic;
+  int64_t l2_bytes = 0;  ///< 0: the CPU's
 };
 inline constexpr LowerPlan all_plans[] = {{"x86-64-v4", true},  {"x86-64-v4", false}, {"x86-64-v3", true},
                                           {"x86-64-v3", false}, {"x86-64-v2", true},  {"x86-64-v2", false}};
 
 inline Program lower(const Graph& graph, const LowerPlan& plan = {}) {
   Diagnostics d;
-  const auto target = make_target(plan.cpu, "", d);
+  auto target = make_target(plan.cpu, "", d);
   EXPECT_TRUE(target) << d.to_string();
-  auto program = lower_to_program(graph, *target, {.schedules = plan.schedules}, d);
+  if (plan.l2_bytes) target->l2_bytes = plan.l2_bytes;
+  auto program = lower_to_program(graph, *target, {.schedules = plan.schedules, .winograd = plan.winograd}, d);
   EXPECT_TRUE(program) << d.to_string();
   return program ? std::move(*program) : Program{};
 }
@@ -161,21 +164,24 @@ inline std::vector<std::vector<std::byte>> run_program(const Program& p, const G
   return io;
 }
 
-/// The graph as kernels for every plan: verified, ordered by barriers, and equal to the graph's meaning within `tolerance`.
+/// The graph as kernels of one plan: verified, ordered by barriers, and equal to the graph's meaning within `tolerance`.
+inline void expect_lowered(const Graph& graph, const std::vector<HostTensor>& inputs, const LowerPlan& plan, double tolerance = 2e-5) {
+  SCOPED_TRACE(fmt::format("{}, schedules {}", plan.cpu, plan.schedules));
+  const Program p = lower(graph, plan);
+  Diagnostics d;
+  EXPECT_TRUE(verify_program(p, d)) << d.to_string() << to_string(p);
+  EXPECT_GE(p.arena_bytes, p.arena_lower_bound);
+  expect_ordered(p);
+  const auto got = run_program(p, graph, inputs);
+  std::vector<HostTensor> host;
+  for (size_t i = 0; i < got.size(); ++i) host.push_back(to_host(graph.type(graph.outputs[i]), got[i]));
+  expect_same(run(graph, inputs), host, tolerance);
+  EXPECT_EQ(got, run_program(reversed(p), graph, inputs)) << "the order of steps between barriers counts";
+}
+/// The same for every plan.
 inline void expect_lowered(const Graph& graph, const std::vector<HostTensor>& inputs, double tolerance = 2e-5) {
-  const auto expected = run(graph, inputs);
   for (const LowerPlan& plan : all_plans) {
-    SCOPED_TRACE(fmt::format("{}, schedules {}", plan.cpu, plan.schedules));
-    const Program p = lower(graph, plan);
-    Diagnostics d;
-    EXPECT_TRUE(verify_program(p, d)) << d.to_string() << to_string(p);
-    EXPECT_GE(p.arena_bytes, p.arena_lower_bound);
-    expect_ordered(p);
-    const auto got = run_program(p, graph, inputs);
-    std::vector<HostTensor> host;
-    for (size_t i = 0; i < got.size(); ++i) host.push_back(to_host(graph.type(graph.outputs[i]), got[i]));
-    expect_same(expected, host, tolerance);
-    EXPECT_EQ(got, run_program(reversed(p), graph, inputs)) << "the order of steps between barriers counts";
+    expect_lowered(graph, inputs, plan, tolerance);
     if (testing::Test::HasFailure()) return;
   }
 }

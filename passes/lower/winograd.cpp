@@ -1,0 +1,417 @@
+// 3x3 convolutions of stride 1 by Winograd's F(4x4, 3x3) (Lavin and Gray, "Fast algorithms for convolutional neural networks", arXiv
+// 1509.09308): 36 products where the definition has 144. Three kernels, in a loop over chunks of tiles so that what lies between them
+// stays in the caches:
+//   V[e, tile, c] = (B^T d B)[e] of the tile's 6x6 inputs d         e = 0..35
+//   M[e, tile, n] = sum over c of V[e, tile, c] * U[e, c, n]        36 matrix products, U = G g G^T is made when compiling
+//   4x4 results   = A^T M A, and the region's epilogue
+// The points are 0, 1, -1, 1/2, -2 and infinity: of all small choices the one with the least error (Barabasz et al., "Error analysis and
+// improving the accuracy of Winograd convolution for deep neural networks", arXiv 1803.10986).
+#include <algorithm>
+#include <array>
+#include <cstring>
+
+#include "contraction.h"
+#include "mica/ops/conv.h"
+
+namespace mica::lower {
+
+namespace {
+
+constexpr int64_t out_tile = 4, taps = 3, in_tile = out_tile + taps - 1, products = in_tile * in_tile;
+constexpr int64_t longest_chain = 128;  ///< channels of one accumulator: the transforms' rounding errors add to those of the sum
+
+/// G: the filter's polynomial at the points, divided by the product of the point's distances to the others.
+constexpr double filter_rows[in_tile][taps] = {
+    {1, 0, 0}, {1 / 3.0, 1 / 3.0, 1 / 3.0}, {-1 / 3.0, 1 / 3.0, -1 / 3.0}, {-16 / 15.0, -8 / 15.0, -4 / 15.0}, {1 / 15.0, -2 / 15.0, 4 / 15.0},
+    {0, 0, 1}};
+
+using Six = std::array<Expr, in_tile>;
+using Four = std::array<Expr, out_tile>;
+
+Expr number(const ExprType& type, double value) { return make_broadcast(imm(type.dtype, value), type.lanes); }
+
+/// B^T d: rows are the coefficients of M(x) / (x - point), M(x) = x (x^2 - 1) (x - 1/2) (x + 2); the last one those of M.
+Six input_transform(const Six& d) {
+  const auto f = [&](double value) { return number(d[0]->type, value); };
+  const Expr even = d[4] - d[2], odd = d[3] - d[1];
+  return {fma(f(1.5), odd, fma(f(-2), d[2], d[0] + d[4])),
+          fma(f(2.5), d[3], fma(f(0.5), d[2], d[4] - d[1])),
+          fma(f(0.5), d[3], fma(f(-2.5), d[2], d[4] + d[1])),
+          fma(f(2), odd, even),
+          fma(f(-0.5), odd, even),
+          fma(f(1.5), even, fma(f(-2), d[3], d[1] + d[5]))};
+}
+
+/// A^T m: powers 0 to 3 of the points.
+Four output_transform(const Six& m) {
+  const auto f = [&](double value) { return number(m[0]->type, value); };
+  const Expr sum = m[1] + m[2], difference = m[1] - m[2];
+  return {m[0] + sum + (m[3] + m[4]), fma(f(-2), m[4], fma(f(0.5), m[3], difference)), fma(f(4), m[4], fma(f(0.25), m[3], sum)),
+          fma(f(-8), m[4], fma(f(0.125), m[3], difference + m[5]))};
+}
+
+/// U[e, c, n] of a weight [n, c, 3, 3], in the weight's dtype.
+template <class T> std::vector<std::byte> transform_filter(const T* weight, int64_t outputs, int64_t channels) {
+  std::vector<std::byte> bytes(static_cast<size_t>(products * outputs * channels) * sizeof(T));
+  T* to = reinterpret_cast<T*>(bytes.data());
+  for (int64_t n = 0; n < outputs; ++n) {
+    for (int64_t c = 0; c < channels; ++c) {
+      const T* g = weight + (n * channels + c) * taps * taps;
+      double columns[in_tile][taps] = {};
+      for (int64_t i = 0; i < in_tile; ++i) {
+        for (int64_t q = 0; q < taps; ++q) {
+          for (int64_t r = 0; r < taps; ++r) columns[i][q] += filter_rows[i][r] * static_cast<double>(g[r * taps + q]);
+        }
+      }
+      for (int64_t i = 0; i < in_tile; ++i) {
+        for (int64_t j = 0; j < in_tile; ++j) {
+          double u = 0;
+          for (int64_t q = 0; q < taps; ++q) u += columns[i][q] * filter_rows[j][q];
+          to[((i * in_tile + j) * channels + c) * outputs + n] = static_cast<T>(u);
+        }
+      }
+    }
+  }
+  return bytes;
+}
+
+/// One convolution in this form. Places of tiles are numbered through all images.
+struct Winograd {
+  Conv op = {};
+  DType dtype = DType::f32;
+  Value base;                ///< holds the input
+  std::vector<Dim> strides;  ///< of its axes, in elements
+  Dim offset = 0;
+  Dim height, width, out_height, out_width;
+  int64_t channels = 1, outputs = 1;
+  bool padded = false;
+  Dim tiles_x, tiles_y, tiles;
+  int64_t chunk = 1;  ///< tiles of one trip
+  Dim trips = 1;
+};
+
+bool fits(const Graph& graph, const Conv& op) {
+  const auto all = [](const Ints& list, int64_t value) { return std::ranges::all_of(list.items, [&](int64_t i) { return i == value; }); };
+  const TensorType &x = graph.type(op.x), &w = graph.type(op.weight);
+  if (x.dtype != DType::f32 || x.rank() != 4 || op.groups != 1 || !all(op.stride, 1) || !all(op.dilation, 1)) return false;
+  return graph.is_constant(op.weight) && w.shape[2] == taps && w.shape[3] == taps && x.shape[1].is_static();
+}
+
+/// Time of one convolution on a core in vector multiply-adds: a model of what was measured, good to compare the two.
+struct Cost {
+  double direct, winograd;
+};
+
+Cost estimate(const Winograd& w, const Target& target) {
+  const double lanes = target.lanes(size_of(w.dtype)), c = static_cast<double>(w.channels), n = static_cast<double>(w.outputs);
+  const double tiles = static_cast<double>(w.tiles.typical());
+  const double places = static_cast<double>(w.tiles.typical() / std::max<int64_t>(1, w.tiles_x.typical() * w.tiles_y.typical())) *
+                        static_cast<double>(w.out_height.typical() * w.out_width.typical());
+  const double in_vectors = std::ceil(c / lanes), out_vectors = std::ceil(n / lanes);
+  // A row tile of few rows waits for its loads of B.
+  const double rows = std::min(tiles, 6.0), waits = std::max(1.0, (rows + 4) / (rows * 4) + 0.05);
+  // The transforms wait for V and M on their way through the second cache.
+  constexpr double input_vector = 1000, output_vector = 850, bytes_per_step = 4;
+  const double more_weights = (products - taps * taps) * c * n * static_cast<double>(size_of(w.dtype));
+  return {
+      places * taps * taps * c * out_vectors,
+      products * tiles * c * out_vectors * waits + tiles * (in_vectors * input_vector + out_vectors * output_vector) + more_weights / bytes_per_step};
+}
+
+/// Tiles of a chunk: V and M of it fit the second caches of two cores.
+void choose_chunk(Winograd& w, const Target& target) {
+  const int64_t tile_bytes = products * (w.channels + w.outputs) * size_of(w.dtype);
+  const int64_t most = std::max<int64_t>(12, 2 * target.l2_bytes / tile_bytes);
+  if (w.tiles.is_static()) {
+    const int64_t pieces = ceil_div(w.tiles.size(), most);
+    w.chunk = ceil_div(w.tiles.size(), pieces);
+  } else {
+    w.chunk = std::min(most, w.tiles.high());
+  }
+  w.trips = Dim::ceil_div(w.tiles, w.chunk);
+}
+
+std::optional<Winograd> describe(const PendingProgram& program, const Region& region, const Contraction& direct) {
+  const Graph& graph = *program.graph;
+  const auto conv = match<Conv>(*region.anchor);
+  if (!conv || !fits(graph, *conv)) return std::nullopt;
+  Winograd w;
+  w.op = *conv;
+  w.dtype = direct.dtype;
+  w.base = direct.a;
+  w.padded = direct.padded;
+  const TensorType& x = graph.type(conv->x);
+  const Shape& out = graph.type(region.anchor_value).shape;
+  Access access = resolve_access(graph, conv->x, 1);
+  if (access.base != direct.a) access = {conv->x, index_vars(x.shape), {}}, access.flat = flat_index(x, access.vars);
+  const LinearIndex at = linear_index(access.flat, access.vars).value();
+  w.strides = at.strides;
+  w.offset = at.offset;
+  w.channels = x.shape[1];
+  w.outputs = out[1];
+  w.height = x.shape[2], w.width = x.shape[3], w.out_height = out[2], w.out_width = out[3];
+  w.tiles_y = Dim::ceil_div(w.out_height, out_tile);
+  w.tiles_x = Dim::ceil_div(w.out_width, out_tile);
+  w.tiles = x.shape[0] * w.tiles_y * w.tiles_x;
+  const Cost cost = estimate(w, *program.target);
+  const bool faster = cost.winograd < 0.9 * cost.direct;
+  if (w.tiles.low() < 1 || (program.options.winograd == WinogradUse::automatic && !faster)) return std::nullopt;
+  choose_chunk(w, *program.target);
+  return w;
+}
+
+using Body = std::vector<Stmt>;
+
+Body one(Stmt s) {
+  Body v;
+  v.push_back(std::move(s));
+  return v;
+}
+Body with(const Expr& v, const Expr& value, Body body) { return one(Stmt::let(v, value, std::move(body))); }
+
+class WinogradLowering {
+ public:
+  WinogradLowering(PendingProgram& program, const Region& region, Winograd w)
+      : program_(program), graph_(*program.graph), region_(region), w_(std::move(w)), lanes_(program.target->lanes(size_of(w_.dtype))) {}
+
+  void run() {
+    v_ = add_products(w_.channels);
+    m_ = add_products(w_.outputs);
+    if (w_.trips != 1) trip_ = program_.add_trip();
+    const size_t first = program_.steps.size();
+    transform_input();
+    multiply();
+    transform_output();
+    if (w_.trips != 1) program_.repeat(first, w_.trips);
+  }
+
+ private:
+  PendingProgram& program_;
+  const Graph& graph_;
+  const Region& region_;
+  Winograd w_;
+  int32_t lanes_;
+  Value v_, m_;
+  std::optional<Value> trip_;
+
+  ExprType vector_type() const { return {w_.dtype, lanes_}; }
+
+  // ---- what lies between the kernels: [products, chunk, columns] ----
+  /// Elements from one product to the next. The line between them keeps 36 streams from falling into one set of a cache.
+  int64_t pitch(int64_t columns) const { return (ceil_div(w_.chunk * columns, lanes_) + 1) * lanes_; }
+  Value add_products(int64_t columns) { return program_.add_temporary({w_.dtype, {products * pitch(columns)}, {}}); }
+  Expr product_at(int64_t product, const Expr& tile, const Expr& column, int64_t columns) const {
+    return make_ramp(simplify(Expr(product * pitch(columns)) + tile * Expr(columns) + column), Expr(1), lanes_);
+  }
+
+  // ---- tiles ----
+  /// First tile of this trip.
+  Expr first_tile(Emitter& emit) const {
+    if (!trip_) return Expr(0);
+    return make_load(emit.temporary(*trip_, false), {DType::i64, 1}, {Expr(0)}) * Expr(w_.chunk);
+  }
+  bool whole_chunks() const { return w_.trips * w_.chunk == w_.tiles; }
+
+  struct Place {
+    Expr image, y, x;  ///< y, x: of the tile
+  };
+  /// `body` for the tile that is number `local` of this trip, if there is one.
+  template <class F> Body at_tile(Emitter& emit, const Expr& local, F&& body) const {
+    const Expr tile = make_index("tile", w_.trips * w_.chunk);
+    const Dim& images = graph_.type(w_.op.x).shape[0];
+    const Place place{images == 1 ? Expr(0) : make_place("image", images), make_place("tile_y", w_.tiles_y), make_place("tile_x", w_.tiles_x)};
+    Body inner = body(place);
+    inner = with(place.x, simplify(floormod(tile, w_.tiles_x)), std::move(inner));
+    const Expr row = simplify(floordiv(tile, w_.tiles_x));
+    inner = with(place.y, images == 1 ? row : simplify(floormod(row, w_.tiles_y)), std::move(inner));
+    if (images != 1) inner = with(place.image, simplify(floordiv(tile, w_.tiles_x * w_.tiles_y)), std::move(inner));
+    if (!whole_chunks()) inner = one(Stmt::branch(tile < Expr(w_.tiles), std::move(inner)));
+    return with(tile, simplify(first_tile(emit) + local), std::move(inner));
+  }
+
+  /// Groups of vectors of `columns`, so that there are tasks enough where there are few tiles.
+  struct Groups {
+    int64_t vectors, groups;
+    Expr low(const Expr& group) const { return simplify(floordiv(group * Expr(vectors), groups)); }
+  };
+  Groups groups_of(int64_t columns) const {
+    const int64_t vectors = ceil_div(columns, lanes_);
+    return {vectors, std::clamp<int64_t>(ceil_div(64, w_.chunk), 1, vectors)};
+  }
+
+  /// One task a tile of the chunk and a group of vectors; `body(place, local tile, first column, mask)` for each vector.
+  template <class Prepare> void finish(Emitter& emit, int64_t columns, Prepare&& prepare) {
+    const Groups g = groups_of(columns);
+    const Expr task = make_index("task", w_.chunk * g.groups), local = make_index("local", w_.chunk), group = make_index("group", g.groups);
+    const Expr vector = make_index("vector", g.vectors), column = simplify(vector * Expr(lanes_));
+    const Expr mask = columns % lanes_ ? tail_mask(column, Expr(columns), lanes_) : Expr();
+    const auto over_columns = [&](Body body) { return one(Stmt::loop(vector, g.low(group), g.low(group + Expr(1)), Expr(1), std::move(body))); };
+    Body body = at_tile(emit, local, [&](const Place& place) { return prepare(place, local, column, mask, over_columns); });
+    body = with(group, simplify(floormod(task, g.groups)), std::move(body));
+    body = with(local, simplify(floordiv(task, g.groups)), std::move(body));
+    emit.finish(task, w_.chunk * g.groups, std::move(body));
+  }
+
+  // ---- V ----
+  void transform_input() {
+    const Expr zeros = w_.padded ? Expr(program_.zero_tail(w_.base, w_.channels)) : Expr();
+    Emitter emit(program_, region_);
+    emit.kernel().name += "_winograd_input";
+    const uint32_t x = emit.buffer_of(w_.base), v = emit.temporary(v_, true);
+    emit.mark_partial();
+    finish(emit, w_.channels, [&](const Place& place, const Expr& local, const Expr& column, const Expr& mask, const auto& over_columns) {
+      const Expr y0 = simplify(place.y * Expr(out_tile) - Expr(w_.op.padding[0])), x0 = simplify(place.x * Expr(out_tile) - Expr(w_.op.padding[1]));
+      const Expr base = simplify(Expr(w_.offset) + place.image * Expr(w_.strides[0]) + y0 * Expr(w_.strides[2]) + x0 * Expr(w_.strides[3]));
+      const Expr corner = make_var("corner", -(int64_t{1} << 40), int64_t{1} << 40);
+      Body inside = over_columns(input_tile(emit, x, v, local, column, mask, [&](int64_t r, int64_t q) {
+        return corner + Expr(w_.strides[2]) * Expr(r) + Expr(w_.strides[3]) * Expr(q);
+      }));
+      inside = with(corner, base, std::move(inside));
+      const Expr high = Expr(in_tile);
+      const Expr whole = y0 >= Expr(0) && x0 >= Expr(0) && simplify(y0 + high) <= Expr(w_.height) && simplify(x0 + high) <= Expr(w_.width);
+      return one(Stmt::branch(whole, std::move(inside), border(emit, x, v, local, column, mask, over_columns, base, y0, x0, zeros)));
+    });
+  }
+
+  /// The tile where some inputs lie outside: those are read from a row of zeros. What is right of the results that are wanted counts as outside too.
+  template <class Over>
+  Body border(Emitter& emit, uint32_t x, uint32_t v, const Expr& local, const Expr& column, const Expr& mask, const Over& over_columns,
+              const Expr& base, const Expr& y0, const Expr& x0, const Expr& zeros) {
+    std::vector<Expr> offsets;
+    for (int64_t i = 0; i < products; ++i) offsets.push_back(make_var(fmt::format("at{}", i), 0, int64_t{1} << 40));
+    Body body = over_columns(input_tile(emit, x, v, local, column, mask, [&](int64_t r, int64_t q) { return offsets[r * in_tile + q]; }));
+    for (int64_t i = products; i-- > 0;) {
+      const Expr r(i / in_tile), q(i % in_tile), y = simplify(y0 + r), column_at = simplify(x0 + q);
+      const Expr valid = y >= Expr(0) && y < Expr(w_.height) && column_at >= Expr(0) && column_at < Expr(w_.width);
+      const Expr at = simplify(base + r * Expr(w_.strides[2]) + q * Expr(w_.strides[3]));
+      // Without padding only results that nobody wants depend on what lies outside: any element will do.
+      body = with(offsets[i], select(valid, at, zeros ? zeros : Expr(w_.offset)), std::move(body));
+    }
+    return body;
+  }
+
+  template <class At> Body input_tile(Emitter& emit, uint32_t x, uint32_t v, const Expr& local, const Expr& column, const Expr& mask, At&& at) {
+    const uint32_t half = emit.local("half", vector_type(), products, Memory::registers);
+    Body body;
+    for (int64_t q = 0; q < in_tile; ++q) {
+      Six d;
+      for (int64_t r = 0; r < in_tile; ++r) d[r] = make_load(x, vector_type(), {make_ramp(simplify(at(r, q) + column), Expr(1), lanes_)}, mask);
+      column_of(emit, body, d);
+      const Six t = input_transform(d);
+      for (int64_t r = 0; r < in_tile; ++r) body.push_back(Stmt::store(half, Expr(r * in_tile + q), t[r]));
+    }
+    for (int64_t r = 0; r < in_tile; ++r) {
+      Six d;
+      for (int64_t q = 0; q < in_tile; ++q) d[q] = make_load(half, vector_type(), {Expr(r * in_tile + q)});
+      const Six t = input_transform(d);
+      for (int64_t q = 0; q < in_tile; ++q) body.push_back(Stmt::store(v, product_at(r * in_tile + q, local, column, w_.channels), t[q], mask));
+    }
+    return body;
+  }
+
+  /// Reads six vectors once, into registers.
+  void column_of(Emitter& emit, Body& body, Six& d) {
+    const uint32_t read = emit.local("read", vector_type(), in_tile, Memory::registers);
+    for (int64_t i = 0; i < in_tile; ++i) {
+      body.push_back(Stmt::store(read, Expr(i), d[i]));
+      d[i] = make_load(read, vector_type(), {Expr(i)});
+    }
+  }
+
+  // ---- M ----
+  void multiply() {
+    Contraction c;
+    c.dtype = w_.dtype;
+    c.m = w_.chunk, c.n = w_.outputs, c.k = w_.channels;
+    c.m_var = var("m", c.m), c.n_var = var("n", c.n);
+    const Expr product = var("product", products);
+    c.batch = {product};
+    c.groups = products;
+    c.group = product;
+    c.a_base = product * Expr(pitch(w_.channels));
+    c.a_row = w_.channels;
+    c.b = w_.op.weight;
+    c.packed = true;
+    const int64_t channels = w_.channels, outputs = w_.outputs;
+    c.b_at = [=](int64_t g, int64_t, int64_t k, int64_t n) { return (g * channels + k) * outputs + n; };
+    c.chain = longest_chain;
+    Inner inner;
+    inner.a = v_, inner.result = m_;
+    inner.at = simplify(product * Expr(pitch(outputs)) + c.m_var * Expr(outputs) + c.n_var);
+    inner.b = transform_filter(graph_.constant(w_.op.weight).as<float>().data(), outputs, channels);
+    inner.name = "conv_winograd_product";
+    if (!whole_chunks()) inner.rows = [this](Emitter& emit) { return simplify(min(Expr(w_.chunk), Expr(w_.tiles) - first_tile(emit))); };
+    inner.rows_outer = products * channels * outputs < w_.chunk * products * (channels + outputs);
+    c.inner = std::move(inner);
+    emit_contraction(program_, region_, std::move(c));
+  }
+
+  // ---- results ----
+  void transform_output() {
+    const Shape& out = graph_.type(region_.anchor_value).shape;
+    const Expr image = make_place("image", out[0]), n = make_place("n", out[1]), y = make_place("y", out[2]), x = make_place("x", out[3]);
+    Emitter emit(program_, region_);
+    emit.kernel().name += "_winograd_output";
+    const uint32_t m = emit.temporary(m_, false);
+    const std::vector<Expr> anchor{image, n, y, x};
+    const std::optional<std::vector<Expr>> where = store_indices(graph_, region_, anchor);
+    MICA_CHECK(where.has_value());
+    const Expr marker = make_var("sum", 0, 1, w_.dtype);
+    const uint32_t id = region_.anchor_value.id;
+    Expr value = region_.output == region_.anchor_value ? make_load(id, {w_.dtype, 1}, anchor)
+                                                        : Inliner(graph_, region_.inlined).expand(region_.output, *where);
+    const Expr sum = w_.op.bias ? marker + make_load((*w_.op.bias).id, {w_.dtype, 1}, {n}) : marker;
+    value = rewrite(value, [&](const Expr& e) -> Expr { return e->op == ExprOp::load && e->id == id ? sum : Expr(); });
+    const uint32_t result = emit.output(region_.output);
+    value = emit.flatten(simplify(value));
+    const Expr index = flat_index(graph_.type(region_.output), *where);
+    emit.mark_partial();
+    finish(emit, w_.outputs, [&](const Place& place, const Expr& local, const Expr& column, const Expr& mask, const auto& over_columns) {
+      const uint32_t half = emit.local("half", vector_type(), out_tile * in_tile, Memory::stack);
+      Body body;
+      for (int64_t q = 0; q < in_tile; ++q) {
+        Six d;
+        for (int64_t r = 0; r < in_tile; ++r) d[r] = make_load(m, vector_type(), {product_at(r * in_tile + q, local, column, w_.outputs)}, mask);
+        column_of(emit, body, d);
+        const Four t = output_transform(d);
+        for (int64_t r = 0; r < out_tile; ++r) body.push_back(Stmt::store(half, Expr(r * in_tile + q), t[r]));
+      }
+      const Expr r = make_index("r", out_tile), row = simplify(place.y * Expr(out_tile) + r);
+      const uint32_t read = emit.local("read", vector_type(), in_tile, Memory::registers);
+      Body line;
+      Six d;
+      for (int64_t q = 0; q < in_tile; ++q) {
+        line.push_back(Stmt::store(read, Expr(q), make_load(half, vector_type(), {simplify(r * Expr(in_tile) + Expr(q))})));
+        d[q] = make_load(read, vector_type(), {Expr(q)});
+      }
+      const Four t = output_transform(d);
+      for (int64_t q = 0; q < out_tile; ++q) {
+        const Expr at = simplify(place.x * Expr(out_tile) + Expr(q));
+        const std::vector<VarBinding> here{{image, place.image}, {y, row}, {x, at}};
+        const Expr bound = substitute(simplify(substitute(value, here)), {{marker, t[q]}});
+        Body store = one(vector_store(result, simplify(substitute(index, here)), vectorize(bound, n, column, lanes_, mask), n, column, lanes_, mask));
+        if (w_.out_width % out_tile != 0) store = one(Stmt::branch(at < Expr(w_.out_width), std::move(store)));
+        for (Stmt& s : store) line.push_back(std::move(s));
+      }
+      const bool ragged = w_.out_height % out_tile != 0;
+      const Expr rows = ragged ? simplify(min(Expr(out_tile), Expr(w_.out_height) - place.y * Expr(out_tile))) : Expr(out_tile);
+      body.push_back(Stmt::loop(r, Expr(0), rows, Expr(1), std::move(line)));
+      return over_columns(std::move(body));
+    });
+  }
+};
+
+}  // namespace
+
+bool lower_winograd(PendingProgram& program, const Region& region) {
+  if (!region.anchor || program.options.winograd == WinogradUse::off) return false;
+  const auto direct = describe(*program.graph, *region.anchor);
+  if (!direct) return false;
+  auto w = describe(program, region, *direct);
+  if (!w) return false;
+  MICA_CHECK(!w->padded || program.can_have_tail(w->base), "a padded operand lives in the arena");
+  WinogradLowering(program, region, std::move(*w)).run();
+  return true;
+}
+
+}  // namespace mica::lower

@@ -1,0 +1,57 @@
+// Winograd convolutions by the kernel interpreter: borders, chunks of tiles that do not come out even, epilogues.
+#include "lowered.h"
+
+namespace mica {
+namespace {
+
+using test::optimised;
+
+constexpr test::LowerPlan always[] = {{"x86-64-v4", true, WinogradUse::always}, {"x86-64-v3", true, WinogradUse::always}};
+
+bool uses_winograd(const Graph& graph, const test::LowerPlan& plan) {
+  const Program p = test::lower(graph, plan);
+  return std::ranges::any_of(p.kernels, [](const Kernel& k) { return k.name.find("winograd") != std::string::npos; });
+}
+
+/// A pointwise convolution first: what the 3x3 one reads has a place of its own, as within a model.
+std::string model(std::string_view x, int channels, int outputs, std::string_view rest, std::string_view result = "%a") {
+  return fmt::format(
+      "graph(%x: f32{}) {{ %p = constant random<3> : f32[{}, 2, 1, 1] %h = conv(%x, %p, stride=[1, 1], padding=[0, 0], dilation=[1, 1]) "
+      "%w = constant random<1> : f32[{}, {}, 3, 3] %b = constant random<2> : f32[{}] "
+      "%a = conv(%h, %w, bias=%b, stride=[1, 1], {}, dilation=[1, 1]) %r = relu(%a) %s = add(%r, %a) return {} }}",
+      x, channels, outputs, channels, outputs, rest, result);
+}
+
+TEST(winograd, equals_the_convolution) {
+  for (const auto& text : {model("[1, 2, 8, 8]", 16, 16, "padding=[1, 1]"), model("[2, 2, 5, 7]", 5, 17, "padding=[1, 1]"),
+                           model("[1, 2, 9, 6]", 9, 8, "padding=[0, 0]"), model("[3, 2, 4, 3]", 16, 3, "padding=[2, 0]"),
+                           model("[1, 2, 3, 3]", 4, 4, "padding=[0, 0]"), model("[1, 2, 6, 6]", 7, 5, "padding=[0, 1], padding_end=[1, 0]"),
+                           model("[1, 2, 11, 13]", 16, 24, "padding=[1, 1]", "%r"), model("[1, 2, 7, 5]", 8, 8, "padding=[1, 1]", "%s")}) {
+    SCOPED_TRACE(text);
+    const Graph graph = optimised(text);
+    for (const test::LowerPlan& plan : always) {
+      EXPECT_TRUE(uses_winograd(graph, plan));
+      test::expect_lowered(graph, test::random_inputs(graph), plan, 1e-4);
+    }
+  }
+}
+
+TEST(winograd, goes_over_tiles_in_chunks) {
+  // 25 tiles, 12 of which fit the caches at a time.
+  const test::LowerPlan small{"x86-64-v4", true, WinogradUse::always, /*l2_bytes=*/1 << 10};
+  const Graph graph = optimised(model("[1, 2, 20, 18]", 5, 8, "padding=[1, 1]", "%s"));
+  EXPECT_TRUE(std::ranges::any_of(test::lower(graph, small).steps, [](const Step& s) { return s.kind == Step::Kind::loop; }));
+  test::expect_lowered(graph, test::random_inputs(graph), small, 1e-4);
+}
+
+TEST(winograd, is_chosen_where_it_saves_time) {
+  const test::LowerPlan automatic{"x86-64-v4", true, WinogradUse::automatic}, off{"x86-64-v4", true, WinogradUse::off};
+  const Graph large = optimised(model("[1, 2, 56, 56]", 64, 64, "padding=[1, 1]"));
+  EXPECT_TRUE(uses_winograd(large, automatic));
+  EXPECT_FALSE(uses_winograd(large, off));
+  EXPECT_FALSE(uses_winograd(optimised(model("[1, 2, 56, 56]", 3, 64, "padding=[1, 1]")), automatic)) << "the transforms cost more than they save";
+  EXPECT_FALSE(uses_winograd(optimised(model("[1, 2, 3, 3]", 320, 320, "padding=[1, 1]")), automatic)) << "four times the weights for one tile";
+}
+
+}  // namespace
+}  // namespace mica
