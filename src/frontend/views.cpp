@@ -157,6 +157,29 @@ std::optional<std::vector<int64_t>> permutation_of(const Operator& op, const std
   return order;
 }
 
+/// Where the elements of a view lie in its operand, row-major; nothing where an element is there twice, or sizes are symbols.
+std::optional<at::Tensor> places_of(const Operator& op, const std::vector<NamedItem>& arguments,
+                                    const std::function<std::optional<c10::IValue>(const NamedItem&)>& ivalue) {
+  constexpr int64_t most = 1 << 20;  // elements
+  const Shape& shape = arguments[0].item.tensor()->type().shape;
+  if (!shape.is_static() || shape.elements() > most) return std::nullopt;
+  try {
+    const at::Tensor whole = at::arange(shape.elements().size(), at::kLong).reshape(shape.sizes());
+    torch::jit::Stack stack = {whole};
+    for (size_t i = 1; i < arguments.size(); ++i) {
+      auto value = ivalue(arguments[i]);
+      if (!value) return std::nullopt;
+      stack.push_back(std::move(*value));
+    }
+    op.getOperation()(stack);
+    if (!stack.at(0).isTensor() || !stack[0].toTensor().is_alias_of(whole)) return std::nullopt;
+    const at::Tensor places = stack[0].toTensor().reshape({-1}).clone(), sorted = std::get<0>(places.sort());
+    const int64_t n = places.numel();
+    if (n > 1 && sorted.slice(0, 1).eq(sorted.slice(0, 0, n - 1)).any().item<bool>()) return std::nullopt;
+    return places;
+  } catch (const std::exception&) { return std::nullopt; }
+}
+
 /// Whether parts lie behind each other along the axis and make up all of it: of tensor_split they may also overlap.
 bool follow_each_other(const ListObject& parts, int64_t axis, const Dim& extent) {
   Dim sum = 0;
@@ -254,8 +277,8 @@ bool Evaluator::run_copy(const Operator& op, const std::string& name, const std:
   const std::string& base_name = op.schema().name();
   const Tensor& self = *arguments[0].item.tensor();
   const Item* format = find(arguments, "memory_format");
-  const auto wanted = format && format->is_int() ? std::optional(static_cast<at::MemoryFormat>(format->integer())) : std::nullopt;
-  const bool keeps_format = !wanted || wanted == at::MemoryFormat::Preserve;
+  const auto wanted = format && format->is_int() ? static_cast<at::MemoryFormat>(format->integer()) : at::MemoryFormat::Preserve;
+  const bool keeps_format = wanted == at::MemoryFormat::Preserve;
   const auto own = [&](std::vector<Item> made) {
     results = std::move(made);
     if (!results.empty() && results[0].tensor())
@@ -385,6 +408,7 @@ bool Evaluator::run_view_operator(const Operator& op, const std::string& name, c
   }
   if (!made[0].tensor()) return results = std::move(made), true;
   const ContentsRef part = read(*made[0].tensor());
+  const auto known = [this](const NamedItem& a) { return ivalue_of(a.item, a.schema->type(), false); };
   std::function<ContentsRef(const ContentsRef&, const ContentsRef&)> put;
   bool unclear = false;
   if (rule->kind == ViewKind::shape) {
@@ -395,7 +419,7 @@ bool Evaluator::run_view_operator(const Operator& op, const std::string& name, c
     }
     if (part->type.dtype == type.dtype) put = [=, this](const ContentsRef& p, const ContentsRef& n) { return reshape_of(n, p->type.shape); };
   } else if (rule->kind == ViewKind::permutation) {
-    const auto order = permutation_of(op, arguments, type.rank(), [this](const NamedItem& a) { return ivalue_of(a.item, a.schema->type(), false); });
+    const auto order = permutation_of(op, arguments, type.rank(), known);
     if (order) {
       std::vector<int64_t> back(order->size());
       for (size_t i = 0; i < order->size(); ++i) back[(*order)[i]] = static_cast<int64_t>(i);
@@ -415,6 +439,12 @@ bool Evaluator::run_view_operator(const Operator& op, const std::string& name, c
       put = [=, this](const ContentsRef& p, const ContentsRef& n) { return select_scatter(p, n, axis, *index); };
   } else if (part->type == type && base_name.starts_with("aten::expand")) {
     put = [](const ContentsRef&, const ContentsRef& n) { return n; };  // an expansion to the same shape
+  } else if (const auto places = places_of(op, arguments, known)) {
+    put = [=, this](const ContentsRef& p, const ContentsRef& n) {
+      const auto flat = [&](const ContentsRef& c) { return materialise(reshape_of(c, Shape(std::vector<Dim>{c->type.shape.elements()}))); };
+      const Value index = materialise(read(*fresh_constant(*places).tensor()));
+      return reshape_of(import_one("aten::scatter.src", {{"self", flat(p)}, {"dim", int64_t{0}}, {"index", index}, {"src", flat(n)}}), p->type.shape);
+    };
   }
   results = {make_view(*self, name, part, rerun, std::move(put), unclear)};
   return true;

@@ -188,10 +188,15 @@ bool Scene::accept_values(const std::string& name, const std::vector<RawTensor>&
 
 bool Scene::accept(const std::vector<ScriptSession>& sessions, const Statement& s, std::map<std::string, Variable>& found) {
   std::vector<std::string> changed = s.defines;
-  if (s.flags & (writes | block))
-    for (const auto& [name, v] : variables_)
-      if (std::any_of(s.reads.begin(), s.reads.end(), [&](const std::string& r) { return sessions_[working].share_storage(name, r); }))
-        changed.push_back(name);
+  for (const auto& [name, v] : variables_) {
+    if (!(s.flags & (writes | block))) break;
+    const auto shares = [&](size_t session) {
+      return std::ranges::any_of(s.reads, [&](const std::string& r) { return sessions_[session].share_storage(name, r); });
+    };
+    // In fp64 a conversion between floats is no copy: the judge would see a write that the program does not make.
+    if (shares(working) != shares(exact_run)) return refuse("writes to what fp64 takes for the same tensor");
+    if (shares(working)) changed.push_back(name);
+  }
   const bool from_special = special_ && std::any_of(s.reads.begin(), s.reads.end(), [&](const std::string& r) {
                               const RawTensor value = *sessions_[working].tensor(r);
                               return is_float(value.type.dtype) && !std::ranges::all_of(doubles_of(value), [](double x) { return std::isfinite(x); });
