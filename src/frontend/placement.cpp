@@ -231,6 +231,7 @@ std::optional<Evaluator::LaidOut> Evaluator::lay_out(const torch::jit::Operator&
     stack.emplace_back(laid.self);
     for (size_t i = 1; i < arguments.size(); ++i) {
       if (const Tensor* other = arguments[i].item.tensor()) {  // asked for its dtype or sizes
+        if (!other->type().shape.is_static()) return std::nullopt;
         const auto options = at::TensorOptions().device(at::kMeta).dtype(scalar_type_of(other->type().dtype));
         stack.emplace_back(at::empty(other->type().shape.sizes(), options));
         continue;
