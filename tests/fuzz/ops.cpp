@@ -143,8 +143,9 @@ constexpr OpRow rows[] = {
     // Conversions
     {"cast", "{d} = {a}.to({dtype})", "a:x", H, 3},
     {"cast", "{d} = {a}.to(dtype={dtype}, copy=True)", "a:x", H},
-    {"cast", "{d} = {a}.type_as({b})", "a:x b:x", H},
-    {"cast", "{d} = {a}.to({dtype}).type_as({a})", "a:x", H | T, 2},
+    // The schema of type_as does not say that it may give the tensor itself: LibTorch then drops writes that its result shows.
+    {"cast", "{d} = {a}.type_as({b}).clone()", "a:x b:x", H},
+    {"cast", "{d} = {a}.to({dtype}).to({a}.dtype)", "a:x", H | T, 2},
     {"cast", "{d} = {a}.float()", "a:x", H},
     {"cast", "{d} = {a}.half()", "a:x", H},
     {"cast", "{d} = {a}.double()", "a:x", H},
