@@ -42,7 +42,7 @@ class Detector(nn.Module):
     @staticmethod
     def is_end(name: str) -> bool:
         last = name.rsplit(".", 1)[-1]
-        return last in ("cls_logits", "cls_score", "bbox_reg", "bbox_pred", "bbox_ctrness") or ".module_list." in name and name.count(".") == 4
+        return last in ("cls_logits", "cls_score", "bbox_reg", "bbox_pred", "bbox_ctrness") or ".module_list." in name and name.count(".") in (3, 4)
 
     @staticmethod
     def scaled_to(wanted: float):
