@@ -6,6 +6,7 @@
 // at the end of a trip the first thread writes whether there is a fault, and behind it all read that. The byte has two places in
 // turn: when the first thread writes one again, everybody has read it, since a barrier lies between.
 #include <llvm/IR/Intrinsics.h>
+#include <llvm/IR/MDBuilder.h>
 
 #include <algorithm>
 
@@ -69,9 +70,12 @@ class MainEmitter {
     barrier_ = field(offsetof(mica_frame, barrier));
     state_ = field(offsetof(mica_frame, state));
     if (!program_.symbols.empty()) dims_ = field(offsetof(mica_frame, dims));
+    mark_ = field(offsetof(mica_frame, mark));
+    marks_ = b_.CreateAnd(b_.CreateIsNotNull(mark_), b_.CreateIsNull(function_->getArg(1)));
     const uint32_t loops = depth_of(program_.steps);
     if (loops) trips_ = b_.CreateAlloca(llvm::ArrayType::get(i64, loops));
     emit_steps(program_.steps, /*first=*/true);
+    emit_mark(-1);
     if (std::ranges::any_of(program_.symbols, &Symbol::is_measured)) emit_derived();
     b_.CreateRetVoid();
   }
@@ -82,6 +86,18 @@ class MainEmitter {
   void emit_barrier() {
     auto* type = llvm::FunctionType::get(b_.getVoidTy(), {ptr_, b_.getInt64Ty()}, false);
     b_.CreateCall(type, barrier_, {frame_, function_->getArg(1)})->setDoesNotThrow();
+  }
+
+  /// Tells whoever measures that the step begins.
+  void emit_mark(int64_t step) {
+    auto* tell = new_block("mark");
+    auto* go_on = new_block("marked");
+    b_.CreateCondBr(marks_, tell, go_on, llvm::MDBuilder(module_.getContext()).createBranchWeights(1, 1 << 20));
+    b_.SetInsertPoint(tell);
+    auto* type = llvm::FunctionType::get(b_.getVoidTy(), {ptr_, b_.getInt64Ty()}, false);
+    b_.CreateCall(type, mark_, {frame_, b_.getInt64(static_cast<uint64_t>(step))})->setDoesNotThrow();
+    b_.CreateBr(go_on);
+    b_.SetInsertPoint(go_on);
   }
 
   static uint32_t depth_of(const std::vector<Step>& steps) {
@@ -208,6 +224,7 @@ class MainEmitter {
   /// This thread's tasks: [tasks * tid / n, tasks * (tid + 1) / n).
   void emit_step(const Step& step) {
     const Kernel& kernel = program_.kernels.at(step.kernel);
+    emit_mark(calls_++);
     llvm::Value* tid = function_->getArg(1);
     llvm::Value* threads = function_->getArg(2);
     llvm::Value* tasks = emit_size(b_, kernel.tasks, [&](uint32_t k) { return dim(defect(Defect::symbol_swap) ? 0 : k); });
@@ -246,7 +263,8 @@ class MainEmitter {
   llvm::PointerType* ptr_;
   llvm::Function* function_ = nullptr;
   llvm::Value *frame_ = nullptr, *arena_ = nullptr, *weights_ = nullptr, *io_ = nullptr, *barrier_ = nullptr, *state_ = nullptr, *trips_ = nullptr,
-              *dims_ = nullptr;
+              *dims_ = nullptr, *mark_ = nullptr, *marks_ = nullptr;
+  int64_t calls_ = 0;  ///< steps that call a kernel, numbered through the text
 };
 
 }  // namespace

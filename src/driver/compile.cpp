@@ -142,10 +142,9 @@ std::string manifest_json(const Options& options, const Graph& graph, const Prog
       std::any_of(program.kernels.begin(), program.kernels.end(), [](const Kernel& k) { return k.name.find("winograd") != std::string::npos; });
   j["winograd"] = winograd;
   if (detail::chosen_defect != Defect::none) j["debug_defect"] = all_defects()[static_cast<size_t>(detail::chosen_defect) - 1].name;
-  size_t steps = 0;
-  for_calls(program.steps, [&](const Step&) { ++steps; });
   if (options.debug_memory != DebugMemory::off) j["debug_memory"] = options.debug_memory == DebugMemory::behind ? "behind" : "before";
-  j["steps"] = steps;
+  j["plan"] = nlohmann::ordered_json::array();  // calls of kernels, in the order of the text
+  for_calls(program.steps, [&](const Step& s) { j["plan"].push_back({{"kernel", s.kernel}, {"label", s.label}}); });
   j["workspace_lower_bound"] = program.arena_lower_bound;
   j["kernels"] = nlohmann::ordered_json::array();
   for (const Kernel& k : program.kernels)

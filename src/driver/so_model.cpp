@@ -53,6 +53,7 @@ struct SoModel::Impl {
   std::vector<SoValue> inputs, outputs;
   std::vector<RawTensor> bound_inputs, bound_outputs;
   TensorList bound_in, bound_out;
+  std::vector<StepTime> times;
 
   ~Impl() {
     if (context) api->context_destroy(context);
@@ -169,6 +170,16 @@ void SoModel::bind(std::vector<RawTensor> inputs) {
   }
   s.bound_out.set(s.bound_outputs);
 }
+
+static_assert(sizeof(StepTime) == sizeof(mica_step_time));
+
+bool SoModel::measure(size_t steps) {
+  Impl& s = *impl_;
+  if (s.api->size < offsetof(mica_api, context_measure) + sizeof s.api->context_measure) return false;
+  s.times.assign(steps, {});
+  return s.api->context_measure(s.context, reinterpret_cast<mica_step_time*>(s.times.data()), steps) == MICA_OK;
+}
+const std::vector<StepTime>& SoModel::step_times() const { return impl_->times; }
 
 int SoModel::run_bound() {
   Impl& s = *impl_;

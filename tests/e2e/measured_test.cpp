@@ -138,5 +138,33 @@ TEST_F(Measured, a_shape_is_that_of_the_last_good_run) {
   EXPECT_EQ(api->result_shape(session.context, 0, shape, 2), MICA_ERR_VALUE) << "the last run failed";
 }
 
-}  // namespace
+TEST_F(Measured, steps_are_timed_while_somebody_asks) {
+  const Session session(api, 2);
+  size_t bytes = 0;
+  const std::string manifest = api->manifest(&bytes);
+  size_t steps = 0;
+  for (size_t at = manifest.find("\"kernel\":"); at != std::string::npos; at = manifest.find("\"kernel\":", at + 1)) ++steps;
+  ASSERT_GT(steps, 1U);
+  std::vector<mica_step_time> times(steps + 1, mica_step_time{});
+  EXPECT_EQ(api->context_measure(session.context, times.data(), steps), MICA_OK);
+  for (int i = 0; i < 3; ++i) ASSERT_EQ(run(session.context), MICA_OK);
+  int64_t total = 0;
+  for (size_t k = 0; k < steps; ++k) {
+    EXPECT_EQ(times[k].calls, 3) << "step " << k;
+    EXPECT_GE(times[k].nanoseconds, 0);
+    total += times[k].nanoseconds;
+  }
+  EXPECT_GT(total, 0);
+  EXPECT_EQ(times[steps].calls, 0);
+  EXPECT_EQ(api->context_measure(session.context, times.data(), 1), MICA_OK) << "the steps behind the first are left out";
+  ASSERT_EQ(run(session.context), MICA_OK);
+  EXPECT_EQ(times[0].calls, 4);
+  EXPECT_EQ(times[1].calls, 3);
+  EXPECT_EQ(api->context_measure(session.context, nullptr, 0), MICA_OK);
+  ASSERT_EQ(run(session.context), MICA_OK);
+  EXPECT_EQ(times[0].calls, 4);
+  EXPECT_EQ(api->context_measure(session.context, nullptr, 1), MICA_ERR_NULL);
+  EXPECT_EQ(api->context_measure(nullptr, times.data(), 1), MICA_ERR_NULL);
+}
+
 }  // namespace mica

@@ -18,7 +18,8 @@ struct Command {
   const char* help;     ///< all of `mica NAME --help`
   Action (*declare)(CLI::App& app);
 };
-extern const Command compile_command, run_command, verify_command, bench_command, inspect_command, check_command, opt_command, version_command;
+extern const Command compile_command, run_command, verify_command, bench_command, analyze_command, inspect_command, check_command, opt_command,
+    version_command;
 
 /// Adds an option that may be given several times, one value each: `--input a --input b`.
 CLI::Option* add_repeated(CLI::App& app, const std::string& flags, std::vector<std::string>& values);

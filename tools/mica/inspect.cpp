@@ -69,7 +69,7 @@ void inspect_library(const Flags& f, Diagnostics& diagnostics) {
   fmt::print("  {:<10} file {}, weights {}, workspace {}, state {}\n", "memory", bytes(j, "file_bytes"), bytes(memory, "weights"),
              bytes(memory, "workspace"), bytes(memory, "state"));
   if (j.contains("kernels"))
-    fmt::print("  {:<10} {} in {} steps{}\n", "kernels", j["kernels"].size(), j.value("steps", 0),
+    fmt::print("  {:<10} {} in {} steps{}\n", "kernels", j["kernels"].size(), j.contains("plan") ? j["plan"].size() : 0,
                info->winograd ? ", Winograd convolutions (verify with k = 8)" : "");
   if (j.contains("model")) fmt::print("  {:<10} {}, hash {}, method {}\n", "from", j["model"].value("file", ""), info->model_hash, info->method);
   if (!f.kernels || !j.contains("kernels")) return;

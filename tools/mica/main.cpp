@@ -14,7 +14,7 @@ namespace {
 using namespace mica;
 using namespace mica::cli;
 
-const Command* const commands[] = {&compile_command, &run_command,   &verify_command, &bench_command,
+const Command* const commands[] = {&compile_command, &run_command,   &verify_command, &bench_command,  &analyze_command,
                                    &inspect_command, &check_command, &opt_command,    &version_command};
 
 constexpr const char* overview_head =
@@ -28,6 +28,7 @@ From a model to a library, checked and timed:
   mica compile resnet50.pt -o libresnet50.so
   mica verify  resnet50.pt libresnet50.so
   mica bench   libresnet50.so --vs resnet50.pt
+  mica analyze libresnet50.so
 
 `mica COMMAND --help` lists a command's options, with examples.
 

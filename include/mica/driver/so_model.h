@@ -19,6 +19,11 @@ struct SoOptions {
   bool copy_weights = false;  ///< to private huge pages; else used where the file is mapped
 };
 
+/// What a step has taken in all, and how often it ran.
+struct StepTime {
+  int64_t nanoseconds = 0, calls = 0;
+};
+
 class SoModel {
  public:
   /// Loads the library, makes a model and one context. `file` is taken as a path, never searched for.
@@ -34,6 +39,9 @@ class SoModel {
   void bind(std::vector<RawTensor> inputs);
   /// Runs on what was bound; 0, or the library's status.
   int run_bound();
+  /// From now on every run adds its time to each of the first `steps` steps of the manifest's plan; 0: no more. False: a library without that.
+  bool measure(size_t steps);
+  const std::vector<StepTime>& step_times() const;
   const std::vector<RawTensor>& bound_inputs() const;
   const std::vector<RawTensor>& bound_outputs() const;
   /// What the last run left in the bound buffers, in the shapes that it has had.

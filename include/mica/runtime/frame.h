@@ -28,6 +28,9 @@ struct mica_frame {
   int64_t nthreads;         /* 40 */
   uint8_t* state;           /* 48: kept between runs, aligned to 64 bytes */
   int64_t* dims;            /* 56: the sizes that symbols 0, 1, ... have in this run, then what mica_plan() adds */
+  /* 64: null, or thread 0 calls it before it begins step `step` (the calls of kernels, numbered through the text), behind the barrier of that
+   * step, and with -1 behind the last one */
+  void (*mark)(struct mica_frame* frame, int64_t step);
 };
 
 /* The generated entry. Every thread of a run calls it once (tid = 0 .. nthreads-1, 0 is the caller's); all of them call

@@ -136,6 +136,10 @@ typedef struct mica_context_options {
   size_t workspace_bytes;
 } mica_context_options;
 
+typedef struct mica_step_time {
+  int64_t nanoseconds, calls; /* a step in a loop is called once a trip */
+} mica_step_time;
+
 typedef struct mica_api {
   uint32_t size; /* bytes of this table: functions past it do not exist */
   uint32_t abi_version;
@@ -183,6 +187,11 @@ typedef struct mica_api {
   /* The shape that output `index` has had in the last run of this context. The buffer's first elements are that tensor, in row-major order without
    * gaps; what stands behind them has no meaning. MICA_ERR_VALUE when the last run failed or there was none, MICA_ERR_BUSY during one. */
   int (*result_shape)(mica_context* context, size_t index, int64_t* shape, size_t rank);
+
+  /* --- where the time goes --- */
+  /* From now on every run of this context adds to times[k] what its step k took, as the calling thread sees it, waiting for other threads included.
+   * The steps are those of the manifest's "plan". Null, 0: no more. Steps past `count` are left out. */
+  int (*context_measure)(mica_context* context, mica_step_time* times, size_t count);
 } mica_api;
 
 /* The one exported function. Null when the .so does not know `abi_version` (it is older than the header). */

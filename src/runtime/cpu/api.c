@@ -20,6 +20,9 @@ struct mica_context {
   uint8_t** io;  /* inputs, then outputs */
   int64_t* dims; /* of the symbols, and what mica_plan() adds */
   int measured;  /* the last run went well: dims are its own */
+  mica_step_time* times;
+  size_t times_count;
+  int64_t step, since; /* the step that is being timed, -1: none, and when it began */
   size_t workspace_bytes;
   char error[512];
 };
@@ -390,6 +393,30 @@ static int context_reset(mica_context* context) {
   return MICA_OK;
 }
 
+static void mark(struct mica_frame* frame, int64_t step) {
+  mica_context* context = (mica_context*)((char*)frame - offsetof(mica_context, run.frame));
+  struct timespec t;
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  const int64_t now = t.seconds * 1000000000 + t.nanoseconds;
+  if (context->step >= 0 && (uint64_t)context->step < context->times_count) {
+    context->times[context->step].nanoseconds += now - context->since;
+    ++context->times[context->step].calls;
+  }
+  context->step = step;
+  context->since = now;
+}
+
+static int context_measure(mica_context* context, mica_step_time* times, size_t count) {
+  if (!context || (count && !times)) return MICA_ERR_NULL;
+  if (!take(context)) return MICA_ERR_BUSY;
+  context->times = times;
+  context->times_count = count;
+  context->step = -1;
+  context->run.frame.mark = count ? mark : 0;
+  mica_store(context->busy, 0);
+  return MICA_OK;
+}
+
 static int fault_to_status(mica_context* context) {
   const struct mica_fault* fault = &context->fault;
   const struct mica_descriptor* d = &mica_descriptor;
@@ -461,7 +488,8 @@ __attribute__((visibility("default"))) const mica_api* mica_model_query(int abi_
                                .model_threads = model_threads,
                                .symbol_info = symbol_info,
                                .output_shape = output_shape,
-                               .result_shape = result_shape};
+                               .result_shape = result_shape,
+                               .context_measure = context_measure};
   return abi_version >= 1 && abi_version <= MICA_ABI_VERSION ? &api : 0;
 }
 
@@ -469,6 +497,7 @@ __attribute__((visibility("default"))) const mica_api* mica_model_query(int abi_
 _Static_assert(offsetof(struct mica_frame, io) == 16 && offsetof(struct mica_frame, barrier) == 24, "frame.h");
 _Static_assert(offsetof(struct mica_frame, fault) == 32 && offsetof(struct mica_frame, nthreads) == 40, "frame.h");
 _Static_assert(offsetof(struct mica_frame, state) == 48 && offsetof(struct mica_frame, dims) == 56, "frame.h");
+_Static_assert(offsetof(struct mica_frame, mark) == 64, "frame.h");
 _Static_assert(sizeof(struct mica_fault) == 16 && offsetof(struct mica_fault, value) == 8, "frame.h");
 /* Callers rely on these (mica.h): a field may only be added at the end. */
 _Static_assert(sizeof(mica_tensor) == 48 && sizeof(mica_value_info) == 40 && sizeof(mica_options) == 24, "mica.h");
