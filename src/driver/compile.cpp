@@ -135,6 +135,7 @@ std::string manifest_json(const Options& options, const Graph& graph, const Prog
   for (const Symbol& s : options.load.symbols) dims.push_back(fmt::format("{}={}..{}", s.name, s.low, s.high));
   j["options"] = {{"cpu", options.cpu}, {"cpu_features", options.cpu_features}, {"precision", options.precision}, {"inputs", inputs}};
   if (!dims.empty()) j["options"]["dims"] = dims;
+  for (const InputSpec& s : options.load.states) j["options"]["states"].push_back(s.text);
   j["cpu"] = target.cpu;
   j["draw"] = nlohmann::ordered_json::array();
   for (const InputDraw& d : find_input_draws(graph)) j["draw"].push_back(to_string(d));

@@ -250,6 +250,7 @@ Result<SoInfo> read_so_info(const std::filesystem::path& file, Diagnostics& diag
     for (const auto& d : j.value("draw", json::array())) info.draws.push_back(parse_input_draw(d.get<std::string>()));
     info.winograd = j.value("winograd", false);
     if (j.contains("options")) info.dim_specs = j["options"].value("dims", std::vector<std::string>{});
+    if (j.contains("options")) info.state_specs = j["options"].value("states", std::vector<std::string>{});
     if (j.contains("options")) info.input_specs = j["options"].value("inputs", std::vector<std::string>{});
     if (j.contains("model")) info.method = j["model"].value("method", "forward"), info.model_hash = j["model"].value("hash", "");
   } catch (const json::exception& e) {

@@ -186,6 +186,8 @@ int SoModel::run_bound() {
   return s.api->run(s.context, s.bound_in.tensors.data(), s.bound_in.tensors.size(), s.bound_out.tensors.data(), s.bound_out.tensors.size());
 }
 
+int SoModel::reset() { return impl_->api->context_reset(impl_->context); }
+
 Result<std::vector<RawTensor>> SoModel::run(const std::vector<RawTensor>& inputs, Diagnostics& diagnostics) {
   bind(inputs);
   if (const int status = run_bound(); status != MICA_OK) {

@@ -29,16 +29,6 @@ constexpr int64_t max_guarded = 64;
 /// Raised inside of attempts only.
 struct GiveUp {};
 
-/// Forgets all messages but the first `count`: what was tried and given up is not the user's concern.
-void keep_first(Diagnostics& diagnostics, size_t count) {
-  Diagnostics kept;
-  for (size_t i = 0; i < count; ++i) {
-    const Diagnostic& d = diagnostics.all()[i];
-    kept.add(d.severity, d.error_class, d.name, d.message) = d;
-  }
-  diagnostics = std::move(kept);
-}
-
 /// "y.5" => "y": LibTorch numbers the values of one local; what it made itself has a number alone.
 std::string local_name(const torch::jit::Value* value) {
   const std::string name = value->debugName();
@@ -53,6 +43,15 @@ std::vector<std::string> names_of(at::ArrayRef<const torch::jit::Value*> values)
 }
 
 }  // namespace
+
+void keep_first(Diagnostics& diagnostics, size_t count) {
+  Diagnostics kept;
+  for (size_t i = 0; i < count; ++i) {
+    const Diagnostic& d = diagnostics.all()[i];
+    kept.add(d.severity, d.error_class, d.name, d.message) = d;
+  }
+  diagnostics = std::move(kept);
+}
 
 // ---- parts evaluated apart ----
 
@@ -157,10 +156,11 @@ bool Evaluator::attempt(const std::function<void()>& f) {
   return false;
 }
 
-Value Evaluator::value_of(const Leaf::Source& source, DType dtype) {
+Value Evaluator::value_of(const Leaf::Source& source, const TensorType& type) {
   if (const auto* contents = std::get_if<ContentsRef>(&source)) return materialise(*contents);
   const Item& item = std::get<Item>(source);
-  return item.tensor() ? value_of(*item.tensor()) : number_value(item, dtype);
+  if (const auto* list = item.list()) return rows_value(*list, type);
+  return item.tensor() ? value_of(*item.tensor()) : number_value(item, type.dtype);
 }
 
 // ---- branches ----
@@ -194,14 +194,14 @@ std::vector<Item> Evaluator::merge_branches(const Number& number, Apart& one, Ap
   const Journal objects = merger.merge_objects(one.journal.start());
   std::vector<Value> then_yields, else_yields;
   inside(one, [&] {
-    for (const Leaf& leaf : merger.leaves()) then_yields.push_back(grow(value_of(leaf.a, leaf.merged->type.dtype), leaf.merged->type));
+    for (const Leaf& leaf : merger.leaves()) then_yields.push_back(grow(value_of(leaf.a, leaf.merged->type), leaf.merged->type));
     for (const MergedSize& size : merger.sizes()) then_yields.push_back(builder_.create(SizeValue{size.a}));
   });
   inside(other, [&] {
     for (const Leaf& leaf : merger.leaves()) {
       const Item* number = std::get_if<Item>(&leaf.a);
       const bool slip = defect(Defect::merged_number) && number && number->plain();
-      else_yields.push_back(grow(value_of(slip ? leaf.a : leaf.b, leaf.merged->type.dtype), leaf.merged->type));
+      else_yields.push_back(grow(value_of(slip ? leaf.a : leaf.b, leaf.merged->type), leaf.merged->type));
     }
     for (const MergedSize& size : merger.sizes()) else_yields.push_back(builder_.create(SizeValue{size.b}));
   });
@@ -345,6 +345,51 @@ std::vector<Item> Evaluator::unroll_guarded(torch::jit::Node& node, Environment&
   return std::vector<Item>(state.begin() + 1, state.end());
 }
 
+namespace {
+
+/// How large the sizes can become that a loop carries: what its body keeps to, else what it adds in as many passes as there are.
+class LoopSizes {
+ public:
+  LoopSizes(Graph& graph, const std::optional<Dim>& trips) : graph_(graph) {
+    // Passes of which nobody says how many there are: more than that fail.
+    constexpr int64_t most_passes = 1000;
+    passes_ = trips ? greatest(*trips, graph.symbols.all()) : Dim(most_passes);
+  }
+  Dim bound(const Dim& a, const Dim& b) {
+    const std::vector<Symbol>& symbols = graph_.symbols.all();
+    const auto known = first_.find(a.symbol_id());
+    if (known == first_.end()) return unbounded_size;
+    if (a.high() != unbounded_size) return greatest(a, symbols);
+    const Dim first = greatest(known->second, symbols), most = greatest(b, symbols);
+    if (most.high() < unbounded_size / 2) return Dim::max(first, most);
+    const Dim growth = Dim::max(most - unbounded_size, 0);
+    fails_ |= growth.high() > unbounded_size / 2;
+    return first + passes_ * growth;
+  }
+  void note(const std::vector<MergedSize>& sizes) {
+    std::map<int32_t, Dim> first;
+    for (const MergedSize& s : sizes) {
+      const auto known = first_.find(s.a.symbol_id());
+      first.emplace(s.merged.symbol_id(), known == first_.end() ? s.a : known->second);
+    }
+    first_ = std::move(first);
+  }
+  const Dim& first(const Dim& size) const { return first_.at(size.symbol_id()); }
+  bool fails() const { return fails_; }
+  bool settled(const std::vector<MergedSize>& sizes) const {
+    return std::all_of(sizes.begin(), sizes.end(),
+                       [](const MergedSize& s) { return s.merged.high() != unbounded_size && s.merged.high() == s.a.high(); });
+  }
+
+ private:
+  Graph& graph_;
+  Dim passes_;
+  std::map<int32_t, Dim> first_;  ///< by symbol
+  bool fails_ = false;
+};
+
+}  // namespace
+
 /// A region that is run again and again. What it carries is found by evaluating it until nothing new turns out to change: at first everything
 /// that it reads counts as constant, then what it was seen to change is carried.
 std::vector<Item> Evaluator::loop(torch::jit::Node& node, Environment& environment, const std::vector<Item>& in, bool strict) {
@@ -358,25 +403,40 @@ std::vector<Item> Evaluator::loop(torch::jit::Node& node, Environment& environme
   std::vector<Growth> grown;
   const bool endless = in[0].is_int() && in[0].integer() > (int64_t{1} << 32);
   const auto trips = endless ? std::nullopt : size_of_item(in[0]);
+  Parameters parameters;
+  LoopSizes sizes(graph_, trips);
   const auto is_true = [](const Item& i) { return i.is_bool() && i.plain()->toBool(); };
   for (int round = 0;; ++round) {  // every round but the last carries something more
     auto trip = std::make_shared<Contents>();
     trip->type = TensorType{.dtype = DType::i64, .shape = {}, .layout = {}};
     trip->value = graph_.add_value(trip->type);
-    Apart body = run_apart([&] { return run_body(node, environment, Number{trip}, carried); }, &state);
+    const auto pass = [&] {
+      open(known, parameters);
+      return run_body(node, environment, Number{trip}, carried);
+    };
+    Apart body = run_apart(pass, &state);
     if (body.raised) return loop_raises(in, *body.raised), carried;
     const bool to_the_end = !strict && trips && is_true(in[1]) && is_true(body.results[0]);
     const bool more = to_the_end && take_growth(*trips, state, body.journal, known, grown);
     for (const Growth& g : grown)
       if (!g.appended.tensor()) refuse_list("appending in some passes only, or of several types,", *g.list);
     Merger merger(*this, state, body.journal, known, "before a loop", "after a pass through it");
+    if (!strict) merger.carry_sizes(graph_, [&](const Dim& a, const Dim& b, const std::string&, int64_t) { return sizes.bound(a, b); });
     std::vector<Item> next;
     for (size_t k = 0; k < carried.size(); ++k) next.push_back(merger.merge(carried[k], body.results[k + 1], names[k]));
     Journal objects = merger.merge_objects(start);
     std::string now = merger.signature(start);
+    if (sizes.fails() || round > most_rounds) {
+      data_dependent("how large something becomes in a loop", "it grows by more in every pass than in the one before");
+      throw Stop{};
+    }
     if (strict && merger.conflicts()) throw GiveUp{};
-    if (merger.leaves().size() == known.leaves.size() && (round == 0 || now == signature) && !merger.conflicts() && !more) {
-      const std::vector<Value> rows = make_loop(in, *trip, known, first, body, merger, grown);
+    const bool same =
+        merger.leaves().size() == known.leaves.size() && merger.sizes().size() == known.sizes.size() && (round == 0 || now == signature);
+    if (same && !merger.conflicts() && !more && sizes.settled(merger.sizes())) {
+      check_rows(known, body.journal, merger, grown);
+      for (const MergedSize& s : known.sizes) parameters.first.push_back(sizes.first(s.merged));
+      const std::vector<Value> rows = make_loop(in, *trip, known, parameters, first, body, merger, grown);
       adopt(objects);
       merger.note_sharing();
       finish_growth(grown, rows);
@@ -384,11 +444,12 @@ std::vector<Item> Evaluator::loop(torch::jit::Node& node, Environment& environme
     }
     for (const Growth& g : grown) objects.changes<ListObject>().at(*g.list).growing = true;
     std::map<const Contents*, Leaf::Source> firsts;
-    for (Leaf& leaf : merger.leaves()) {
+    for (const Leaf& leaf : merger.leaves()) {
       const auto it = first.find(leaf.before.get());
       firsts.emplace(leaf.merged.get(), it == first.end() ? leaf.a : it->second);
-      leaf.merged->value = graph_.add_value(leaf.merged->type);
     }
+    sizes.note(merger.sizes());
+    parameters = declare(merger.made());
     carried = std::move(next), state = std::move(objects), known = merger.made(), first = std::move(firsts), signature = std::move(now);
   }
 }
@@ -407,17 +468,18 @@ void Evaluator::loop_raises(const std::vector<Item>& in, const Raised& raised) {
 
 /// The `loop` itself, of a body that was evaluated with `known` as what is carried; the merger's leaves get its results. Gives the rows of the
 /// lists that it grows.
-std::vector<Value> Evaluator::make_loop(const std::vector<Item>& in, const Contents& trip, const Carried& known,
+std::vector<Value> Evaluator::make_loop(const std::vector<Item>& in, const Contents& trip, const Carried& known, const Parameters& carried,
                                         const std::map<const Contents*, Leaf::Source>& first, Apart& body, Merger& merger,
                                         const std::vector<Growth>& grown) {
   std::vector<Value> parameters = {trip.value}, yields, initial;
-  std::vector<Leaf*> ends;
-  for (const Leaf& parameter : known.leaves) {
-    const auto end = std::find_if(merger.leaves().begin(), merger.leaves().end(), [&](const Leaf& l) { return l.before == parameter.merged; });
-    MICA_CHECK(end != merger.leaves().end(), "what is carried into a loop's body comes out of it");
-    ends.push_back(&*end);
-    parameters.push_back(parameter.merged->value);
-    initial.push_back(value_of(first.at(parameter.merged.get()), parameter.merged->type.dtype));
+  for (size_t i = 0; i < known.leaves.size(); ++i) {
+    const Leaf& leaf = known.leaves[i];
+    parameters.push_back(carried.leaves[i]);
+    initial.push_back(grow(value_of(first.at(leaf.merged.get()), leaf.merged->type), graph_.type(carried.leaves[i])));
+  }
+  for (size_t i = 0; i < known.sizes.size(); ++i) {
+    parameters.push_back(carried.sizes[i]);
+    initial.push_back(number_value(size_item(carried.first[i]), DType::i64));
   }
   for (const Growth& g : grown) {
     const TensorType type = graph_.type(g.rows);
@@ -426,7 +488,7 @@ std::vector<Value> Evaluator::make_loop(const std::vector<Item>& in, const Conte
   }
   inside(body, [&] {
     yields.push_back(number_value(body.results[0], DType::b8));
-    for (const Leaf* end : ends) yields.push_back(value_of(end->b, end->merged->type.dtype));
+    for (const Value v : close(known, merger)) yields.push_back(v);
     for (const Growth& g : grown)
       yields.push_back(builder_.create(UpdateAt{.x = g.rows, .row = value_of(*g.appended.tensor()), .index = trip.value, .axis = 0}));
   });
@@ -444,78 +506,13 @@ std::vector<Value> Evaluator::make_loop(const std::vector<Item>& in, const Conte
                                                            .captures = Values(captures),
                                                            .body = make_region(graph_, body.nodes, inputs, yields)});
   if (made.size() != initial.size()) throw Stop{};
-  for (size_t i = 0; i < ends.size(); ++i) ends[i]->merged->value = made[i];
-  return {made.begin() + static_cast<int64_t>(ends.size()), made.end()};
-}
-
-// ---- the module's state ----
-
-namespace {
-/// Objects of the caller's: what the method changes in them is no state of the module.
-void find_objects(const Item& item, std::set<const void*>& out) {
-  if (const Tensor* t = item.tensor()) out.insert(t->storage.get());
-  if (const auto* list = item.list()) {
-    out.insert(list);
-    for (const Item& i : list->items) find_objects(i, out);
-  }
-  if (const auto* tuple = item.tuple()) {
-    for (const Item& i : tuple->items) find_objects(i, out);
-  }
-  if (const auto* dict = item.dict()) {
-    out.insert(dict);
-    for (const auto& [key, value] : dict->entries) find_objects(value, out);
-  }
-}
-}  // namespace
-
-/// The method is evaluated like a loop's body, of which every run is one pass: what it was seen to change in the module is carried.
-Item Evaluator::call_with_state(torch::jit::Function& function, const std::vector<Item>& arguments) {
-  constexpr uint64_t start = 1;  // all that was there before
-  std::set<const void*> callers;
-  for (size_t i = 1; i < arguments.size(); ++i) find_objects(arguments[i], callers);
-  Journal state(start);
-  Carried known;
-  known.containers = callers;
-  std::map<const Contents*, Leaf::Source> first;
-  const size_t messages = diagnostics_.all().size(), errors = diagnostics_.error_count();
-  std::string signature;
-  for (int round = 0;; ++round) {  // every round but the last carries something more
-    keep_first(diagnostics_, messages);
-    warned_input_ = false;
-    Apart run = run_apart([&] { return std::vector<Item>{call(function, arguments)}; }, &state);
-    if (run.raised) throw Raised(*run.raised);
-    if (diagnostics_.error_count() != errors || !unsupported_.empty() || !in_training_.empty()) return run.results[0];
-    Merger merger(*this, state, run.journal, known, "before a run", "after it");
-    Journal objects = merger.merge_objects(start);
-    std::string now = merger.signature(start);
-    if (merger.leaves().size() == known.leaves.size() && (round == 0 || now == signature) && !merger.conflicts()) {
-      add_states(known, first, run, merger);
-      return run.results[0];
-    }
-    std::map<const Contents*, Leaf::Source> firsts;
-    for (Leaf& leaf : merger.leaves()) {
-      const auto it = first.find(leaf.before.get());
-      firsts.emplace(leaf.merged.get(), it == first.end() ? leaf.a : it->second);
-      leaf.merged->value = graph_.add_value(leaf.merged->type);
-    }
-    state = std::move(objects), known = merger.made(), first = std::move(firsts), signature = std::move(now);
-    known.containers.insert(callers.begin(), callers.end());
-  }
-}
-
-void Evaluator::add_states(const Carried& known, const std::map<const Contents*, Leaf::Source>& first, Apart& run, Merger& merger) {
-  for (const Leaf& parameter : known.leaves)
-    graph_.states.push_back({.input = parameter.merged->value,
-                             .output = {},
-                             .initial = value_of(first.at(parameter.merged.get()), parameter.merged->type.dtype),
-                             .name = parameter.name});
-  commit(run);
+  const auto sizes = made.begin() + static_cast<int64_t>(known.leaves.size());
+  for (size_t i = 0; i < known.sizes.size(); ++i) builder_.create_all(Measure{sizes[static_cast<int64_t>(i)], end_of(merger, known.sizes[i]).merged});
   for (size_t i = 0; i < known.leaves.size(); ++i) {
-    const auto end = std::find_if(merger.leaves().begin(), merger.leaves().end(), [&](const Leaf& l) { return l.before == known.leaves[i].merged; });
-    MICA_CHECK(end != merger.leaves().end(), "what a run finds in the module it leaves there");
-    graph_.states[i].output = value_of(end->b, end->merged->type.dtype);
-    MICA_CHECK(graph_.is_constant(graph_.states[i].initial), graph_.states[i].name);
+    const ContentsRef& merged = end_of(merger, known.leaves[i]).merged;
+    merged->value = cut(made[i], merged->type);
   }
+  return {sizes + static_cast<int64_t>(known.sizes.size()), made.end()};
 }
 
 }  // namespace mica::frontend

@@ -12,6 +12,7 @@
 #include "growth.h"
 #include "journal.h"
 #include "merge.h"
+#include "mica/frontend/torchscript.h"
 #include "mica/ops/import.h"
 
 namespace mica::frontend {
@@ -23,6 +24,14 @@ struct NamedItem {
   const c10::Argument* schema = nullptr;
 };
 
+class StateSizes;
+/// Rounds of the search for what a loop or a run carries; each finds something more, or an end to a size.
+constexpr int most_rounds = 200;
+/// The range of a carried size of which it is not known yet where it ends; what the program keeps to is less than half of that.
+constexpr int64_t unbounded_size = int64_t{1} << 20;
+/// Forgets all messages but the first `count`: what was tried and given up is not the user's concern.
+void keep_first(Diagnostics& diagnostics, size_t count);
+
 class Evaluator {
  public:
   Evaluator(mica::Graph& graph, Diagnostics& diagnostics) : graph_(graph), diagnostics_(diagnostics), builder_(graph, diagnostics) {}
@@ -30,7 +39,8 @@ class Evaluator {
   /// Runs a method on `arguments` (self first). Raises Stop when it cannot go on; what is unsupported is collected meanwhile.
   Item call(torch::jit::Function& function, std::vector<Item> arguments);
   /// The same for the outermost method: what it changes in the module becomes states of the graph.
-  Item call_with_state(torch::jit::Function& function, const std::vector<Item>& arguments);
+  /// `limits` say how large attributes can become that differ in size from run to run.
+  Item call_with_state(torch::jit::Function& function, const std::vector<Item>& arguments, std::span<const InputSpec> limits);
   /// Reports all unsupported operators that were met, and those in training mode; true when there were any.
   bool report_unsupported();
   /// Where the program cannot do without a value that is not known: an error that names the operator which gave up, unless there is one.
@@ -49,8 +59,13 @@ class Evaluator {
   /// The elements that a value of the graph has; raises Stop where making the value failed.
   ContentsRef contents_of(Value value);
   Item fresh(ContentsRef contents);
-  /// A new tensor of zeros of a tensor's type, or zero as a number of its kind; unknown for anything else.
+  /// A new tensor of zeros of a tensor's type, zero as a number of its kind, tuples and lists of those; unknown for anything else.
   Item zeros_like(const Item& item);
+
+  /// The type of every element of a list of tensors of one type or of numbers; none for other lists, and empty ones.
+  static std::optional<TensorType> row_type(const ListObject& list);
+  static Dim length_of(const ListObject& list);
+  const std::vector<Symbol>& symbols() const { return graph_.symbols.all(); }
 
   // ---- states (control.cpp) ----
   /// A new object, known to be newer than all before it.
@@ -107,9 +122,13 @@ class Evaluator {
   std::vector<Item> merge_branches(const Number& condition, Apart& then, Apart& otherwise, const std::vector<std::string>& names, size_t symbols);
   /// `strict`: gives up where a later use of what differs would be refused.
   std::vector<Item> loop(torch::jit::Node& node, Environment& environment, const std::vector<Item>& in, bool strict);
-  std::vector<Value> make_loop(const std::vector<Item>& in, const Contents& trip, const Carried& known,
+  /// The values with which a pass begins, for the leaves and the sizes that are carried, and what the sizes are before the first one.
+  struct Parameters {
+    std::vector<Value> leaves, sizes;
+    std::vector<Dim> first;
+  };
+  std::vector<Value> make_loop(const std::vector<Item>& in, const Contents& trip, const Carried& known, const Parameters& carried,
                                const std::map<const Contents*, Leaf::Source>& first, Apart& body, Merger& merger, const std::vector<Growth>& grown);
-  void add_states(const Carried& known, const std::map<const Contents*, Leaf::Source>& first, Apart& run, Merger& merger);
   void loop_raises(const std::vector<Item>& in, const Raised& raised);
   bool unroll(torch::jit::Node& node, Environment& environment, const std::vector<Item>& in, bool bounded, std::vector<Item>& out);
   std::vector<Item> unroll_guarded(torch::jit::Node& node, Environment& environment, const std::vector<Item>& in);
@@ -124,13 +143,33 @@ class Evaluator {
   /// Puts a merged state in place.
   void adopt(const Journal& merged);
   std::vector<mica::Node> take_nodes(size_t from);
-  Value value_of(const Leaf::Source& source, DType dtype);
+  Value value_of(const Leaf::Source& source, const TensorType& type);
   void check(const Number& condition, bool holds, const Raised& raised);
+
+  // ---- what is carried from pass to pass, or from run to run (states.cpp) ----
+  Parameters declare(const Carried& known);
+  void open(const Carried& known, const Parameters& parameters);
+  std::vector<Value> close(const Carried& known, Merger& merger);
+  static const Leaf& end_of(Merger& merger, const Leaf& parameter);
+  static const MergedSize& end_of(Merger& merger, const MergedSize& parameter);
+  TensorType capacity_of(const TensorType& type, const Carried& known) const;
+  Value initial_state(const Leaf::Source& source, const TensorType& type);
+  void add_states(const Carried& known, const Parameters& parameters, const std::map<const Contents*, Leaf::Source>& first, const StateSizes& sizes,
+                  Apart& run, Merger& merger);
+  [[noreturn]] void refuse_growing(const std::string& name, Merger& merger);
 
   // ---- lists that grow in loops (growth.cpp) ----
   /// Takes what a pass appended out of the lists that it leaves; true when lists have come to be known that grow.
   bool take_growth(const Dim& trips, const Journal& state, Journal& body, const Carried& known, std::vector<Growth>& grown);
+  void check_rows(const Carried& known, const Journal& body, Merger& merger, const std::vector<Growth>& grown);
   void finish_growth(const std::vector<Growth>& grown, const std::vector<Value>& rows);
+  // ---- lists whose length depends on data (lists.cpp) ----
+  Value rows_value(const ListObject& list, const TensorType& like);
+  void set_rows(ListObject& list, ContentsRef rows, const std::vector<StorageRef>& copied);
+  bool change_rows(const std::string& name, ListObject& list, const std::vector<Item>& inputs, std::vector<Item>& results);
+  bool join_rows(const std::string& name, const ListObject& list, const std::vector<Item>& inputs, std::vector<Item>& results);
+  Item element_at(const ListObject& list, const Item& index);
+  void require_some(const Dim& count, const std::string& what);
   bool run_rows(const std::string& name, const std::vector<Item>& inputs, std::vector<Item>& results);
   [[noreturn]] void refuse_list(const std::string& op, const ListObject& list);
 
@@ -155,6 +194,7 @@ class Evaluator {
   bool run_list(const std::string& name, torch::jit::Node& node, const std::vector<Item>& inputs, std::vector<Item>& results);
   bool dict_of(const ListObject& pairs, const torch::jit::Node& node, std::vector<Item>& results);
   bool run_dict(const std::string& name, const std::vector<Item>& inputs, std::vector<Item>& results);
+  bool run_absent(const std::string& name, DictObject& dict, const std::vector<Item>& inputs, std::vector<Item>& results);
   bool run_question(const std::string& name, const std::vector<Item>& inputs, std::vector<Item>& results);
   /// Arithmetic on sizes that depend on symbols.
   bool run_size(torch::jit::Node& node, const std::vector<Item>& inputs, std::vector<Item>& results);
@@ -191,6 +231,12 @@ class Evaluator {
   void note_sharing(const std::string& base_name, const std::vector<Item>& inputs, const std::vector<Item>& results);
   /// Writes to one make the other unknown from then on.
   void may_be(const StorageRef& storage, const StorageRef& origin);
+  // slices between places that depend on data (slices.cpp)
+  bool run_measured_slice(const std::string& base_name, const std::vector<NamedItem>& arguments, std::vector<Item>& results);
+  Dim measured(Value count, const Dim& bound);
+  Value place_on(const Item& bound, const Dim& size);
+  Item tail_view(const Tensor& x, const std::string& name, int64_t axis, const Dim& start);
+  Item head_view(const Tensor& x, const std::string& name, int64_t axis, const Dim& count);
   Item make_view(const Tensor& base, const std::string& name, ContentsRef contents, std::function<ContentsRef(const ContentsRef&)> get,
                  std::function<ContentsRef(const ContentsRef&, const ContentsRef&)> put, bool unclear);
   ContentsRef read_view(const ViewRef& view);

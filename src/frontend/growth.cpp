@@ -50,6 +50,42 @@ bool Evaluator::take_growth(const Dim& trips, const Journal& state, Journal& bod
   return grown.size() != known;
 }
 
+namespace {
+/// Whether a later pass writes in place to a storage as this pass leaves it.
+bool is_written_later(const StorageRef& storage, const Carried& known, const Journal& body, const std::vector<Leaf>& ends) {
+  const auto written = [&](const StorageRef& s) {
+    const Storage* now = s ? body.changes<Storage>().find(s.get()) : nullptr;
+    return now && now->version != s->version;
+  };
+  if (written(storage)) return true;
+  for (const Leaf& parameter : known.leaves) {
+    if (!written(parameter.storage)) continue;
+    for (const Leaf& end : ends) {
+      const Item* becomes = std::get_if<Item>(&end.b);
+      if (end.before == parameter.merged && becomes && becomes->tensor() && becomes->tensor()->storage == storage) return true;
+    }
+  }
+  return false;
+}
+}  // namespace
+
+/// The elements of a list that is kept as rows are copies: refused where the program would see that.
+void Evaluator::check_rows(const Carried& known, const Journal& body, Merger& merger, const std::vector<Growth>& grown) {
+  const auto check = [&](const StorageRef& copied, const ListObject& list) {
+    if (is_written_later(copied, known, body, merger.leaves())) refuse_list("writing in place to an element", list);
+  };
+  for (const Growth& g : grown) check(g.appended.tensor()->storage, *g.list);
+  for (const Leaf& leaf : merger.leaves()) {
+    const Item* item = std::get_if<Item>(&leaf.b);
+    const ListObject* list = item ? item->list() : nullptr;
+    if (!list) continue;
+    for (const Item& i : list->items)
+      if (i.tensor()) check(i.tensor()->storage, *list);
+    if (list->rows)
+      for (const StorageRef& origin : list->rows->origins) check(origin, *list);
+  }
+}
+
 void Evaluator::finish_growth(const std::vector<Growth>& grown, const std::vector<Value>& rows) {
   for (size_t i = 0; i < grown.size(); ++i) {
     ListObject& list = *grown[i].list;
@@ -57,55 +93,13 @@ void Evaluator::finish_growth(const std::vector<Growth>& grown, const std::vecto
     for (const Item& item : list.items) parts.items.push_back(value_of(*item.tensor()));
     touch(list);
     list.growing = false;
-    list.rows = contents_of(rows[i]);
-    list.items.clear();
-    if (parts.items.empty()) continue;
-    const ContentsRef before = import_one("aten::stack", {{"tensors", parts}, {"dim", int64_t{0}}});
-    list.rows = import_one("aten::cat", {{"tensors", Values({before->value, rows[i]})}, {"dim", int64_t{0}}});
+    ContentsRef all = contents_of(rows[i]);
+    if (!parts.items.empty()) {
+      const ContentsRef before = import_one("aten::stack", {{"tensors", parts}, {"dim", int64_t{0}}});
+      all = import_one("aten::cat", {{"tensors", Values({before->value, rows[i]})}, {"dim", int64_t{0}}});
+    }
+    set_rows(list, std::move(all), {grown[i].appended.tensor()->storage});
   }
-}
-
-void Evaluator::refuse_list(const std::string& op, const ListObject& list) {
-  diagnostics_
-      .unsupported("growing-list", "{} of a list {}", op, list.growing ? "that grows in a loop" : "of which the length varies from run to run")
-      .at(here())
-      .note(list.growing ? "how long the list is depends on how often the loop has run" : "it grew in a loop whose length only the run knows")
-      .help(list.growing ? "append to it only, and use it after the loop" : "stack or concatenate it, take its length or elements of it");
-  throw Stop{};
-}
-
-bool Evaluator::run_rows(const std::string& name, const std::vector<Item>& in, std::vector<Item>& out) {
-  const auto it = std::find_if(in.begin(), in.end(), [](const Item& i) { return i.list() && (i.list()->rows || i.list()->growing); });
-  if (it == in.end()) return false;
-  ListObject& list = *it->list();
-  if (name == "aten::__isnot__" || name == "aten::__is__") return false;
-  if (list.growing) {
-    if (name != "aten::append" || list.shared) refuse_list(name, list);
-    touch(list);
-    list.items.push_back(in[1]);
-    return out = {in[0]}, true;
-  }
-  const Dim count = list.rows->type.shape[0];
-  if (name == "aten::len") return out = {size_item(count)}, true;
-  if ((name == "aten::__getitem__" || name == "aten::select") && it == in.begin() && number_kind(in[1])) {
-    const Value place = number_value(in[1], DType::i64);
-    return out = {fresh(contents_of(builder_.create(SelectAt{.x = list.rows->value, .index = place, .axis = 0})))}, true;
-  }
-  const bool stack = name == "aten::stack", cat = name == "aten::cat" || name == "aten::concat" || name == "aten::concatenate";
-  if ((!stack && !cat) || in.size() < 2 || !in[1].is_int()) refuse_list(name, list);
-  if (count.low() < 1) {
-    const Value some = number_value(size_item(count), DType::i64), none = number_value(c10::IValue(int64_t{0}), DType::i64);
-    builder_.create_all(Check{import_one("aten::gt.Tensor", {{"self", some}, {"other", none}})->value, name + " of an empty list"});
-  }
-  const int64_t rank = list.rows->type.rank(), axis = in[1].integer() + (in[1].integer() < 0 ? rank - (cat ? 1 : 0) : 0);
-  if (axis < 0 || axis >= rank - (cat ? 1 : 0)) refuse_list(fmt::format("{} along axis {}", name, in[1].integer()), list);
-  ContentsRef moved = list.rows;
-  if (axis) moved = import_one("aten::movedim.int", {{"self", moved->value}, {"source", int64_t{0}}, {"destination", axis}});
-  if (stack) return out = {fresh(moved)}, true;
-  std::vector<Dim> dims = moved->type.shape.dims();
-  dims[static_cast<size_t>(axis)] *= dims[static_cast<size_t>(axis) + 1];
-  dims.erase(dims.begin() + axis + 1);
-  return out = {fresh(reshape_of(moved, Shape(std::move(dims))))}, true;
 }
 
 }  // namespace mica::frontend

@@ -113,6 +113,15 @@ Result<InputSpec> parse_input_spec(const std::string& text, Diagnostics& diagnos
   return spec;
 }
 
+Result<InputSpec> parse_state_spec(const std::string& text, Diagnostics& diagnostics) {
+  Diagnostics quiet;
+  auto spec = parse_input_spec(text, quiet);
+  if (spec && !spec->name.empty() && !spec->number && !spec->dtype && spec->symbols.empty()) return spec;
+  diagnostics.error("state-spec", "--state {}: it is not the name of an attribute and the most that it can become", text)
+      .help("write NAME:SHAPE, as in cache:1x256x64");
+  return Failure{};
+}
+
 Result<Symbol> parse_dim_spec(const std::string& text, Diagnostics& diagnostics) {
   constexpr std::string_view dim_forms = "write SYMBOL=LOW..HIGH or SYMBOL=SIZE, as in S=16..512; a symbol is of capitals, digits and `_`";
   const auto refuse = [&](std::string why) {

@@ -99,6 +99,7 @@ struct Difference {
 using Conflict = std::shared_ptr<const Difference>;
 
 struct Container : Object {
+  std::string name;     ///< of an attribute of the module
   Conflict conflict;    ///< set when the branches gave it different structures
   bool shared = false;  ///< may be one of several objects, or one of several may be it: it must not be changed
 };
@@ -106,7 +107,7 @@ struct ListObject : Container, std::enable_shared_from_this<ListObject> {
   std::vector<Item> items;
   c10::TypePtr element;
   bool growing = false;  ///< in a loop whose length only the run knows (growth.cpp): `items` is what it had before, and it can only be appended to
-  ContentsRef rows;      ///< not null: after such a loop its elements are the rows of this tensor, and `items` is empty
+  StorageRef rows;  ///< not null: its elements are the rows of this tensor, of which only the run knows how many, and `items` is empty (lists.cpp)
 };
 struct TupleObject {
   std::vector<Item> items;

@@ -56,6 +56,7 @@ std::string describe(const Item& item) {
 Merger::Merger(Evaluator& evaluator, const Journal& a, const Journal& b, const Carried& carried, std::string one, std::string other)
     : evaluator_(evaluator), a_(a), b_(b), one_(std::move(one)), other_(std::move(other)) {
   own_ = carried.containers;
+  for (const MergedSize& s : carried.sizes) carried_sizes_.push_back(s.merged);
   for (const Leaf& leaf : carried.leaves) {
     carried_.insert(leaf.merged.get());
     if (leaf.storage) own_.insert(leaf.storage.get());
@@ -77,14 +78,14 @@ ContentsRef Merger::merge_contents(const ContentsRef& a, const ContentsRef& b, c
 }
 
 Item Merger::merge(const Item& a, const Item& b, const std::string& name) {
-  if (a.is_uninitialized()) return b;
-  if (b.is_uninitialized()) return a;
+  if (a.is_uninitialized() || b.is_uninitialized()) return merge_unset(a, b, name);
   if (a.size() && b.size() && *a.size() == *b.size()) return a;
   if (a.is_unknown() || b.is_unknown()) return Item();
   for (const Item* i : {&a, &b})  // alternatives in one branch are not known outside of it
     if (const Conflict c = i->conflict()) return std::make_shared<const Difference>(Difference{c->why, nullptr});
   if (a.maybe() || b.maybe() || a.is_none() != b.is_none()) return merge_maybe(a, b, name);
-  if (const auto one = size_of(a), other = size_of(b); graph_ && (a.size() || b.size()) && one && other) return merge_dims(*one, *other);
+  if (const auto one = size_of(a), other = size_of(b); graph_ && !bound_ && (a.size() || b.size()) && one && other)
+    return merge_dims(*one, *other, name, 0);
   if (const auto kind = number_kind(a), other = number_kind(b); kind && other) {
     if (*kind == *other) return merge_numbers(a, b, name);
     return differ(kind_name(*kind), kind_name(*other), name);
@@ -99,14 +100,29 @@ Item Merger::merge(const Item& a, const Item& b, const std::string& name) {
   return differ(describe(a), describe(b), name);
 }
 
+/// Set in one state only, and nothing reads it where it is not: there it is zeros, so that what a branch made comes out as its result.
+Item Merger::merge_unset(const Item& a, const Item& b, const std::string& name) {
+  const Item& set = a.is_uninitialized() ? b : a;
+  const bool given = set.size() && greatest(*set.size(), evaluator_.symbols()) == *set.size();
+  if (given || set.plain() || set.text() || set.is_unknown() || set.is_uninitialized()) return set;
+  if (const Conflict c = set.conflict()) return std::make_shared<const Difference>(Difference{c->why, nullptr});
+  const uint64_t start = a_.start();
+  const auto old = [&](const auto* object) { return object && object->born < start; };
+  if (old(set.list()) || old(set.dict()) || old(set.instance().get())) return set;
+  const Item zeros = set.maybe() ? none_item() : evaluator_.zeros_like(set);
+  if (zeros.is_unknown()) {
+    const std::string what = name.empty() ? std::string("a value") : "'" + name + "'";
+    return std::make_shared<const Difference>(Difference{fmt::format("{} is set {} only", what, a.is_uninitialized() ? other_ : one_), nullptr});
+  }
+  return a.is_uninitialized() ? merge(zeros, b, name) : merge(a, zeros, name);
+}
+
 /// None in one state and not in the other: whether it is, and zeros where it is.
 Item Merger::merge_maybe(const Item& a, const Item& b, const std::string& name) {
   const auto present = [](const Item& i) { return i.maybe() ? i.maybe()->present : Item(c10::IValue(!i.is_none())); };
   const auto value = [](const Item& i) { return i.maybe() ? i.maybe()->value : i; };
   const Item one = a.is_none() ? evaluator_.zeros_like(value(b)) : value(a), other = b.is_none() ? evaluator_.zeros_like(value(a)) : value(b);
-  const bool fits = (one.tensor() && other.tensor() && one.tensor()->type().dtype == other.tensor()->type().dtype) ||
-                    (number_kind(one) && number_kind(one) == number_kind(other));
-  if (!fits) return differ(describe(a), describe(b), name);
+  if (one.is_unknown() || other.is_unknown()) return differ(describe(a), describe(b), name);
   const Item is_there = merge_numbers(present(a), present(b), name);
   if (is_there.is_bool()) return is_there.plain()->toBool() ? merge(one, other, name) : none_item();
   const Item merged = merge(one, other, name);
@@ -123,19 +139,22 @@ Item Merger::merge_numbers(const Item& a, const Item& b, const std::string& name
   return Number{merged};
 }
 
-Dim Merger::merge_dims(const Dim& a, const Dim& b) {
-  if (a == b) return a;
-  for (const MergedSize& known : sizes_)
+Dim Merger::merge_dims(const Dim& a, const Dim& b, const std::string& name, int64_t axis) {
+  const bool carried = std::find(carried_sizes_.begin(), carried_sizes_.end(), a) != carried_sizes_.end();
+  if (a == b && !carried && (a.is_static() || !carries_given_)) return a;
+  std::vector<MergedSize>& sizes = made_here_.sizes;
+  for (const MergedSize& known : sizes)
     if (known.a == a && known.b == b) return known.merged;
   const std::vector<Symbol>& symbols = graph_->symbols.all();
-  sizes_.push_back({a, b, graph_->add_measured_symbol(Dim::max(greatest(a, symbols), greatest(b, symbols)))});
-  return sizes_.back().merged;
+  const Dim bound = bound_ ? bound_(a, b, name, axis) : Dim::max(greatest(a, symbols), greatest(b, symbols));
+  sizes.push_back({a, b, graph_->add_measured_symbol(bound), name});
+  return sizes.back().merged;
 }
 
-std::optional<TensorType> Merger::merge_types(const TensorType& a, const TensorType& b) {
+std::optional<TensorType> Merger::merge_types(const TensorType& a, const TensorType& b, const std::string& name) {
   if (a.dtype != b.dtype || a.rank() != b.rank() || (!graph_ && a.shape != b.shape)) return std::nullopt;
   std::vector<Dim> dims;
-  for (int64_t axis = 0; axis < a.rank(); ++axis) dims.push_back(graph_ ? merge_dims(a.shape[axis], b.shape[axis]) : a.shape[axis]);
+  for (int64_t axis = 0; axis < a.rank(); ++axis) dims.push_back(graph_ ? merge_dims(a.shape[axis], b.shape[axis], name, axis) : a.shape[axis]);
   return TensorType{a.dtype, Shape(std::move(dims)), {}};
 }
 
@@ -158,7 +177,7 @@ Conflict Merger::keep_both(const Tensor& a, const Tensor& b, const std::string& 
 Item Merger::merge_tensors(const Tensor& a, const Tensor& b, const std::string& name) {
   const bool own = !a.view && is_own(a.storage.get());
   if (a.storage == b.storage && a.view == b.view && !own) return a;
-  const auto type = merge_types(a.type(), b.type());
+  const auto type = merge_types(a.type(), b.type(), name);
   if (!type) return keep_both(a, b, name);
   const std::array<const void*, 4> key{a.storage.get(), a.view.get(), b.storage.get(), b.view.get()};
   if (const auto it = tensors_.find(key); it != tensors_.end()) return it->second;
@@ -208,24 +227,113 @@ Item Merger::merge_lists(const ListRef& a, const ListRef& b, const std::string& 
   if (a == b && !is_own(a.get())) return a;
   const auto key = std::pair<const void*, const void*>(a.get(), b.get());
   if (const auto it = done_.find(key); it != done_.end()) return it->second;
-  const std::vector<Item>&in_one = in_a(*a).items, &in_other = in_b(*b).items;
-  if (in_a(*a).rows || in_b(*b).rows || in_a(*a).growing || in_b(*b).growing) return differ("a list of one length", "a list of another", name);
-  if (in_one.size() != in_other.size()) return differ(fmt::format("a list of {}", in_one.size()), fmt::format("a list of {}", in_other.size()), name);
+  const ListObject &one = in_a(*a), &other = in_b(*b);
+  if (one.growing || other.growing) return differ("a list of one length", "a list of another", name);
   const ListRef list = shared_copy(a, b);
   done_[key] = list;
-  merge_items(in_one, in_other, list->items, name);
+  if (one.rows || other.rows || one.items.size() != other.items.size()) {
+    if (merge_rows(one, other, *list, name)) return list;
+    return differ(fmt::format("a list of {}", Evaluator::length_of(one)), fmt::format("a list of {}", Evaluator::length_of(other)), name);
+  }
+  merge_items(one.items, other.items, list->items, name);
   return list;
 }
 
+/// Lists of two lengths, or of one that only the run knows. False where their elements are not of one type.
+bool Merger::merge_rows(const ListObject& a, const ListObject& b, ListObject& out, const std::string& name) {
+  const auto row_a = Evaluator::row_type(a), row_b = Evaluator::row_type(b);
+  if (!graph_ || (!row_a && !row_b) || (!row_a && Evaluator::length_of(a) != 0) || (!row_b && Evaluator::length_of(b) != 0)) return false;
+  const auto whole = [](const ListObject& list, const TensorType& row) {
+    std::vector<Dim> dims = {Evaluator::length_of(list)};
+    dims.insert(dims.end(), row.shape.dims().begin(), row.shape.dims().end());
+    return TensorType{row.dtype, Shape(std::move(dims)), {}};
+  };
+  const auto type = merge_types(whole(a, row_a ? *row_a : *row_b), whole(b, row_b ? *row_b : *row_a), name);
+  if (!type) return false;
+  auto merged = std::make_shared<Contents>();
+  merged->type = *type;
+  const StorageRef storage = evaluator_.fresh(merged).tensor()->storage;
+  for (const ListObject* from : {&a, &b}) {
+    if (from->rows) storage->origins.insert(storage->origins.end(), from->rows->origins.begin(), from->rows->origins.end());
+    for (const Item& i : from->items)
+      if (i.tensor()) storage->origins.push_back(i.tensor()->storage);
+  }
+  std::erase_if(storage->origins, [&](const StorageRef& s) { return is_own(s.get()); });
+  const ContentsRef before = a.rows ? in_a(*a.rows).contents : nullptr;
+  leaves().push_back({.a = Item(evaluator_.make<ListObject>(a)),
+                      .b = Item(evaluator_.make<ListObject>(b)),
+                      .before = before,
+                      .merged = merged,
+                      .storage = storage,
+                      .name = name});
+  out.rows = storage;
+  out.items.clear();
+  return true;
+}
+
+namespace {
+using Entry = std::pair<Item, Item>;
+
+const Entry* find_entry(const DictObject& dict, const Item& key) {
+  const auto it = std::find_if(dict.entries.begin(), dict.entries.end(),
+                               [&](const Entry& e) { return e.first.plain() && key.plain() && same_plain(*e.first.plain(), *key.plain()); });
+  return it == dict.entries.end() ? nullptr : &*it;
+}
+/// The keys of both, in an order that is that of each; none where there is no such order.
+std::optional<std::vector<Item>> all_keys(const DictObject& a, const DictObject& b) {
+  std::vector<Item> keys;
+  size_t next = 0;  // of b
+  for (const Entry& e : a.entries) {
+    if (!e.first.plain()) return std::nullopt;
+    if (!find_entry(b, e.first)) {
+      keys.push_back(e.first);
+      continue;
+    }
+    for (; next < b.entries.size() && find_entry(b, e.first) != &b.entries[next]; ++next) {
+      if (find_entry(a, b.entries[next].first)) return std::nullopt;
+      keys.push_back(b.entries[next].first);
+    }
+    keys.push_back(e.first), ++next;
+  }
+  for (; next < b.entries.size(); ++next) {
+    if (!b.entries[next].first.plain() || find_entry(a, b.entries[next].first)) return std::nullopt;
+    keys.push_back(b.entries[next].first);
+  }
+  return keys;
+}
+}  // namespace
+
+/// An entry that is there on some ways only is one that may be None, where no entry is None by itself. Entries that are there on the same ways share
+/// the number that says so.
 void Merger::merge_entries(const DictObject& a, const DictObject& b, DictObject& out, const std::string& name) {
-  const bool same_keys = std::equal(a.entries.begin(), a.entries.end(), b.entries.begin(), b.entries.end(), [](const auto& x, const auto& y) {
-    return x.first.plain() && y.first.plain() && same_plain(*x.first.plain(), *y.first.plain());
-  });
-  if (!same_keys) {
+  const auto keys = all_keys(a, b);
+  const bool optional = !a.value || a.value->kind() == c10::TypeKind::OptionalType || a.value->kind() == c10::TypeKind::AnyType;
+  const bool same_keys = keys && keys->size() == a.entries.size() && keys->size() == b.entries.size();
+  if (!keys || (!same_keys && optional)) {
     out.conflict = differ("a dict with some keys", "one with others", name);
     return;
   }
-  for (size_t i = 0; i < a.entries.size(); ++i) out.entries[i].second = merge(a.entries[i].second, b.entries[i].second, name);
+  out.entries.clear();
+  std::map<std::pair<const Contents*, const Contents*>, Item> presences;
+  for (const Item& key : *keys) {
+    const Entry *in_one = find_entry(a, key), *in_other = find_entry(b, key);
+    const Item one = in_one ? in_one->second : none_item(), other = in_other ? in_other->second : none_item();
+    if (optional || (in_one && in_other && !one.maybe() && !other.maybe())) {
+      out.entries.emplace_back(key, merge(one, other, name));
+      continue;
+    }
+    Item merged = merge_maybe(one, other, name);
+    if (const auto* maybe = merged.maybe(); maybe && maybe->present.number()) {
+      // null: always there, the number itself: never
+      static const Contents never;
+      const auto by = [](const Item& i) { return i.is_none() ? &never : i.maybe() ? i.maybe()->present.number()->contents.get() : nullptr; };
+      const auto [known, added] = presences.emplace(std::pair(by(one), by(other)), maybe->present);
+      if (!added) std::erase_if(leaves(), [&](const Leaf& l) { return l.merged == maybe->present.number()->contents; });
+      merged = MaybeRef(std::make_shared<const MaybeObject>(MaybeObject{known->second, maybe->value}));
+    }
+    if (merged.conflict()) out.conflict = merged.conflict();
+    out.entries.emplace_back(key, std::move(merged));
+  }
 }
 
 Item Merger::merge_dicts(const DictRef& a, const DictRef& b, const std::string& name) {
@@ -290,11 +398,13 @@ Journal Merger::merge_objects(uint64_t start) {
   each(std::type_identity<Storage>(), [&](const StorageRef&, const Storage& a, const Storage& b, Storage& out) { merge_storage(a, b, out); });
   each(std::type_identity<ListObject>(), [&](const ListRef&, const ListObject& a, const ListObject& b, ListObject& out) {
     if (out.conflict) return;
-    if (a.rows == b.rows && a.growing == b.growing && a.items.size() == b.items.size()) return merge_items(a.items, b.items, out.items, "");
+    if (!a.rows && !b.rows && a.growing == b.growing && a.items.size() == b.items.size()) return merge_items(a.items, b.items, out.items, a.name);
+    if (a.rows && a.rows == b.rows && !is_own(a.rows.get())) return;
+    if (!a.growing && !b.growing && merge_rows(a, b, out, a.name)) return;
     out.conflict = differ(fmt::format("of {} elements", a.items.size()), fmt::format("of {}", b.items.size()), "a list");
   });
   each(std::type_identity<DictObject>(), [&](const DictRef&, const DictObject& a, const DictObject& b, DictObject& out) {
-    if (!out.conflict) merge_entries(a, b, out, "");
+    if (!out.conflict) merge_entries(a, b, out, a.name);
   });
   each(std::type_identity<InstanceObject>(),
        [&](const InstanceRef& object, const InstanceObject& a, const InstanceObject& b, InstanceObject& out) { merge_slots(object, a, b, out, ""); });

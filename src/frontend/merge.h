@@ -2,6 +2,7 @@
 // Two states of a program become one: what the two branches of an `if` leave, or what a loop's body finds and what it leaves. Where both have the
 // same value nothing happens; where the values differ there is a leaf, a value that the graph chooses (`if`) or carries (`loop`).
 #include <array>
+#include <functional>
 #include <map>
 #include <set>
 
@@ -25,12 +26,16 @@ struct Leaf {
 /// A size that is not the same in both states: `merged` is a measured symbol, which the caller measures.
 struct MergedSize {
   Dim a, b, merged;
+  std::string name;  ///< of a tensor that has it
 };
+/// The most that a size can be which is carried, a in one state and b in the other: of this axis of the tensor of that name.
+using SizeBound = std::function<Dim(const Dim& a, const Dim& b, const std::string& name, int64_t axis)>;
 
 /// What a merge made that the next one, with its result as the state `a`, has to know again.
 struct Carried {
   std::vector<Leaf> leaves;
   std::set<const void*> containers;
+  std::vector<MergedSize> sizes;
 };
 
 class Merger {
@@ -41,6 +46,10 @@ class Merger {
   /// From here on tensors of one rank whose sizes differ are merged, with symbols of this graph, of which the first `symbols` are known in both
   /// states. Others become alternatives, as the condition of the state `a` says.
   void merge_sizes(mica::Graph& graph, size_t symbols, const Number& condition) { graph_ = &graph, symbols_ = symbols, condition_ = condition; }
+  /// The same where the merged state is carried: sizes that the earlier merge made are sizes of their own again, and so are all that can vary.
+  void carry_sizes(mica::Graph& graph, SizeBound bound) { graph_ = &graph, bound_ = std::move(bound); }
+  /// Sizes that the inputs give vary as well.
+  void carry_given_sizes() { carries_given_ = true; }
 
   Item merge(const Item& a, const Item& b, const std::string& name);
   /// The objects that either state knows, merged; to be put in place by Evaluator::adopt.
@@ -49,7 +58,7 @@ class Merger {
   void note_sharing();
 
   std::vector<Leaf>& leaves() { return made_here_.leaves; }
-  const std::vector<MergedSize>& sizes() const { return sizes_; }
+  const std::vector<MergedSize>& sizes() const { return made_here_.sizes; }
   int64_t conflicts() const { return conflicts_; }
   const Carried& made() const { return made_here_; }
   /// Equal for two merges in a row: nothing new is carried.
@@ -64,11 +73,13 @@ class Merger {
   }
   Item merge_tensors(const Tensor& a, const Tensor& b, const std::string& name);
   Conflict keep_both(const Tensor& a, const Tensor& b, const std::string& name);
-  std::optional<TensorType> merge_types(const TensorType& a, const TensorType& b);
-  Dim merge_dims(const Dim& a, const Dim& b);
+  std::optional<TensorType> merge_types(const TensorType& a, const TensorType& b, const std::string& name);
+  Dim merge_dims(const Dim& a, const Dim& b, const std::string& name, int64_t axis);
   Item merge_numbers(const Item& a, const Item& b, const std::string& name);
+  Item merge_unset(const Item& a, const Item& b, const std::string& name);
   Item merge_maybe(const Item& a, const Item& b, const std::string& name);
   Item merge_lists(const ListRef& a, const ListRef& b, const std::string& name);
+  bool merge_rows(const ListObject& a, const ListObject& b, ListObject& out, const std::string& name);
   Item merge_dicts(const DictRef& a, const DictRef& b, const std::string& name);
   Item merge_tuples(const TupleObject& a, const TupleObject& b, const std::string& name);
   Item merge_instances(const InstanceRef& a, const InstanceRef& b, const std::string& name);
@@ -95,7 +106,9 @@ class Merger {
   mica::Graph* graph_ = nullptr;
   size_t symbols_ = 0;
   std::optional<Number> condition_;
-  std::vector<MergedSize> sizes_;
+  SizeBound bound_;  ///< where sizes are carried
+  std::vector<Dim> carried_sizes_;
+  bool carries_given_ = false;
   int64_t conflicts_ = 0;
 };
 

@@ -249,11 +249,37 @@ Value Evaluator::number_value(const Item& item, DType dtype) {
 Item Evaluator::zeros_like(const Item& item) {
   if (const auto kind = number_kind(item))
     return *kind == DType::i64 ? c10::IValue(int64_t{0}) : *kind == DType::f64 ? c10::IValue(0.0) : c10::IValue(false);
+  if (item.plain()) return item;
+  if (item.maybe()) return none_item();
+  if (const auto* dict = item.dict()) {
+    auto zeros = make<DictObject>(*dict);
+    for (auto& [key, value] : zeros->entries) value = zeros_like(value);
+    return contains_unknown(zeros) ? Item() : Item(zeros);
+  }
+  const auto each = [&](const std::vector<Item>& items) {
+    std::vector<Item> zeros;
+    for (const Item& i : items) zeros.push_back(zeros_like(i));
+    return zeros;
+  };
+  if (const auto* tuple = item.tuple()) {
+    auto zeros = std::make_shared<TupleObject>();
+    zeros->type = tuple->type, zeros->items = each(tuple->items);
+    return std::any_of(zeros->items.begin(), zeros->items.end(), contains_unknown) ? Item() : Item(zeros);
+  }
+  if (const auto* list = item.list(); list && !list->growing) {
+    auto zeros = make<ListObject>();  // none of rows
+    zeros->element = list->element, zeros->items = each(list->items);
+    return std::any_of(zeros->items.begin(), zeros->items.end(), contains_unknown) ? Item() : Item(zeros);
+  }
   if (!item.tensor()) return {};
   const TensorType type = item.tensor()->type();
   // A constant where it can be one: what a state is before the first run has to be.
   if (type.shape.is_static()) return fresh_constant(at::zeros(type.shape.sizes(), at::TensorOptions().dtype(scalar_type_of(type.dtype))));
-  return fresh(contents_of(builder_.create(Full{.shape = Dims(type.shape.dims()), .value = Scalar(0), .dtype = type.dtype})));
+  // Of what is measured there is nothing: the size may be known on one way only.
+  std::vector<Dim> dims = type.shape.dims();
+  for (Dim& d : dims)
+    if (greatest(d, graph_.symbols.all()) != d) d = 0;
+  return fresh(contents_of(builder_.create(Full{.shape = Dims(dims), .value = Scalar(0), .dtype = type.dtype})));
 }
 
 Item Evaluator::dynamic_number_of(const Tensor& tensor, const std::string& op) {

@@ -7,6 +7,7 @@
 
 #include "evaluator.h"
 #include "mica/ops/compare.h"
+#include "mica/ops/control.h"
 #include "sizes.h"
 
 namespace mica::frontend {
@@ -518,6 +519,33 @@ bool Evaluator::dict_of(const ListObject& pairs, const Node& node, std::vector<I
   return out = {std::move(dict)}, true;
 }
 
+/// Of a dict that has some of its keys on some ways only: an entry that may be None, where none can be None by itself. False where the operator has
+/// nothing to do with that.
+bool Evaluator::run_absent(const std::string& name, DictObject& dict, const std::vector<Item>& in, std::vector<Item>& out) {
+  const bool plain = dict.value && dict.value->kind() != c10::TypeKind::OptionalType && dict.value->kind() != c10::TypeKind::AnyType;
+  const auto absent = [&](const auto& entry) { return plain && entry.second.maybe(); };
+  if (name == "aten::clear" || name == "aten::copy" || name == "aten::dict") return false;
+  if (std::none_of(dict.entries.begin(), dict.entries.end(), absent)) return false;
+  const auto it = std::find_if(dict.entries.begin(), dict.entries.end(), [&](const auto& e) { return in.size() > 1 && same_key(e.first, in[1]); });
+  const bool one = name == "aten::__contains__" || name == "aten::__getitem__" || name == "aten::get" || name == "aten::_set_item";
+  if (one && (it == dict.entries.end() || !absent(*it))) return false;
+  if (one) {
+    const MaybeObject& maybe = *it->second.maybe();
+    if (name == "aten::__contains__") return out = {maybe.present}, true;
+    if (name == "aten::__getitem__") {
+      builder_.create_all(Check{number_value(maybe.present, DType::b8), "KeyError: the dict has no such key"});
+      return out = {maybe.value}, true;
+    }
+    if (name == "aten::get" && (in.size() < 3 || in[2].is_none())) return out = {it->second}, true;
+    // It takes its place only where those behind it are absent with it: else it would be the last one.
+    const ContentsRef with = maybe.present.number()->contents;
+    const auto follows = [&](const auto& e) { return absent(e) && e.second.maybe()->present.number()->contents == with; };
+    if (name == "aten::_set_item" && std::all_of(it, dict.entries.end(), follows)) return false;
+  }
+  data_dependent("which keys a dict has", fmt::format("{} depends on all of them", name));
+  return out.assign(1, Item()), true;
+}
+
 bool Evaluator::run_dict(const std::string& name, const std::vector<Item>& in, std::vector<Item>& out) {
   DictObject& dict = *in[0].dict();
   constexpr std::string_view changing[] = {"aten::_set_item", "aten::update", "aten::pop",       "aten::Delete",
@@ -529,6 +557,7 @@ bool Evaluator::run_dict(const std::string& name, const std::vector<Item>& in, s
   const auto find = [&](const Item& key) {
     return std::find_if(dict.entries.begin(), dict.entries.end(), [&](const auto& e) { return same_key(e.first, key); });
   };
+  if (run_absent(name, dict, in, out)) return true;
   if (name == "aten::len") return out = {c10::IValue(static_cast<int64_t>(dict.entries.size()))}, true;
   if (in.size() > 1 && in[1].number()) {
     data_dependent("a key of a dict", "it has to be known while compiling");

@@ -27,6 +27,12 @@ torch::jit::Module build(const ScriptModule& from, const std::string& name, cons
     const at::Tensor tensor = frontend::tensor_of(value);
     module.register_parameter(key, tensor, /*is_buffer=*/!tensor.is_floating_point());
   }
+  for (const ScriptAttribute& a : from.attributes) {
+    torch::jit::CompilationUnit values;
+    values.define(std::nullopt, fmt::format("def make() -> {}:\n  return {}\n", a.type, a.value), std::make_shared<Names>(), nullptr);
+    torch::jit::Function& make = values.get_function(c10::QualifiedName("make"));
+    module.register_attribute(a.name, make.getSchema().returns()[0].type(), make({}));
+  }
   for (const auto& [key, child] : from.children) module.register_module(key, build(child, name + "_" + key, unit));
   module.define(from.source, std::make_shared<Names>());
   return module;

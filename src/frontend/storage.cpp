@@ -80,7 +80,7 @@ Item Evaluator::from_ivalue(const c10::IValue& value, const std::string& name, O
   }
   if (value.isList()) {
     auto list = make<ListObject>();
-    if (origin == Origin::module) list->born = 0;
+    if (origin == Origin::module) list->born = 0, list->name = name;
     const auto items = value.toList();
     list->element = items.elementType();
     for (size_t i = 0; i < items.size(); ++i) list->items.push_back(from_ivalue(items.get(i), part(i), origin));
@@ -95,7 +95,7 @@ Item Evaluator::from_ivalue(const c10::IValue& value, const std::string& name, O
   }
   if (value.isGenericDict()) {
     auto dict = make<DictObject>();
-    if (origin == Origin::module) dict->born = 0;
+    if (origin == Origin::module) dict->born = 0, dict->name = name;
     const auto entries = value.toGenericDict();
     dict->key = entries.keyType(), dict->value = entries.valueType();
     size_t i = 0;

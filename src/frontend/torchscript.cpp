@@ -70,7 +70,8 @@ Graph compact(Graph&& from) {
 }
 
 /// Evaluates `method` into `graph`. False when something was reported.
-bool evaluate(const torch::jit::Module& module, const torch::jit::Method& method, const Binding& binding, Graph& graph, Diagnostics& diagnostics) {
+bool evaluate(const torch::jit::Module& module, const torch::jit::Method& method, const Binding& binding, std::span<const InputSpec> states,
+              Graph& graph, Diagnostics& diagnostics) {
   const at::NoGradGuard no_gradients;
   Evaluator evaluator(graph, diagnostics);
   std::vector<Item> inputs, arguments;
@@ -81,7 +82,7 @@ bool evaluate(const torch::jit::Module& module, const torch::jit::Method& method
   const size_t errors = diagnostics.error_count();
   bool stopped = false;
   try {
-    Item result = evaluator.call_with_state(method.function(), arguments);
+    Item result = evaluator.call_with_state(method.function(), arguments, states);
     evaluator.check_usable(result, "the result", true);
     if (contains_unknown(result)) evaluator.report_lost();
     if (diagnostics.error_count() == errors && !contains_unknown(result)) {
@@ -154,7 +155,7 @@ Result<LoadedModel> load_torchscript(const std::filesystem::path& file, const Lo
     Graph graph;
     graph.symbols = options.symbols;
     Diagnostics found;
-    const bool good = evaluate(*module, *method, *binding, graph, found);
+    const bool good = evaluate(*module, *method, *binding, options.states, graph, found);
     pass_on(found, *binding, diagnostics);
     if (!good) return Failure{};
     warn_of_baked_sizes(*method, *binding, diagnostics);

@@ -340,7 +340,7 @@ void Evaluator::make_parts(const Tensor& self, const std::string& name, int64_t 
 /// select at an index that depends on data, or of which only the run can tell that the axis has it.
 bool Evaluator::run_dynamic_view(const std::string& base_name, const std::vector<NamedItem>& arguments, std::vector<Item>& results) {
   const Item* index = find(arguments, "index");
-  if (base_name != "aten::select" || !index) return false;
+  if (base_name != "aten::select" || !index) return run_measured_slice(base_name, arguments, results);
   const Tensor& self = *arguments[0].item.tensor();
   const int64_t axis = integer(arguments, "dim").value_or(0), rank = self.type().rank();
   if (axis < -rank || axis >= rank) return false;

@@ -24,8 +24,9 @@ const Node* maker(const Graph& graph, Value v) {
   return nullptr;
 }
 
-/// Whether two values are computed alike from the same ones, as far as a few steps tell: masks are often written twice.
-bool alike(const Graph& graph, Value a, Value b, int depth = 6) {
+}  // namespace
+
+bool computed_alike(const Graph& graph, Value a, Value b, int depth) {
   if (a == b) return true;
   if (graph.is_constant(a) && graph.is_constant(b)) {
     const auto p = graph.constant(a).bytes, q = graph.constant(b).bytes;
@@ -43,9 +44,11 @@ bool alike(const Graph& graph, Value a, Value b, int depth = 6) {
   same.map_operands([&](Value) { return left[next++]; });
   if (same.fields != m->fields) return false;
   for (size_t i = 0; i < left.size(); ++i)
-    if (!alike(graph, left[i], right[i], depth - 1)) return false;
+    if (!computed_alike(graph, left[i], right[i], depth - 1)) return false;
   return true;
 }
+
+namespace {
 
 /// A size for the count in results[1] of a node, of which results[0] has the rest. The same node is measured once.
 Value measured_head(ImportContext& ctx, const std::vector<Value>& results) {
@@ -66,7 +69,7 @@ Value nonzero_places(ImportContext& ctx, Value x) {
   x = flat(ctx, x);
   const Graph& graph = ctx.builder.graph();
   for (const Node& n : graph.nodes) {
-    if (const auto known = match<Nonzero>(n); known && alike(graph, known->x, x)) return measured_head(ctx, n.results);
+    if (const auto known = match<Nonzero>(n); known && computed_alike(graph, known->x, x)) return measured_head(ctx, n.results);
   }
   return measured_head(ctx, ctx.create_all(Nonzero{x}));
 }

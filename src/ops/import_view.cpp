@@ -364,8 +364,11 @@ Imported slice(ImportContext& ctx) {
   const int64_t axis = ctx.normal_axis(ctx.integer_or("dim", 0), ctx.rank(x)), step = ctx.integer_or("step", 1);
   const Dim size = ctx.shape(x)[axis];
   if (step < 1) ctx.fail("slice-step", fmt::format("the step must be positive, not {}", step));
-  const SliceRange r = slice_range(size, ctx.size_or("start", 0), ctx.size_or("end", INT64_MAX), step);
+  const Dim first = ctx.size_or("start", 0), last = ctx.size_or("end", INT64_MAX);
+  const SliceRange r = slice_range(size, first, last, step);
   if (r.start == 0 && r.count == size) return {x};
+  const bool from_end = !size.is_static() && first.is_static() && first < 0 && last == INT64_MAX && step == 1;
+  if (from_end) return {ctx.create(Slice{.x = x, .axis = axis, .start = first, .end = last, .step = 1})};  // whose size is known best so
   const Dim end = r.count == 0 ? r.start : Dim::min(size, r.start + (r.count - 1) * step + 1);
   return {ctx.create(Slice{.x = x, .axis = axis, .start = r.start, .end = end, .step = step})};
 }
@@ -392,12 +395,27 @@ Imported slice_scatter(ImportContext& ctx) {
                                   .step = ctx.integer_or("step", 1)})};
 }
 
+/// v with the sizes of `shape`. Where only the run can tell whether it has them, it fails unless it has.
+Value fit_to(ImportContext& ctx, Value v, const Shape& shape) {
+  const int64_t lead = shape.rank() - ctx.rank(v);
+  const auto measured = [&](const Dim& size) { return greatest(size, ctx.builder.graph().symbols.all()) != size; };
+  for (int64_t axis = std::max<int64_t>(0, -lead); axis < ctx.rank(v); ++axis) {
+    const Dim own = ctx.shape(v)[axis], wanted = shape[lead + axis];
+    const bool differ = Dim::surely_less(own, wanted) || Dim::surely_less(wanted, own);
+    if (own == wanted || own == 1 || differ || (!measured(own) && !measured(wanted))) continue;
+    const Value same = ctx.create(Eq{size_number(ctx, own), size_number(ctx, wanted)});
+    ctx.builder.create_all(Check{same, fmt::format("{}: what is written has not as many elements as it is written to", ctx.op)});
+    v = ctx.create(Grow{v, wanted, axis});
+  }
+  return expand_to(ctx, v, shape);
+}
+
 /// aten::copy_(self, src) and fill_: a new value of self from another.
 Imported copy(ImportContext& ctx) {
   const Value x = ctx.tensor("self");
   const std::string_view source = ctx.has("src") ? "src" : "other";
   if (ctx.is_number(source)) return {ctx.create(Full{ctx.shape(x).dims(), ctx.scalar(source), ctx.type(x).dtype})};
-  return {expand_to(ctx, cast_to(ctx, ctx.tensor(source), ctx.type(x).dtype), Shape(ctx.shape(x)))};
+  return {fit_to(ctx, cast_to(ctx, ctx.tensor(source), ctx.type(x).dtype), Shape(ctx.shape(x)))};
 }
 Imported fill(ImportContext& ctx) {
   const TensorType t = ctx.type(ctx.tensor("self"));

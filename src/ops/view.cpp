@@ -66,6 +66,11 @@ SliceRange slice_range(const Dim& size, const Dim& start, const Dim& end, int64_
     const Dim from_end = b.low() >= 0 ? Dim(0) : b.high() < 0 ? size : size * Dim::min(Dim::max(0 - b, 0), 1);
     return Dim::min(Dim::max(b + from_end, 0), size);
   };
+  // The last so many: fewer where there are not as many.
+  if (start.is_static() && start < 0 && end == INT64_MAX && step == 1) {
+    const Dim count = Dim::min(0 - start, size);
+    return {size - count, count};
+  }
   const Dim s = bound(start), e = Dim::max(s, bound(end));
   return {s, (e - s + step - 1) / step};
 }

@@ -148,6 +148,8 @@ int bench(const Flags& f, Diagnostics& diagnostics) {
       load.method = info->method;
       for (const std::string& text : info->input_specs)
         if (auto spec = parse_input_spec(text, diagnostics)) load.inputs.push_back(std::move(*spec));
+      for (const std::string& text : info->state_specs)
+        if (auto spec = parse_state_spec(text, diagnostics)) load.states.push_back(std::move(*spec));
       auto model = load_model(f.model, load, diagnostics);
       if (!model) return 0;
       source.traced = std::move(model->traced_inputs);

@@ -29,7 +29,7 @@ examples:
 
 struct Flags {
   std::string model, method = "forward";
-  std::vector<std::string> inputs, dims;
+  std::vector<std::string> inputs, dims, states;
   bool json = false;
 };
 
@@ -44,6 +44,8 @@ int check(const Flags& f, Diagnostics& diagnostics) {
     if (auto spec = parse_input_spec(text, diagnostics)) load.inputs.push_back(std::move(*spec));
   for (const std::string& text : f.dims)
     if (auto symbol = parse_dim_spec(text, diagnostics)) load.symbols.push_back(std::move(*symbol));
+  for (const std::string& text : f.states)
+    if (auto spec = parse_state_spec(text, diagnostics)) load.states.push_back(std::move(*spec));
   if (!diagnostics.has_errors()) (void)resolve_symbols(load, diagnostics);
   const bool shapes_known = !load.inputs.empty() || !summary->traced_inputs.empty();
   const bool read = !diagnostics.has_errors() && shapes_known && load_model(f.model, load, diagnostics);
@@ -89,6 +91,7 @@ Action declare(CLI::App& app) {
   app.add_option("MODEL", f->model);
   add_repeated(app, "--input", f->inputs);
   add_repeated(app, "--dim", f->dims);
+  add_repeated(app, "--state", f->states);
   app.add_option("--method", f->method);
   app.add_flag("--json", f->json);
   return [f](Diagnostics& diagnostics) { return check(*f, diagnostics); };

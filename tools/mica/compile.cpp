@@ -27,6 +27,7 @@ inputs
                                 samples: where they differ, the size varies from one to the other
   --input NAME=NUMBER           value of a Python number that the model takes, as in sr=16000
   --method NAME                 method to compile (default: forward)
+  --state NAME:SHAPE            the most that an attribute can become whose size differs from run to run: cache:1x256x64
 target
   --cpu NAME                    native (default), x86-64-v2, x86-64-v3, x86-64-v4, or a CPU's name as LLVM spells it
   --cpu-features +A,-B          adds features to the CPU's and takes others away
@@ -58,7 +59,7 @@ examples:
 
 struct Flags {
   std::string model, output, method = "forward", cpu = "native", cpu_features, precision = "f32", emit = "so", winograd = "auto";
-  std::vector<std::string> inputs, dims, print_after, disabled;
+  std::vector<std::string> inputs, dims, states, print_after, disabled;
   std::string debug_defect, debug_memory;  // not in the help: libraries for tests, wrong ones and ones that guard their memory
   bool json = false, quiet = false, bindings = false, time_passes = false, verify_each = false, no_schedules = false;
   int verbose = 0, jobs = 0;
@@ -105,6 +106,10 @@ Result<Options> make_options(const Flags& f, Diagnostics& diagnostics) {
   for (const std::string& text : f.dims) {
     auto symbol = parse_dim_spec(text, diagnostics);
     if (symbol) o.load.symbols.push_back(std::move(*symbol));
+  }
+  for (const std::string& text : f.states) {
+    auto spec = parse_state_spec(text, diagnostics);
+    if (spec) o.load.states.push_back(std::move(*spec));
   }
   if (!diagnostics.has_errors()) (void)resolve_symbols(o.load, diagnostics);
 #endif
@@ -196,6 +201,7 @@ Action declare(CLI::App& app) {
   app.add_option("-o,--output", f->output);
   add_repeated(app, "--input", f->inputs);
   add_repeated(app, "--dim", f->dims);
+  add_repeated(app, "--state", f->states);
   app.add_option("--method", f->method);
   app.add_option("--cpu", f->cpu);
   app.add_option("--cpu-features", f->cpu_features);

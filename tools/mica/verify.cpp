@@ -89,6 +89,11 @@ Result<LoadOptions> load_options(const SoInfo& info, Diagnostics& diagnostics) {
     if (!symbol) return Failure{};
     load.symbols.push_back(std::move(*symbol));
   }
+  for (const std::string& text : info.state_specs) {
+    auto spec = parse_state_spec(text, diagnostics);
+    if (!spec) return Failure{};
+    load.states.push_back(std::move(*spec));
+  }
   if (!resolve_symbols(load, diagnostics)) return Failure{};
   return load;
 }

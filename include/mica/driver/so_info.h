@@ -16,6 +16,7 @@ struct SoInfo {
   std::vector<InputDraw> draws;          ///< one an input
   std::vector<std::string> input_specs;  ///< the --input flags that it was compiled with
   std::vector<std::string> dim_specs;    ///< the --dim flags
+  std::vector<std::string> state_specs;  ///< the --state flags
   std::vector<Symbol> symbols;           ///< sizes that the inputs give
   std::vector<Symbol> measured;          ///< sizes that a run measures
   std::string method = "forward";

@@ -39,6 +39,8 @@ class SoModel {
   void bind(std::vector<RawTensor> inputs);
   /// Runs on what was bound; 0, or the library's status.
   int run_bound();
+  /// What the model keeps between runs is as at first; 0, or the library's status.
+  int reset();
   /// From now on every run adds its time to each of the first `steps` steps of the manifest's plan; 0: no more. False: a library without that.
   bool measure(size_t steps);
   const std::vector<StepTime>& step_times() const;

@@ -16,6 +16,9 @@ struct InputSpec {
 /// "x:1x3x224x224:f32", "1x3x224x224", "ids:1x128:i64", "x:scalar:f32", "sr=16000".
 Result<InputSpec> parse_input_spec(const std::string& text, Diagnostics& diagnostics);
 
+/// "cache:1x256x64".
+Result<InputSpec> parse_state_spec(const std::string& text, Diagnostics& diagnostics);
+
 /// "S=16..512" or "S=128".
 Result<Symbol> parse_dim_spec(const std::string& text, Diagnostics& diagnostics);
 
@@ -23,6 +26,7 @@ struct LoadOptions {
   std::vector<InputSpec> inputs;
   std::vector<Symbol> symbols;  ///< the ranges of `--dim`
   std::string method = "forward";
+  std::vector<InputSpec> states;  ///< how large attributes can become that differ in size from run to run
 };
 /// Puts the symbols' ranges into the shapes of the inputs. Two inputs of one name are samples: an axis on which they differ becomes a symbol
 /// over the range between them, and axes with the same two sizes become the same symbol.

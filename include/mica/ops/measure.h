@@ -51,6 +51,9 @@ struct Nonzero {
   static void kernel(const Nonzero& op, KernelBuilder& b);
 };
 
+/// Whether two values are computed alike from the same ones, as far as a few steps tell: masks and bounds are often written twice.
+bool computed_alike(const Graph& graph, Value a, Value b, int depth = 6);
+
 using MeasureOps = OpList<Measure, Head, Grow, Nonzero>;
 
 }  // namespace mica
