@@ -167,4 +167,5 @@ TEST_F(Measured, steps_are_timed_while_somebody_asks) {
   EXPECT_EQ(api->context_measure(nullptr, times.data(), 1), MICA_ERR_NULL);
 }
 
+}  // namespace
 }  // namespace mica
