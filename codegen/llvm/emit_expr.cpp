@@ -344,16 +344,22 @@ llvm::Value* KernelEmitter::emit_checked_index(const ExprNode& e) {
   llvm::Value* i = emit(e.args[0]);
   MICA_CHECK(!e.extent || e.type.dtype == DType::i64, kernel_.name + ": a size is an i64");
   llvm::Value* inside = b_.CreateICmpULT(i, e.extent ? splat(emit(e.extent), e.type.lanes) : constant_like(i, e.limit));
+  llvm::Value* good = inside;
+  if (e.masked) {
+    llvm::Value* mask = emit(e.args[1]);
+    good = b_.CreateOr(inside, b_.CreateNot(mask));
+    inside = b_.CreateAnd(inside, mask);
+  }
   const auto site = static_cast<int32_t>(e.id);
   const auto code = checks_divisor(e) ? MICA_FAULT_DIVIDE : MICA_FAULT_INDEX;
   if (e.type.lanes == 1) {
-    emit_fault(inside, code, site, b_.CreateSExtOrTrunc(i, b_.getInt64Ty()));
+    emit_fault(good, code, site, b_.CreateSExtOrTrunc(i, b_.getInt64Ty()));
   } else {
     // The first lane that is out of range is reported; it is only looked for when there is one.
-    llvm::Value* all = b_.CreateAndReduce(inside);
+    llvm::Value* all = b_.CreateAndReduce(good);
     llvm::Value* lane = b_.getInt64(0);
     for (int32_t l = e.type.lanes - 1; l >= 0; --l) {
-      lane = b_.CreateSelect(b_.CreateExtractElement(inside, static_cast<uint64_t>(l)), lane,
+      lane = b_.CreateSelect(b_.CreateExtractElement(good, static_cast<uint64_t>(l)), lane,
                              b_.CreateSExtOrTrunc(b_.CreateExtractElement(i, static_cast<uint64_t>(l)), b_.getInt64Ty()));
     }
     emit_fault(all, code, site, lane);

@@ -7,6 +7,21 @@
 
 namespace mica::lower {
 
+namespace {
+
+/// True when an index was checked against a size that may be 0: then there may be no element at all.
+bool of_none_perhaps(const Expr& index) {
+  bool found = false;
+  visit(index, [&](const Expr& n) {
+    if (n->op != ExprOp::checked_index) return;
+    const auto extent = n->extent ? bounds(n->extent) : Interval{n->limit, n->limit};
+    found |= !extent || extent->low < 1;
+  });
+  return found;
+}
+
+}  // namespace
+
 uint32_t PendingProgram::add_constant(const ConstantData& data) {
   for (uint32_t i = 0; i < weights.size(); ++i) {
     if (weights[i].data == data.bytes.data() && weights[i].bytes == static_cast<int64_t>(data.bytes.size())) return i;
@@ -211,9 +226,11 @@ Expr Emitter::guard(const Expr& e, const Expr& condition, std::map<std::pair<con
         b && (elements.is_static() ? b->high < elements.size() : constant_int(simplify(result->args[0] < Expr(elements))).value_or(0) != 0);
     if (!b || b->low < 0 || !below) result = make_load(result->id, result->type, result->args, condition);
   }
-  // An index that is not used is not looked at either.
-  if (result->op == ExprOp::checked_index && condition)
+  // An index that is not used is not looked at either. Of an extent that may be 0, 0 is no index that does.
+  if (result->op == ExprOp::checked_index && condition) {
     result = with_index(*result, select(condition, result->args[0], imm_i(result->type.dtype, 0)), result->id);
+    if (of_none_perhaps(result)) result = masked_check(*result, condition);
+  }
   memo.emplace(key, result);
   return result;
 }
@@ -331,17 +348,6 @@ int32_t lanes_for(const Target& target, DType dtype) { return target.lanes(std::
 
 namespace {
 
-/// True when an index was checked against a size that may be 0: then there may be no element at all.
-bool of_none_perhaps(const Expr& index) {
-  bool found = false;
-  visit(index, [&](const Expr& n) {
-    if (n->op != ExprOp::checked_index || !n->extent) return;
-    const auto extent = bounds(n->extent);
-    found |= !extent || extent->low < 1;
-  });
-  return found;
-}
-
 struct Vectorizer {
   Expr lane_var, base, mask;
   int32_t lanes;
@@ -395,7 +401,10 @@ struct Vectorizer {
     for (const Expr& a : e->args) args.push_back(run(a));
     // Lanes beyond the end hold nothing that could be at fault. What accumulators hold is a vector that does not name the lane.
     const bool lanewise = !args.empty() && (args[0]->type.lanes > 1 || depends(e));
-    if (e->op == ExprOp::checked_index && mask && lanewise) args[0] = select(mask, args[0], imm_i(e->type.dtype, 0));
+    if (e->op == ExprOp::checked_index && mask && lanewise) {
+      args[0] = select(mask, args[0], imm_i(e->type.dtype, 0));
+      if (e->masked) args[1] = args[1] && mask;
+    }
     return args;
   }
 

@@ -208,9 +208,20 @@ Expr checked_index(Expr index, Expr extent, std::string fault_text, uint32_t sit
 
 Expr with_index(const ExprNode& check, Expr index, uint32_t site) {
   ExprNode n = check;
+  if (n.masked) match_lanes(index, n.args[1]);
   n.type = index->type;
-  n.args = {std::move(index)};
+  n.args[0] = std::move(index);
   n.id = site;
+  return finish(std::move(n));
+}
+
+Expr masked_check(const ExprNode& check, Expr mask) {
+  ExprNode n = check;
+  match_lanes(n.args[0], mask);
+  n.type = n.args[0]->type;
+  n.args.resize(1);
+  n.args.push_back(std::move(mask));
+  n.masked = true;
   return finish(std::move(n));
 }
 
@@ -408,7 +419,8 @@ std::string to_string(const Expr& e) {
     case ExprOp::cast:
     case ExprOp::bitcast: return fmt::format("{}<{}>({})", name_of(n.op), type_text(n.type), list(1));
     case ExprOp::checked_index:
-      return fmt::format("checked_index({}, {}, {}site={})", list(1), to_string(extent_of_check(n)), checks_divisor(n) ? "divisor, " : "", n.id);
+      return fmt::format("checked_index({}, {}, {}site={}{})", list(1), to_string(extent_of_check(n)), checks_divisor(n) ? "divisor, " : "", n.id,
+                         n.masked ? ", mask=" + to_string(n.args[1]) : "");
     case ExprOp::reduce: {
       std::string vars;
       for (const Expr& v : n.vars) vars += fmt::format("{}{} in [{}, {})", vars.empty() ? "" : ", ", to_string(v), v->int_value, extent_end(v));
@@ -490,7 +502,7 @@ Expr with_args(const Expr& e, std::vector<Expr> args) {
     case ExprOp::fma: return fma(args[0], args[1], args[2]);
     case ExprOp::cast: return cast(n.type.dtype, args[0]);
     case ExprOp::bitcast: return bitcast(n.type.dtype, args[0]);
-    case ExprOp::checked_index: return with_index(n, args[0], n.id);
+    case ExprOp::checked_index: return with_index(n.masked ? *masked_check(n, args[1]) : n, args[0], n.id);
     case ExprOp::reduce: return make_reduce(n.reduce_op, n.vars, args[0]);
     case ExprOp::ramp: return make_ramp(args[0], args[1], n.type.lanes);
     case ExprOp::broadcast: return make_broadcast(args[0], n.type.lanes);

@@ -366,6 +366,7 @@ class Interpreter {
         return {0, is_bool(to) ? x[0].i != 0 : wrap_to(to, static_cast<uint64_t>(x[0].i))};
       case ExprOp::bitcast: return from_bits(to, bits_of(from, x[0]));
       case ExprOp::checked_index: {
+        if (e.masked && x[1].i == 0) return {};
         if (x[0].i >= 0 && x[0].i < (e.extent ? eval(e.extent)[0].i : e.limit)) return x[0];
         record(checks_divisor(e) ? 2 : 1, static_cast<int32_t>(e.id), x[0].i);
         return {};

@@ -403,8 +403,9 @@ class Parser {
       expect("site");
       expect("=");
       const int64_t site = integer();
-      expect(")");
-      const Expr check = divisor ? check_divisor(imm_i(DType::b8, 1), "") : checked_index(index, extent, "");
+      const Expr mask = following_mask();
+      Expr check = divisor ? check_divisor(imm_i(DType::b8, 1), "") : checked_index(index, extent, "");
+      if (mask) check = masked_check(*check, mask);
       return with_index(*check, index, static_cast<uint32_t>(site));
     }
     return call(name, arguments());
@@ -420,6 +421,11 @@ class Parser {
     if (source < 0 || source >= static_cast<int64_t>(kernel_->buffers.size())) fail(fmt::format("there is no buffer %{}", source));
     expect(",");
     const Expr index = expression();
+    return make_load(static_cast<uint32_t>(source), t, {index}, following_mask());
+  }
+
+  /// ", mask=...)" or ")".
+  Expr following_mask() {
     Expr mask;
     if (accept(",")) {
       expect("mask");
@@ -427,7 +433,7 @@ class Parser {
       mask = expression();
     }
     expect(")");
-    return make_load(static_cast<uint32_t>(source), t, {index}, mask);
+    return mask;
   }
 
   Expr call(const std::string& name, const std::vector<Expr>& args) {

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "compiled_program.h"
+#include "mica/ir/fault.h"
 #include "mica/kernel/interpret.h"
 #include "mica/kernel/verify.h"
 
@@ -267,6 +268,22 @@ TEST(Addressing, a_checked_index_out_of_range_is_recorded_and_reads_element_0) {
   for (int32_t lanes : {1, 8}) {
     compare(addressing_kernel("checked", lanes, [&](const Expr& i) { return checked_index(make_ramp(i * 40, 7, lanes), 100, "index", 9); }),
             {numbers(400), numbers(100)});
+  }
+}
+
+TEST(Addressing, a_checked_index_is_not_looked_at_where_its_mask_is_false) {
+  for (int32_t lanes : {1, 8}) {
+    for (int64_t used : {0, 2}) {  // of none, or of the first and a part of the second vector
+      for (int64_t extent : {0, 100}) {
+        compare(addressing_kernel("masked_check", lanes,
+                                  [&](const Expr& i) {
+                                    const Expr place = make_ramp(i, 1, lanes);
+                                    const Expr check = checked_index(place * make_broadcast(40, lanes), extent, "index", 9);
+                                    return masked_check(*check, place < make_broadcast(used * lanes - used * lanes / 4, lanes));
+                                  }),
+                {numbers(400), numbers(100)});
+      }
+    }
   }
 }
 

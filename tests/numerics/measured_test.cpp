@@ -82,6 +82,13 @@ constexpr Program all_programs[] = {
     {"evenly_in_one_branch", "x=f32[9, 6]",
      "def forward(self, x):\n  y = x[x[:, 0] > 1.2]\n  n = y.shape[0]\n  if n > 0:\n    y = y.reshape(n, -1, 2)\n  z = y[:, 1:].reshape(-1, 4)\n  "
      "return z * 2\n"},
+    {"none_of_none_in_a_branch", "x=f32[30, 4]",
+     "def forward(self, x):\n  y = x[:1]\n  if x.sum() > -9999:\n    z = x[x[:, 0] > 99]\n    y = z[torch.where(z.sum(1) > 0)[0]]\n  return y * 2\n"},
+    {"some_of_some_in_a_branch", "x=f32[30, 4]",
+     "def forward(self, x):\n  y = x[:1]\n  if x.sum() > -9999:\n    z = x[x[:, 0] > 1.5]\n    y = z[torch.where(z.sum(1) > 0)[0]]\n  return y * "
+     "2\n"},
+    {"none_of_none_padded", "x=f32[30, 4]",
+     "def forward(self, x):\n  z = x[x[:, 0] > 99]\n  y = z[torch.where(z.sum(1) > 0)[0]]\n  return torch.constant_pad_nd(y, [1, 0, 0, 3], 2.0)\n"},
     // ---- different elements ----
     {"unique", "x=i64[40] in 0..9", "def forward(self, x):\n  u, i, c = torch._unique2(x, True, True, True)\n  return u, i, c, u[i] - x\n"},
     {"unique_alone", "x=f32[5, 6]", "def forward(self, x):\n  return torch._unique2(torch.floor(x), True, False, False)[0] * 2\n"},

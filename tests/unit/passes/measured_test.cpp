@@ -33,6 +33,7 @@ void expect_measured(const Graph& graph, const std::vector<HostTensor>& inputs, 
     for (auto& bytes : io) pointers.push_back(bytes.data());
     KernelFault fault;
     ASSERT_TRUE(interpret(p, pointers, fault, d, nullptr, given)) << d.to_string();
+    ASSERT_EQ(fault.code, 0) << fault.value;
     std::vector<HostTensor> got;
     for (size_t i = 0; i < expected.size(); ++i) {
       const TensorType type{graph.type(graph.outputs[i]).dtype, expected[i].shape, {}};
@@ -90,6 +91,29 @@ TEST(MeasuredSizes, within_a_given_size) {
   expect_measured(graph, {floats({1, -1, 2, 3})}, {4});
   expect_measured(graph, {floats({-1})}, {1});
   expect_measured(graph, {floats({1, 2, 3, 4, 5, 6, 7, 8, 9})}, {9});
+}
+
+TEST(MeasuredSizes, places_in_nothing) {
+  // Behind the end of what is found no place is looked up: where nothing was found before, none would do.
+  const Graph graph = parse(R"(graph<U0<=5, U1<=U0>(%x: f32[5]) {
+  %zero = constant dense<0.0> : f32[] %two = constant dense<2.0> : f32[]
+  %mask = gt(%x, %zero)
+  %all, %count = nonzero(%mask)
+  measure(%count, size=U0)
+  %places = head(%all, size=U0)
+  %y = index_select(%x, index=%places)
+  %above = gt(%y, %two)
+  %hits, %number = nonzero(%above)
+  measure(%number, size=U1)
+  %found = head(%hits, size=U1)
+  %z = index_select(%y, index=%found)
+  %grown = grow(%z, size=5)
+  %padded = pad(%z, before=[1], after=[2])
+  return %grown, %padded
+})");
+  expect_measured(graph, {floats({-1, -1, -1, -1, -1})});
+  expect_measured(graph, {floats({1, 2, -1, 1, -1})});
+  expect_measured(graph, {floats({1, 3, -1, 2, 5})});
 }
 
 TEST(MeasuredSizes, a_size_of_every_trip) {
