@@ -3,6 +3,7 @@
 
 #include "mica/passes/graph.h"
 #include "mica/passes/layout.h"
+#include "mica/passes/quant.h"
 
 namespace mica {
 
@@ -44,6 +45,9 @@ constexpr const Pass* graph_passes[] = {
     &eliminate_common_subexpressions,
     // Old weights give their memory back. From here on values are numbered without gaps and every one is used.
     &eliminate_dead_code,
+    // When all arithmetic on constants is done, in full precision. Behind it nothing may merge equal nodes: every reader of a narrow value
+    // has a cast of its own. From here on a value's dtype is the one that memory holds.
+    &lower_precision,
     // Layouts last: they concern kernels, and no pass above needs to know of them. The pad must be an op of its own before the copy
     // that changes an input's layout is made, since it rides on that copy.
     &pad_narrow_convolutions,
@@ -53,9 +57,9 @@ constexpr const Pass* graph_passes[] = {
 
 /// By name, each once.
 constexpr const Pass* passes_by_name[] = {
-    &canonicalize_matmul,     &canonicalize_pooling,  &choose_layout,    &decompose,        &eliminate_common_subexpressions,
-    &eliminate_dead_code,     &fold_batch_norm,       &fold_constants,   &fold_padding,     &merge_grouped_convolutions,
-    &pad_narrow_convolutions, &recognize_activations, &simplify_algebra, &simplify_control, &simplify_views,
+    &canonicalize_matmul,   &canonicalize_pooling, &choose_layout,    &decompose,       &eliminate_common_subexpressions, &eliminate_dead_code,
+    &fold_batch_norm,       &fold_constants,       &fold_padding,     &lower_precision, &merge_grouped_convolutions,      &pad_narrow_convolutions,
+    &recognize_activations, &simplify_algebra,     &simplify_control, &simplify_views,
 };
 
 }  // namespace

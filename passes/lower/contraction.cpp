@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "emit.h"
+#include "mica/support/narrow_float.h"
 
 namespace mica::lower {
 
@@ -12,6 +13,8 @@ namespace {
 
 constexpr int64_t partial_bytes = 48 << 10;  ///< stack for the partial sums of a task
 constexpr int64_t wanted_tasks = 64;         ///< enough for an even split over many threads
+/// Longer chains for operands of 16 bits: what a sum in f32 loses over them is far below what the operands have lost.
+constexpr int64_t narrow_chains = 16;
 
 // ---- the tile ----
 /// A register tile of `rows` x (`vectors` * lanes) that leaves a few registers free (measured: no spills with LLVM 19).
@@ -43,17 +46,19 @@ Tile choose_tile(const Contraction& c, const Target& target, int32_t lanes) {
 }
 
 // ---- packing ----
-template <class T> std::vector<std::byte> pack(const Contraction& c, const T* source, int64_t width) {
-  const int64_t panels = ceil_div(c.n, width), rows = c.taps * c.k;
-  std::vector<std::byte> bytes(static_cast<size_t>(c.groups * panels * rows * width) * sizeof(T));
-  T* out = reinterpret_cast<T*>(bytes.data());
+/// Panels of `width` columns, in each of them the steps of k, `group` of them side by side for a column.
+template <class From, class To, class Convert>
+std::vector<std::byte> pack(const Contraction& c, const From* source, int64_t width, int64_t group, Convert&& convert) {
+  const int64_t panels = ceil_div(c.n, width), steps = ceil_div(c.k, group);
+  std::vector<std::byte> bytes(static_cast<size_t>(c.groups * panels * c.taps * steps * width * group) * sizeof(To));
+  To* out = reinterpret_cast<To*>(bytes.data());
   for (int64_t g = 0; g < c.groups; ++g) {
     for (int64_t p = 0; p < panels; ++p) {
       for (int64_t t = 0; t < c.taps; ++t) {
-        for (int64_t k = 0; k < c.k; ++k) {
-          for (int64_t j = 0; j < width; ++j, ++out) {
-            const int64_t n = p * width + j;
-            *out = n < c.n ? source[c.b_at(g, t, k, n)] : T(0);
+        for (int64_t step = 0; step < steps; ++step) {
+          for (int64_t j = 0; j < width * group; ++j, ++out) {
+            const int64_t n = p * width + j / group, k = step * group + j % group;
+            *out = n < c.n && k < c.k ? convert(source[c.b_at(g, t, k, n)]) : To(0);
           }
         }
       }
@@ -68,7 +73,8 @@ class ContractionLowering {
       : program_(program), graph_(*program.graph), region_(region), c_(std::move(c)), emit_(program, region) {}
 
   void run() {
-    lanes_ = emit_.target().lanes(size_of(c_.dtype));
+    lanes_ = emit_.target().lanes(size_of(c_.sums()));
+    group_ = c_.dtype == DType::bf16 && !c_.depthwise ? 2 : 1;
     tile_ = choose_tile(c_, emit_.target(), lanes_);
     width_ = tile_.vectors * lanes_;
     panels_ = Dim::ceil_div(c_.n, width_);
@@ -88,6 +94,7 @@ class ContractionLowering {
   Contraction c_;
   Emitter emit_;
   int32_t lanes_ = 1;
+  int64_t group_ = 1;  ///< steps of k that one multiplication takes
   Tile tile_;
   int64_t width_ = 1;
   Dim panels_ = 1;
@@ -110,7 +117,8 @@ class ContractionLowering {
 
   void choose_chunks() {
     // A single row waits for B and has the time for more partial sums, which make up for its having no other accumulators.
-    const int64_t chain = c_.m.is_static() && c_.m == 1 ? c_.chain / 16 : c_.chain;
+    const int64_t longest = c_.dtype == c_.sums() ? c_.chain : c_.chain * narrow_chains;
+    const int64_t chain = c_.m.is_static() && c_.m == 1 ? longest / 16 : longest;
     if (!c_.k.is_static()) {  // B is computed: one tap
       chunk_k_ = c_.k.high() <= chain ? c_.k : Dim(chain);
       k_chunks_ = c_.k.high() <= chain ? Dim(1) : Dim::ceil_div(c_.k, chain);
@@ -138,7 +146,8 @@ class ContractionLowering {
     const int64_t element = size_of(c_.dtype);
     int64_t block_rows =
         std::max<int64_t>(tile_.rows, (emit_.target().l2_bytes / 2) / std::max<int64_t>(1, c_.k.typical() * std::min<int64_t>(c_.taps, 2) * element));
-    if (!single_chain()) block_rows = std::min(block_rows, std::max<int64_t>(tile_.rows, partial_bytes / (width_ * element)));
+    const int64_t sum = size_of(c_.sums());
+    if (!single_chain()) block_rows = std::min(block_rows, std::max<int64_t>(tile_.rows, partial_bytes / (width_ * sum)));
     block_rows = std::max(block_rows, tile_.rows);
     blocks_ = Dim::max(Dim::ceil_div(c_.m, block_rows), 1);
     const int64_t least_rows = 4 * tile_.rows;  // below this a panel of B is read too often
@@ -146,7 +155,7 @@ class ContractionLowering {
     if (blocks_.is_static() && tiles_.is_static()) {
       blocks_ = std::clamp<int64_t>(blocks_, 1, tiles_);
       if (!single_chain()) {
-        while (tiles_per_block() * tile_.rows * width_ * element > partial_bytes && blocks_ < tiles_) blocks_ += 1;
+        while (tiles_per_block() * tile_.rows * width_ * sum > partial_bytes && blocks_ < tiles_) blocks_ += 1;
       }
     } else {
       // None of these is above the number of tiles. An even split gives a block at most block_tiles_ tiles.
@@ -158,18 +167,29 @@ class ContractionLowering {
     panel_outer_ = b_bytes > a_bytes || a_bytes * static_cast<double>(element) < static_cast<double>(emit_.target().l2_bytes) / 2;
   }
 
-  template <class T> std::vector<std::byte> packed() const {
-    return pack(c_, c_.inner ? reinterpret_cast<const T*>(c_.inner->b.data()) : graph_.constant(c_.b).as<T>().data(), width_);
+  template <class T> const T* source() const {
+    return c_.inner ? reinterpret_cast<const T*>(c_.inner->b.data()) : graph_.constant(c_.b).as<T>().data();
+  }
+  /// A vector of channels is multiplied as it is, so it is held in what is computed in.
+  DType packed_dtype() const { return c_.depthwise ? c_.sums() : c_.dtype; }
+  std::vector<std::byte> packed() const {
+    const auto same = [](auto x) { return x; };
+    if (c_.dtype == DType::f64) return pack<double, double>(c_, source<double>(), width_, group_, same);
+    if (c_.dtype == DType::f32) return pack<float, float>(c_, source<float>(), width_, group_, same);
+    if (packed_dtype() == c_.dtype) return pack<uint16_t, uint16_t>(c_, source<uint16_t>(), width_, group_, same);
+    const bool bf16 = c_.dtype == DType::bf16;
+    return pack<uint16_t, float>(c_, source<uint16_t>(), width_, group_,
+                                 [&](uint16_t x) { return static_cast<float>(bf16 ? from_bf16(x) : from_f16(x)); });
   }
 
   void prepare_operands() {
     if (c_.padded) zero_row_ = program_.zero_tail(c_.a, c_.depthwise ? c_.n : c_.k);
     a_ = c_.inner ? emit_.temporary(c_.inner->a, false) : emit_.buffer_of(c_.a);
     if (c_.packed) {
-      std::vector<std::byte> bytes = c_.dtype == DType::f32 ? packed<float>() : packed<double>();
-      const int64_t elements = static_cast<int64_t>(bytes.size()) / size_of(c_.dtype);
+      std::vector<std::byte> bytes = packed();
+      const int64_t elements = static_cast<int64_t>(bytes.size()) / size_of(packed_dtype());
       const std::string& name = graph_.constant(c_.b).name;
-      b_ = emit_.weight_buffer(program_.add_weight(std::move(bytes), name), c_.dtype, elements);
+      b_ = emit_.weight_buffer(program_.add_weight(std::move(bytes), name), packed_dtype(), elements);
     } else {
       b_ = emit_.buffer_of(c_.b);
     }
@@ -186,7 +206,7 @@ class ContractionLowering {
   /// The region's value and place with the accumulator as a load of the anchor's value, over batch, m_var and n_var.
   void prepare_epilogue() {
     if (c_.inner) {
-      acc_marker_ = make_var("accumulator", 0, 1, c_.dtype);
+      acc_marker_ = make_var("accumulator", 0, 1, c_.sums());
       value_ = acc_marker_;
       index_ = c_.inner->at;
       result_ = emit_.temporary(c_.inner->result, true);
@@ -196,11 +216,12 @@ class ContractionLowering {
     const std::optional<std::vector<Expr>> where = store_indices(graph_, region_, c_.result);
     MICA_CHECK(where.has_value());
     const uint32_t anchor = region_.anchor_value.id;
-    acc_marker_ = make_var("accumulator", 0, 1, c_.dtype);
+    acc_marker_ = make_var("accumulator", 0, 1, c_.sums());
     Expr value = region_.output == region_.anchor_value ? make_load(anchor, {c_.dtype, 1}, c_.result)
                                                         : Inliner(graph_, region_.inlined).expand(region_.output, *where);
     Expr sum = acc_marker_;
-    if (c_.bias) sum = sum + make_load((*c_.bias).id, {c_.dtype, 1}, {c_.bias_index});
+    if (c_.bias) sum = sum + convert(c_.sums(), make_load((*c_.bias).id, {graph_.type(*c_.bias).dtype, 1}, {c_.bias_index}));
+    sum = convert(c_.dtype, sum);
     value = rewrite(value, [&](const Expr& n) -> Expr { return n->op == ExprOp::load && n->id == anchor ? sum : Expr(); });
     result_ = emit_.output(region_.output);
     value_ = emit_.flatten(simplify(value));
@@ -267,10 +288,12 @@ class ContractionLowering {
     return select(sum < Expr(0), Expr(zero_row_), simplify(c_.a_base + sum));
   }
 
+  /// Element of B for step `k` (in units of group_ where B is packed) and the first column of a vector.
   Expr b_offset(const Expr& k, int64_t vector) const {
     const Expr column(vector * lanes_);
-    if (c_.packed) return simplify((((c_.group * Expr(panels_) + panel_) * Expr(c_.taps) + tap_) * Expr(c_.k) + k) * Expr(width_) + column);
-    return simplify(c_.b_base + k * Expr(c_.b_row) + panel_ * Expr(width_) + column);
+    if (!c_.packed) return simplify(c_.b_base + k * Expr(c_.b_row) + panel_ * Expr(width_) + column);
+    const Expr row = ((c_.group * Expr(panels_) + panel_) * Expr(c_.taps) + tap_) * Expr(Dim::ceil_div(c_.k, group_)) + k;
+    return simplify((row * Expr(width_) + column) * Expr(group_));
   }
 
   bool ragged() const { return c_.n % width_ != 0; }
@@ -291,7 +314,7 @@ class ContractionLowering {
   std::vector<Stmt> accumulate(const Accumulators& acc, const Expr& m0, const Expr& tap_low, const Expr& tap_high, const Expr& k_low,
                                const Expr& k_high) {
     std::vector<Stmt> out;
-    const Expr zero = make_broadcast(imm(c_.dtype, 0), lanes_);
+    const Expr zero = make_broadcast(imm(c_.sums(), 0), lanes_);
     for (int64_t i = 0; i < acc.rows * acc.vectors; ++i) out.push_back(Stmt::store(acc.buffer, Expr(i), zero));
     std::vector<Expr> offsets;
     for (int64_t i = 0; i < acc.rows; ++i) offsets.push_back(make_var(fmt::format("row{}", i), 0, int64_t{1} << 40));
@@ -299,19 +322,7 @@ class ContractionLowering {
     if (c_.depthwise) {
       inner = multiply_step(acc, offsets, Expr(0));
     } else {
-      const Expr k = make_index("k", c_.k);
-      const bool even = c_.k.is_static() && chunk_k_ % 2 == 0 && c_.k % 2 == 0 && c_.k > 2, pairs = even || !c_.k.is_static();
-      std::vector<Stmt> body = multiply_step(acc, offsets, k);
-      if (pairs) {
-        for (Stmt& s : multiply_step(acc, offsets, k + Expr(1))) body.push_back(std::move(s));
-      }
-      if (pairs && !even) {
-        const Expr last = make_index("k", c_.k), odd = simplify(k_low + floordiv(k_high - k_low, 2) * Expr(2));
-        inner.push_back(Stmt::loop(k, k_low, odd, Expr(2), std::move(body)));
-        inner.push_back(Stmt::loop(last, odd, k_high, Expr(1), multiply_step(acc, offsets, last)));
-      } else {
-        inner.push_back(Stmt::loop(k, k_low, k_high, Expr(even ? 2 : 1), std::move(body)));
-      }
+      inner = multiply_loops(acc, offsets, k_low, k_high);
     }
     std::vector<std::pair<Expr, Expr>> hoisted;  // what does not depend on the tap
     for (int64_t i = acc.rows; i-- > 0;) {
@@ -341,23 +352,75 @@ class ContractionLowering {
     return out;
   }
 
-  std::vector<Stmt> multiply_step(const Accumulators& acc, const std::vector<Expr>& offsets, const Expr& k) {
+  /// Steps of k, two at a time where their number is even or not known.
+  std::vector<Stmt> multiply_loops(const Accumulators& acc, const std::vector<Expr>& offsets, const Expr& k_low, const Expr& k_high) {
+    std::vector<Stmt> out;
+    const Dim steps = c_.k / group_;
+    const Expr low = simplify(floordiv(k_low, group_)), high = simplify(floordiv(k_high, group_)), k = make_index("k", c_.k);
+    const bool even = c_.k.is_static() && (chunk_k_ / group_) % 2 == 0 && steps % 2 == 0 && steps > 2, twice = even || !c_.k.is_static();
+    std::vector<Stmt> body = multiply_step(acc, offsets, k);
+    if (twice) {
+      for (Stmt& s : multiply_step(acc, offsets, k + Expr(1))) body.push_back(std::move(s));
+    }
+    if (twice && !even) {
+      const Expr last = make_index("k", c_.k), odd = simplify(low + floordiv(high - low, 2) * Expr(2));
+      out.push_back(Stmt::loop(k, low, odd, Expr(2), std::move(body)));
+      out.push_back(Stmt::loop(last, odd, high, Expr(1), multiply_step(acc, offsets, last)));
+    } else if (steps != 0) {
+      out.push_back(Stmt::loop(k, low, high, Expr(even ? 2 : 1), std::move(body)));
+    }
+    if (group_ == 1 || (c_.k.is_static() && c_.k % group_ == 0)) return out;
+    const Expr rest = make_index("k", c_.k);
+    out.push_back(Stmt::loop(rest, high, simplify(floordiv(k_high + Expr(group_ - 1), group_)), Expr(1), multiply_step(acc, offsets, rest, true)));
+    return out;
+  }
+
+  Expr in_sums(const Expr& x) const { return convert(c_.sums(), x); }
+
+  /// A pair of elements as one integer, the first in its low half.
+  static Expr pair_bits(const Expr& first, const Expr& second) {
+    const auto bits = [](const Expr& x) { return cast(DType::i32, bitcast(DType::i16, x)); };
+    const auto number = [&](int64_t i) { return make_broadcast(imm_i(DType::i32, i), first->type.lanes); };
+    const Expr low = make_binary(ExprOp::band, bits(first), number(0xffff));
+    return second ? make_binary(ExprOp::bor, low, make_binary(ExprOp::shl, bits(second), number(16))) : low;
+  }
+
+  /// What a step multiplies: a vector of B (all of its pairs for dot2), and what of A goes to every lane. `alone`: of a pair only the first
+  /// is there.
+  Expr column_of(const Expr& k, int64_t j, const Expr& mask, bool alone) const {
+    const auto row = [&](const Expr& at) { return make_load(b_, {packed_dtype(), lanes_}, {make_ramp(b_offset(at, j), Expr(1), lanes_)}, mask); };
+    if (group_ == 1) return in_sums(row(k));
+    if (c_.packed) return make_load(b_, {c_.dtype, 2 * lanes_}, {make_ramp(b_offset(k, j), Expr(1), 2 * lanes_)});
+    const Expr first = simplify(k * Expr(2));
+    return bitcast(c_.dtype, pair_bits(row(first), alone ? Expr() : row(first + Expr(1))));
+  }
+  Expr spread_of(const Expr& row, const Expr& k, bool alone) const {
+    if (group_ == 1) return make_broadcast(in_sums(make_load(a_, {c_.dtype, 1}, {row + k})), lanes_);
+    const Expr first = row + k * Expr(2);
+    const Expr pair = alone ? pair_bits(make_load(a_, {c_.dtype, 1}, {first}), {})
+                            : bitcast(DType::i32, make_load(a_, {c_.dtype, 2}, {make_ramp(first, Expr(1), 2)}));
+    return bitcast(c_.dtype, make_broadcast(pair, lanes_));
+  }
+
+  std::vector<Stmt> multiply_step(const Accumulators& acc, const std::vector<Expr>& offsets, const Expr& k, bool alone = false) {
     std::vector<Stmt> out;
     const bool masked_b = !c_.packed && ragged();
     std::vector<Expr> masks, columns;
     for (int64_t j = 0; j < acc.vectors; ++j) {
       masks.push_back(column_mask(j));
-      columns.push_back(make_load(b_, {c_.dtype, lanes_}, {make_ramp(b_offset(k, j), Expr(1), lanes_)}, masked_b ? masks.back() : Expr()));
+      columns.push_back(column_of(k, j, masked_b ? masks.back() : Expr(), alone));
     }
     // Row by row: the vectors of B and one element of A are alive at a time. Column by column it would be every row's
     // element of A, which with 24 accumulators does not fit 32 registers.
     for (int64_t i = 0; i < acc.rows; ++i) {
       for (int64_t j = 0; j < acc.vectors; ++j) {
-        const Expr a = c_.depthwise
-                           ? make_load(a_, {c_.dtype, lanes_},
-                                       {make_ramp(simplify(offsets[i] + panel_ * Expr(width_) + Expr(j * lanes_)), Expr(1), lanes_)}, masks[j])
-                           : make_broadcast(make_load(a_, {c_.dtype, 1}, {offsets[i] + k}), lanes_);
-        out.push_back(Stmt::store(acc.buffer, Expr(i * acc.vectors + j), fma(a, columns[j], acc.load(c_.dtype, lanes_, i, j))));
+        const Expr a =
+            c_.depthwise ? in_sums(make_load(a_, {c_.dtype, lanes_},
+                                             {make_ramp(simplify(offsets[i] + panel_ * Expr(width_) + Expr(j * lanes_)), Expr(1), lanes_)}, masks[j]))
+                         : spread_of(offsets[i], k, alone);
+        const Expr sum = acc.load(c_.sums(), lanes_, i, j);
+        const Expr next = group_ == 1 ? fma(a, columns[j], sum) : make_dot(ExprOp::dot2, a, columns[j], sum);
+        out.push_back(Stmt::store(acc.buffer, Expr(i * acc.vectors + j), next));
       }
     }
     return out;
@@ -418,9 +481,9 @@ class ContractionLowering {
 
   std::vector<Stmt> one_chain(const Expr& low, const Expr& high) {
     return over_tiles(low, high, [&](const Expr& m0, int64_t rows, const Expr&) {
-      const Accumulators acc{emit_.local("acc", {c_.dtype, lanes_}, rows * tile_.vectors, Memory::registers), rows, tile_.vectors};
+      const Accumulators acc{emit_.local("acc", {c_.sums(), lanes_}, rows * tile_.vectors, Memory::registers), rows, tile_.vectors};
       std::vector<Stmt> body = accumulate(acc, m0, Expr(0), Expr(c_.taps), Expr(0), Expr(c_.k));
-      for (Stmt& s : epilogue(m0, rows, [&](int64_t i, int64_t j) { return acc.load(c_.dtype, lanes_, i, j); })) body.push_back(std::move(s));
+      for (Stmt& s : epilogue(m0, rows, [&](int64_t i, int64_t j) { return acc.load(c_.sums(), lanes_, i, j); })) body.push_back(std::move(s));
       return body;
     });
   }
@@ -428,9 +491,9 @@ class ContractionLowering {
   /// Chains of at most max_chain steps are added up in a partial-sum buffer of the task, which the epilogue reads in the end.
   std::vector<Stmt> many_chains(const Expr& low, const Expr& high) {
     const int64_t tile_vectors = tile_.rows * tile_.vectors;
-    partial_ = emit_.local("partial", {c_.dtype, lanes_}, tiles_per_block() * tile_vectors, Memory::stack);
+    partial_ = emit_.local("partial", {c_.sums(), lanes_}, tiles_per_block() * tile_vectors, Memory::stack);
     const auto slot = [&](const Expr& row, int64_t i, int64_t j) { return simplify(row * Expr(tile_.vectors) + Expr(i * tile_.vectors + j)); };
-    const auto load = [&](const Expr& at) { return make_load(partial_, {c_.dtype, lanes_}, {at}); };
+    const auto load = [&](const Expr& at) { return make_load(partial_, {c_.sums(), lanes_}, {at}); };
     const Expr tc = var("tap_chunk", tap_chunks_), kc = var("k_chunk", k_chunks_);
     const Expr tap_low = simplify(tc * Expr(chunk_taps_)), k_low = simplify(kc * Expr(chunk_k_));
     const Expr tap_high =
@@ -439,12 +502,12 @@ class ContractionLowering {
                         : k_chunks_ * chunk_k_ == c_.k ? simplify(k_low + Expr(chunk_k_))
                                                        : min(k_low + Expr(chunk_k_), Expr(c_.k));
     std::vector<Stmt> chains = over_tiles(low, high, [&](const Expr& m0, int64_t rows, const Expr& tile) {
-      const Accumulators acc{emit_.local("acc", {c_.dtype, lanes_}, rows * tile_.vectors, Memory::registers), rows, tile_.vectors};
+      const Accumulators acc{emit_.local("acc", {c_.sums(), lanes_}, rows * tile_.vectors, Memory::registers), rows, tile_.vectors};
       std::vector<Stmt> body;
       for (Stmt& s : accumulate(acc, m0, tap_low, tap_high, k_low, k_high)) body.push_back(std::move(s));
       for (int64_t i = 0; i < rows; ++i) {
         for (int64_t j = 0; j < tile_.vectors; ++j)
-          body.push_back(Stmt::store(partial_, slot(tile, i, j), load(slot(tile, i, j)) + acc.load(c_.dtype, lanes_, i, j)));
+          body.push_back(Stmt::store(partial_, slot(tile, i, j), load(slot(tile, i, j)) + acc.load(c_.sums(), lanes_, i, j)));
       }
       return body;
     });
@@ -454,7 +517,7 @@ class ContractionLowering {
     const Expr z = make_var("z", 0, tiles_per_block() * tile_vectors);
     std::vector<Stmt> out;
     out.push_back(Stmt::loop(z, Expr(0), simplify((high - low) * Expr(tile_vectors)), Expr(1),
-                             one(Stmt::store(partial_, z, make_broadcast(imm(c_.dtype, 0), lanes_)))));
+                             one(Stmt::store(partial_, z, make_broadcast(imm(c_.sums(), 0), lanes_)))));
     for (Stmt& s : chains) out.push_back(std::move(s));
     for (Stmt& s : over_tiles(low, high, [&](const Expr& m0, int64_t rows, const Expr& tile) {
            return epilogue(m0, rows, [&](int64_t i, int64_t j) { return load(slot(tile, i, j)); });

@@ -5,9 +5,12 @@
 // A is read in place: row(m, t) is affine in m, or stands in a table of offsets, where a tap outside the image points to a row of
 // zeros behind the value. B is packed once, at compile time, into panels as wide as a register tile; a B that is computed at run
 // time is read in rows. Depthwise convolution is the same loop with a vector of channels in place of a broadcast element.
+// Operands of 16 bits are multiplied and added up in f32. Where the kernel language has a dot product of their pairs (bf16), k goes
+// in pairs: a packed B holds the elements of k and k + 1 of a column side by side, with a zero behind an odd k.
 #include <functional>
 
 #include "emit.h"
+#include "mica/ops/rules.h"
 
 namespace mica::lower {
 
@@ -37,7 +40,8 @@ struct Inner {
 
 /// One contraction, whatever op it came from.
 struct Contraction {
-  DType dtype = DType::f32;
+  DType dtype = DType::f32;  ///< of A, B and the result
+  DType sums() const { return working(dtype); }
   std::vector<Expr> batch;  ///< variables of the outer index space
   Dim m = 1, n = 1, k = 1;  ///< k, and n where B is packed, are static then
   int64_t taps = 1;

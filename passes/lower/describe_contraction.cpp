@@ -297,7 +297,7 @@ std::optional<Contraction> describe_matmul(const Graph& graph, const Node& node,
 std::optional<Contraction> describe(const Graph& graph, const Node& node) {
   if (node.results.size() != 1) return std::nullopt;
   const TensorType& type = graph.type(node.results[0]);
-  if (type.shape.elements() == 0 || (type.dtype != DType::f32 && type.dtype != DType::f64)) return std::nullopt;
+  if (type.shape.elements() == 0 || !is_float(type.dtype)) return std::nullopt;
   std::optional<Contraction> c;
   try {
     if (auto conv = match<Conv>(node)) c = describe_conv(graph, node, *conv);

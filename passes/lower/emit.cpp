@@ -261,8 +261,24 @@ Expr Emitter::load_moved(const Expr& load, int64_t axis) {
   return make_load(buffer, load->type, {simplify(flat)});
 }
 
+namespace {
+
+/// Leaves out roundings to the narrow dtype whose result is computed with: a value that stays in a kernel may be wide.
+Expr keep_wide(const Expr& e, const Precision& p) {
+  return rewrite(e, [&](const Expr& n) -> Expr {
+    if (n->op != ExprOp::cast || n->type.dtype != p.wide || n->args[0]->type.dtype != p.narrow) return {};
+    const Expr& x = n->args[0];
+    if (x->op == ExprOp::cast && x->args[0]->type.dtype == p.wide) return x->args[0];
+    if (x->op == ExprOp::select) return keep_wide(select(x->args[0], cast(p.wide, x->args[1]), cast(p.wide, x->args[2])), p);
+    return {};
+  });
+}
+
+}  // namespace
+
 Expr Emitter::flatten(const Expr& e) {
-  const Expr flat = rewrite(e, [&](const Expr& n) -> Expr {
+  const std::optional<Precision>& precision = program_.options.precision;
+  const Expr flat = rewrite(precision ? keep_wide(e, *precision) : e, [&](const Expr& n) -> Expr {
     if (n->op == ExprOp::checked_index) {
       const Location& where = region_.location(graph());
       const std::string text = n->name + (where.known() ? ", at " + where.to_string() : "");

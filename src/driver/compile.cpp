@@ -30,7 +30,6 @@ namespace mica {
 namespace {
 
 constexpr std::array<std::string_view, 8> emit_names = {"graph", "opt", "kernel", "scheduled", "llvm", "asm", "obj", "so"};
-constexpr std::array<std::string_view, 1> precisions = {"f32"};
 
 /// Says which phase begins, and keeps how long the one before took.
 class Phases {
@@ -67,8 +66,8 @@ PipelineOptions pipeline_options(const Options& options, CompileReport& report) 
 /// What can be refused before any long work.
 Result<Target> check_options(const Options& options, const PipelineOptions& pipeline, Diagnostics& diagnostics) {
   const size_t errors = diagnostics.error_count();
-  if (std::find(precisions.begin(), precisions.end(), options.precision) == precisions.end()) {
-    constexpr std::array<std::string_view, 7> planned = {"bf16", "f16", "tf32", "int8", "int8w", "int4w", "fp8"};
+  if (options.precision != full_precision && !find_precision(options.precision)) {
+    constexpr std::array<std::string_view, 6> planned = {"f16", "tf32", "int8", "int8w", "int4w", "fp8"};
     if (std::find(planned.begin(), planned.end(), options.precision) != planned.end())
       diagnostics.unsupported("precision-not-built", "--precision {} is not built yet", options.precision)
           .help("this Mica builds: " + built_precisions());
@@ -221,8 +220,8 @@ std::optional<EmitKind> parse_emit_kind(std::string_view text) {
   return static_cast<EmitKind>(found - emit_names.begin());
 }
 std::string built_precisions() {
-  std::string list;
-  for (std::string_view p : precisions) list += (list.empty() ? "" : ", ") + std::string(p);
+  std::string list(full_precision);
+  for (const NamedPrecision& p : lower_precisions) list += ", " + std::string(p.name);
   return list;
 }
 
@@ -263,7 +262,7 @@ Result<CompileReport> compile(const Options& options, Diagnostics& diagnostics) 
   }
 
   phases.begin("optimise");
-  PassContext context{.target = &*target, .diagnostics = &diagnostics};
+  PassContext context{.target = &*target, .diagnostics = &diagnostics, .precision = find_precision(options.precision)};
   if (!run_graph_pipeline(graph, context, pipeline)) return Failure{};
   if (options.emit == EmitKind::opt) {
     if (!deliver_graph(options, graph, report, diagnostics)) return Failure{};
@@ -272,7 +271,11 @@ Result<CompileReport> compile(const Options& options, Diagnostics& diagnostics) 
 
   phases.begin("lower");
   auto program = lower_to_program(graph, *target,
-                                  {.schedules = options.schedules, .winograd = options.winograd, .debug_memory = options.debug_memory}, diagnostics);
+                                  {.schedules = options.schedules,
+                                   .precision = find_precision(options.precision),
+                                   .winograd = options.winograd,
+                                   .debug_memory = options.debug_memory},
+                                  diagnostics);
   if (!program) return Failure{};
   if (options.emit != EmitKind::kernel) expand_math(*program, *target);
   if (options.verify_each) {

@@ -249,6 +249,7 @@ Result<SoInfo> read_so_info(const std::filesystem::path& file, Diagnostics& diag
     for (const auto& v : j.at("outputs")) info.outputs.push_back(value_from(v, info, derived));
     for (const auto& d : j.value("draw", json::array())) info.draws.push_back(parse_input_draw(d.get<std::string>()));
     info.winograd = j.value("winograd", false);
+    if (j.contains("options")) info.precision = j["options"].value("precision", "");
     if (j.contains("options")) info.dim_specs = j["options"].value("dims", std::vector<std::string>{});
     if (j.contains("options")) info.state_specs = j["options"].value("states", std::vector<std::string>{});
     if (j.contains("options")) info.input_specs = j["options"].value("inputs", std::vector<std::string>{});

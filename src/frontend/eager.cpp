@@ -35,36 +35,45 @@ bool may_change(const jit::Block& block) {
   return false;
 }
 
-/// Tensors of floating dtype become f64, in a module and all below it; integers and tied tensors stay what they are.
-class Widener {
+/// Tensors of floating dtype become `to` (converts() says which), in a module and all below it; integers and tied tensors stay what they are.
+class Converter {
  public:
-  c10::IValue widen(const c10::IValue& value) {
-    if (value.isTensor() && value.toTensor().defined() && narrow_float(value.toTensor().scalar_type())) {
-      at::Tensor& wide = done_[value.toTensor().unsafeGetTensorImpl()];
-      if (!wide.defined()) wide = value.toTensor().detach().to(at::kDouble);
-      return wide;
+  explicit Converter(at::ScalarType to) : to_(to) {}
+  c10::IValue convert(const c10::IValue& value) {
+    if (value.isTensor() && value.toTensor().defined() && converts(value.toTensor().scalar_type(), to_)) {
+      at::Tensor& made = done_[value.toTensor().unsafeGetTensorImpl()];
+      if (!made.defined()) made = value.toTensor().detach().to(to_);
+      return made;
     }
     if (value.isObject() && seen_.insert(value.toObject().get()).second) {
       const auto object = value.toObject();
-      for (size_t i = 0; i < object->slots().size(); ++i) object->setSlot(i, widen(object->getSlot(i)));
+      for (size_t i = 0; i < object->slots().size(); ++i) object->setSlot(i, convert(object->getSlot(i)));
     } else if (value.isList() && !value.isIntList() && !value.isDoubleList() && !value.isBoolList()) {
       auto list = value.toList();
-      for (size_t i = 0; i < list.size(); ++i) list.set(i, widen(list.get(i)));
+      for (size_t i = 0; i < list.size(); ++i) list.set(i, convert(list.get(i)));
     } else if (value.isTuple()) {
       std::vector<c10::IValue> items;
-      for (const c10::IValue& i : value.toTupleRef().elements()) items.push_back(widen(i));
+      for (const c10::IValue& i : value.toTupleRef().elements()) items.push_back(convert(i));
       return c10::ivalue::Tuple::create(std::move(items));
     } else if (value.isGenericDict()) {
       auto dict = value.toGenericDict();
-      for (const auto& e : dict) dict.insert_or_assign(e.key(), widen(e.value()));
+      for (const auto& e : dict) dict.insert_or_assign(e.key(), convert(e.value()));
     }
     return value;
   }
 
  private:
+  at::ScalarType to_;
   std::map<const void*, at::Tensor> done_;
   std::set<const void*> seen_;
 };
+
+/// What floats become in a mode; none: they stay.
+std::optional<at::ScalarType> computed_in(EagerMode mode) {
+  if (mode == EagerMode::fp64) return at::kDouble;
+  if (mode == EagerMode::bf16) return at::kBFloat16;
+  return std::nullopt;
+}
 
 }  // namespace
 
@@ -73,29 +82,46 @@ struct EagerModel::Impl {
   Binding binding;
   jit::Module module;
   std::string method;
-  bool changes = false;                         ///< the method may change the module's attributes
-  std::unique_ptr<jit::GraphExecutor> widened;  ///< fp64 only
-  std::vector<c10::IValue> arguments;           ///< set by set_inputs
+  bool changes = false;  ///< the method may change the module's attributes
+  std::shared_ptr<jit::Graph> inlined;
+  std::unique_ptr<jit::GraphExecutor> converted;  ///< the program with other dtypes in its text: fp64, and bf16 where it must
+  std::vector<c10::IValue> arguments;             ///< set by set_inputs
 
   std::vector<c10::IValue> make_arguments(const std::vector<RawTensor>& inputs) const {
     std::vector<at::Tensor> tensors;
     for (const RawTensor& raw : inputs) {
       at::Tensor t = tensor_of(raw);
-      if (mode == EagerMode::fp64 && narrow_float(t.scalar_type())) t = t.to(at::kDouble);
+      if (const auto to = computed_in(mode); to && converts(t.scalar_type(), *to)) t = t.to(*to);
       tensors.push_back(std::move(t));
     }
     std::vector<c10::IValue> values;
     for (const Argument& a : binding.arguments) values.push_back(frontend::ivalue_of(a, tensors));
     return values;
   }
+  void convert_text(at::ScalarType to) {
+    convert_floats(*inlined->block(), to);
+    const c10::InferenceMode inference;
+    const jit::GraphOptimizerEnabledGuard plain(false);
+    converted = std::make_unique<jit::GraphExecutor>(inlined, method);
+  }
+  /// call(); where operators do not take bf16 beside what the text makes in f32, the text is converted once and for all.
+  c10::IValue call_or_convert(std::vector<c10::IValue> values) {
+    if (mode != EagerMode::bf16 || converted) return call(std::move(values));
+    try {
+      return call(values);
+    } catch (const std::exception&) {
+      convert_text(at::kBFloat16);
+      return call(std::move(values));
+    }
+  }
   c10::IValue call(std::vector<c10::IValue> values) {
     const c10::InferenceMode inference;
     const DefaultDouble widen_factories(mode == EagerMode::fp64);
     const jit::GraphOptimizerEnabledGuard optimise(mode == EagerMode::frozen);
-    if (!widened) return module.get_method(method)(std::move(values));
+    if (!converted) return module.get_method(method)(std::move(values));
     jit::Stack stack{module._ivalue()};
     stack.insert(stack.end(), values.begin(), values.end());
-    widened->run(stack);
+    converted->run(stack);
     return stack.size() == 1 ? stack[0] : c10::IValue(c10::ivalue::Tuple::create(std::move(stack)));
   }
 };
@@ -128,17 +154,11 @@ Result<EagerModel> EagerModel::load(const std::filesystem::path& file, EagerMode
     impl.mode = mode;
     impl.method = options.method;
     impl.binding = std::move(*binding);
-    const auto inlined = jit::toGraphFunction(method->function()).graph()->copy();
-    jit::Inline(*inlined);
-    impl.changes = may_change(*inlined->block());
-    if (mode == EagerMode::fp64) {
-      Widener().widen(module->_ivalue());
-      const auto& graph = inlined;
-      widen(*graph->block());
-      const c10::InferenceMode inference;
-      const jit::GraphOptimizerEnabledGuard plain(false);
-      impl.widened = std::make_unique<jit::GraphExecutor>(graph, options.method);
-    }
+    impl.inlined = jit::toGraphFunction(method->function()).graph()->copy();
+    jit::Inline(*impl.inlined);
+    impl.changes = may_change(*impl.inlined->block());
+    if (const auto to = computed_in(mode)) Converter(*to).convert(module->_ivalue());
+    if (mode == EagerMode::fp64) impl.convert_text(at::kDouble);
     impl.module = mode == EagerMode::frozen
                       ? jit::freeze(*module, options.method == "forward" ? std::nullopt : std::optional(std::vector<std::string>{options.method}))
                       : *module;
@@ -157,7 +177,7 @@ Result<std::vector<RawTensor>> EagerModel::run(const std::vector<RawTensor>& inp
     const jit::Module loaded = impl_->module;
     if (impl_->changes) impl_->module = loaded.deepcopy();
     std::vector<c10::IValue> arguments = impl_->make_arguments(inputs);
-    const c10::IValue result = impl_->call(std::move(arguments));
+    const c10::IValue result = impl_->call_or_convert(std::move(arguments));
     impl_->module = loaded;
     flatten(result, tensors);
     std::vector<RawTensor> results;

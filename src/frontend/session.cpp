@@ -84,7 +84,7 @@ Result<ScriptStatement> ScriptSession::compile(const std::string& text, std::spa
     s.reads.assign(reads.begin(), reads.end());
     s.defines.assign(defines.begin(), defines.end());
     s.wide_graph = graph->copy();
-    frontend::widen(*s.wide_graph->block());
+    frontend::convert_floats(*s.wide_graph->block(), at::kDouble);
     const c10::InferenceMode inference;
     const jit::GraphOptimizerEnabledGuard plain(false);
     s.plain = std::make_unique<jit::GraphExecutor>(graph, "f");

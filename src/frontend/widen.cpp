@@ -10,14 +10,16 @@ namespace jit = torch::jit;
 
 bool narrow_float(at::ScalarType type) { return type == at::kFloat || type == at::kHalf || type == at::kBFloat16; }
 
-void widen(jit::Block& block) {
+bool converts(at::ScalarType from, at::ScalarType to) { return to == at::kDouble ? narrow_float(from) : from == at::kFloat; }
+
+void convert_floats(jit::Block& block, at::ScalarType to) {
   for (jit::Node* node : block.nodes()) {
-    for (jit::Block* inner : node->blocks()) widen(*inner);
+    for (jit::Block* inner : node->blocks()) convert_floats(*inner, to);
     if (node->kind() == c10::prim::Constant) {
       const auto value = jit::toIValue(node->output());
-      if (value && value->isTensor() && value->toTensor().defined() && narrow_float(value->toTensor().scalar_type())) {
+      if (value && value->isTensor() && value->toTensor().defined() && converts(value->toTensor().scalar_type(), to)) {
         jit::WithInsertPoint here(node);
-        node->output()->replaceAllUsesWith(block.owningGraph()->insertConstant(value->toTensor().to(at::kDouble)));
+        node->output()->replaceAllUsesWith(block.owningGraph()->insertConstant(value->toTensor().to(to)));
       }
       continue;
     }
@@ -27,9 +29,9 @@ void widen(jit::Block& block) {
     for (size_t i = 0; i < node->inputs().size() && i < arguments.size(); ++i) {
       if (arguments[i].name() != "dtype") continue;
       const auto value = jit::toIValue(node->inputs()[i]);
-      if (!value || !value->isInt() || !narrow_float(static_cast<at::ScalarType>(value->toInt()))) continue;
+      if (!value || !value->isInt() || !converts(static_cast<at::ScalarType>(value->toInt()), to)) continue;
       jit::WithInsertPoint here(node);
-      node->replaceInput(i, block.owningGraph()->insertConstant(static_cast<int64_t>(at::kDouble)));
+      node->replaceInput(i, block.owningGraph()->insertConstant(static_cast<int64_t>(to)));
     }
   }
 }

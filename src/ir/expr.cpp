@@ -265,8 +265,9 @@ Expr cast(DType dtype, Expr x) {
 
 Expr bitcast(DType dtype, Expr x) {
   if (x->type.dtype == dtype) return x;
-  MICA_CHECK(size_of(dtype) == size_of(x->type.dtype), "bitcast between types of different size");
-  const ExprType type = {dtype, x->type.lanes};
+  const int64_t bytes = x->type.lanes * size_of(x->type.dtype);
+  MICA_CHECK(bytes % size_of(dtype) == 0, "bitcast between types of different size");
+  const ExprType type = {dtype, static_cast<int32_t>(bytes / size_of(dtype))};
   ExprNode n{.op = ExprOp::bitcast, .type = type, .args = {std::move(x)}, .name = {}, .vars = {}, .extent = {}};
   return finish(std::move(n));
 }

@@ -341,6 +341,9 @@ class Interpreter {
       case ExprOp::horizontal: return {horizontal(e)};
       case ExprOp::dot2:
       case ExprOp::dot4: return dot(e);
+      case ExprOp::bitcast:
+        if (e.args[0]->type.lanes != e.type.lanes) return regroup(e);
+        break;
       default: break;
     }
     std::vector<Lanes> args;
@@ -418,6 +421,24 @@ class Interpreter {
     Lane total = v[0];
     for (size_t l = 1; l < v.size(); ++l) total = combine(e.reduce_op, t, total, v[l]);
     return {round_to(e.type.dtype, total.f), total.i};
+  }
+
+  /// A bitcast between elements of different size: the first lane is the lowest bits.
+  Lanes regroup(const ExprNode& e) {
+    const Lanes from = eval(e.args[0]);
+    const DType narrow = e.args[0]->type.dtype;
+    const int64_t bits = 8 * size_of(narrow), out_bits = 8 * size_of(e.type.dtype);
+    Lanes out(static_cast<size_t>(e.type.lanes));
+    for (size_t l = 0; l < out.size(); ++l) {
+      uint64_t value = 0;
+      for (int64_t at = 0; at < out_bits; at += std::min(bits, out_bits)) {
+        const int64_t place = static_cast<int64_t>(l) * out_bits + at;
+        const uint64_t all = bits_of(narrow, from[static_cast<size_t>(place / bits)]), mask = bits < 64 ? (uint64_t{1} << bits) - 1 : ~uint64_t{0};
+        value |= ((all & mask) >> (place % bits)) << at;
+      }
+      out[l] = from_bits(e.type.dtype, value);
+    }
+    return out;
   }
 
   Lanes dot(const ExprNode& e) {

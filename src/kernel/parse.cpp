@@ -379,7 +379,7 @@ class Parser {
       expect("(");
       const Expr x = expression();
       expect(")");
-      if (name == "bitcast" && size_of(t.dtype) != size_of(x->type.dtype)) fail("bitcast between types of different size");
+      if (name == "bitcast" && size_of(t.dtype) * t.lanes != size_of(x->type.dtype) * x->type.lanes) fail("bitcast between types of different size");
       return name == "cast" ? cast(t.dtype, x) : bitcast(t.dtype, x);
     }
     if (name == "horizontal") {

@@ -6,6 +6,7 @@
 #include "mica/kernel/interpret.h"
 #include "mica/kernel/text.h"
 #include "mica/kernel/verify.h"
+#include "mica/support/narrow_float.h"
 
 namespace mica {
 namespace {
@@ -129,6 +130,26 @@ TEST(KernelInterpret, runs_relu) {
   for (size_t i = 0; i < 40; ++i) EXPECT_EQ(y[i], std::max(x[i], 0.0f)) << i;
   EXPECT_EQ(fault.site, 3);
   EXPECT_EQ(fault.value, 17);
+}
+
+constexpr const char* pairs =
+    R"(kernel pairs(%0 a: bf16[2] read align 64, %1 b: bf16[8] read align 64, %2 y: f32[4] write align 64) tasks t.1 in [0, 1) {
+  %2[ramp(0, 1, 4)] = dot2(bitcast<bf16x8>(broadcast(bitcast<i32>(load<bf16x2>(%0, ramp(0, 1, 2))), 4)), load<bf16x8>(%1, ramp(0, 1, 8)), broadcast(0.5:f32, 4))
+}
+)";
+
+TEST(KernelInterpret, products_of_pairs) {
+  EXPECT_EQ(without_numbers(to_string(parsed(pairs))), without_numbers(pairs));
+  EXPECT_EQ(verify_errors(pairs), "");
+  std::vector<uint16_t> a = {to_bf16(3), to_bf16(-2)}, b;
+  for (int i = 0; i < 8; ++i) b.push_back(to_bf16(i + 1));
+  std::vector<float> y(4);
+  KernelFault fault;
+  Diagnostics diagnostics;
+  const std::vector<std::byte*> buffers = {reinterpret_cast<std::byte*>(a.data()), reinterpret_cast<std::byte*>(b.data()),
+                                           reinterpret_cast<std::byte*>(y.data())};
+  ASSERT_TRUE(interpret(parsed(pairs), buffers, 0, 1, fault, diagnostics)) << diagnostics.to_string();
+  for (int i = 0; i < 4; ++i) EXPECT_EQ(y[i], 0.5f + 3 * (2 * i + 1) - 2 * (2 * i + 2)) << i;
 }
 
 TEST(KernelInterpret, reports_an_access_outside) {

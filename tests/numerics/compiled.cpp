@@ -35,10 +35,18 @@ void Judged::compile_library(const Plan& plan) {
   options.cpu = plan.cpu;
   options.schedules = plan.schedules;
   options.winograd = plan.winograd;
+  options.precision = plan.precision;
   options.debug_memory = plan.memory;
   const auto report = compile(options, diagnostics);
   ASSERT_TRUE(report) << diagnostics.to_string();
   library_ = options.output;
+}
+
+void Judged::run_lowered() {
+  Diagnostics refused;
+  auto eager = EagerModel::load(file_, EagerMode::bf16, 1, options_, diagnostics);
+  ASSERT_TRUE(eager) << diagnostics.to_string();
+  if (auto outputs = eager->run(raw_, refused)) lowered_ = std::move(*outputs);
 }
 
 void Judged::expect_library(const Plan& plan) {
@@ -50,10 +58,14 @@ void Judged::expect_library(const Plan& plan) {
   const auto info = read_so_info(library_, diagnostics);
   ASSERT_TRUE(info) << diagnostics.to_string();
   EXPECT_TRUE(info->winograd || plan.winograd != WinogradUse::always) << "no convolution in Winograd's form";
+  const std::optional<Precision> precision = find_precision(info->precision);
+  ASSERT_EQ(info->precision, plan.precision);
+  if (precision) run_lowered();
+  const std::vector<RawTensor>& eager = precision ? lowered_ : eager_;
   for (size_t i = 0; i < outputs->size(); ++i) {
     // Where LibTorch has no kernel in the working dtype the judge, rounded, stands in as the yardstick.
-    const RawTensor yardstick = eager_.empty() ? convert(exact_[i], (*outputs)[i].type.dtype) : eager_[i];
-    const OutputVerdict v = judge_output(fmt::format("output {}", i), (*outputs)[i], yardstick, exact_[i], info->winograd);
+    const RawTensor yardstick = eager.empty() ? convert(exact_[i], (*outputs)[i].type.dtype) : eager[i];
+    const OutputVerdict v = judge_output(fmt::format("output {}", i), (*outputs)[i], yardstick, exact_[i], info->winograd, precision);
     EXPECT_TRUE(v.pass) << v.reason << ": rmse " << v.mica.rmse << " against eager's " << v.eager.rmse << ", limit " << v.limit;
   }
 }

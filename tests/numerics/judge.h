@@ -16,6 +16,7 @@ struct Plan {
   const char* cpu = "native";
   bool schedules = true;
   WinogradUse winograd = WinogradUse::automatic;
+  const char* precision = "f32";          ///< as for --precision
   DebugMemory memory = DebugMemory::off;  ///< else by guarded.h: no byte outside a tensor can be touched
   Defect defect = Defect::none;           ///< to measure the tests (tools/defects)
 };
@@ -43,10 +44,12 @@ class Judged : public testing::Test {
   /// The two halves of it: one library may be run on several inputs.
   void compile_library(const Plan& plan);
   void expect_library(const Plan& plan);
+  void run_lowered();
 
   Diagnostics diagnostics;
   std::vector<RawTensor> raw_;             ///< inputs
   std::vector<HostTensor> host_, judged_;  ///< inputs, and what LibTorch says in fp64
+  std::vector<RawTensor> lowered_;         ///< LibTorch's outputs in the precision of the plan, where that is a lower one
   std::vector<RawTensor> exact_, eager_;   ///< LibTorch's outputs in fp64 and in the working dtypes; the latter empty where it has no kernel for them
   std::filesystem::path file_, library_;
   LoadOptions options_;

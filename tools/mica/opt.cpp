@@ -1,6 +1,7 @@
 // mica opt: runs passes on a graph in text form. Tests of passes are written with it.
 #include <iostream>
 #include <iterator>
+#include <set>
 
 #include "command.h"
 #include "mica/driver/file.h"
@@ -25,6 +26,7 @@ hand; - reads stdin. Without --pass and --pipeline the graph is only read, verif
   --pipeline           all passes, in the order of `mica compile`
   --disable-pass NAME  leave a pass out of the pipeline (repeatable)
   --print-after NAME   also print the graph after a pass, to stderr (repeatable; `all`)
+  --precision NAME     what lower_precision lowers to (as for `mica compile`)
   --cpu NAME, --cpu-features +A,-B
                        the target that passes may ask (default: native)
   -o, --output FILE    write FILE and FILE.weights (default: stdout, large constants left out)
@@ -36,7 +38,7 @@ examples:
 )";
 
 struct Flags {
-  std::string file, output, cpu = "native", cpu_features;
+  std::string file, output, cpu = "native", cpu_features, precision{full_precision};
   std::vector<std::string> passes, disabled, print_after;
   bool pipeline = false, list = false;
 };
@@ -64,13 +66,19 @@ int optimise(const Flags& f, Diagnostics& diagnostics) {
   const bool names_known = static_cast<bool>(check_pass_names(options, diagnostics));
   auto graph = read_input(f, diagnostics);
   if (!graph || !target || !names_known || !verify(*graph, diagnostics)) return 0;
-  PassContext context{.target = &*target, .diagnostics = &diagnostics};
+  PassContext context{.target = &*target, .diagnostics = &diagnostics, .precision = find_precision(f.precision)};
   for (const std::string& name : split_list(f.passes))
     if (!run_pass_by_name(name, *graph, context, options)) return 0;
   if (f.pipeline && !run_graph_pipeline(*graph, context, options)) return 0;
   if (!f.output.empty() && f.output != "-") (void)write_graph(*graph, f.output, diagnostics);
   else fmt::print("{}", to_string(*graph));
   return 0;
+}
+
+std::set<std::string> precision_names() {
+  std::set<std::string> names{std::string(full_precision)};
+  for (const NamedPrecision& p : lower_precisions) names.emplace(p.name);
+  return names;
 }
 
 Action declare(CLI::App& app) {
@@ -80,6 +88,7 @@ Action declare(CLI::App& app) {
   app.add_flag("--pipeline", f->pipeline);
   add_repeated(app, "--disable-pass", f->disabled);
   add_repeated(app, "--print-after", f->print_after);
+  app.add_option("--precision", f->precision)->check(CLI::IsMember(precision_names()));
   app.add_option("--cpu", f->cpu);
   app.add_option("--cpu-features", f->cpu_features);
   app.add_option("-o,--output", f->output);

@@ -21,6 +21,7 @@ Runs the library, and the model in PyTorch twice: in fp64 (the judge) and as it 
   rmse(mica) <= k * rmse(eager) + 4 * u * rms(output)       both against fp64
 with k = 2 (3 for 16-bit types and under 1,000 elements; 8 where the plan has Winograd convolutions), u the rounding unit of the dtype;
 NaN and infinities must stand where PyTorch's stand. Integers and bools must be equal. Exit code 4 when an output fails.
+A library of `mica compile --precision bf16` is held to the model in bf16: that is the yardstick then, and u bf16's unit.
 
 A library for a range of sizes is tried at both ends of the range and at three places between them.
 
@@ -54,6 +55,7 @@ struct Trial {
 };
 struct Verification {
   SoInfo info;
+  std::optional<Precision> precision = {};
   std::vector<Trial> trials;
   bool pass() const {
     return std::all_of(trials.begin(), trials.end(), [](const Trial& t) { return t.pass(); });
@@ -160,7 +162,8 @@ Result<Verification> verify_model(const Flags& f, Progress& progress, Diagnostic
   auto traced = traced_inputs(f, *info, *load, diagnostics);
   if (!traced) return Failure{};
   if (!f.seed) source.traced = std::move(*traced);
-  Verification v{.info = std::move(*info), .trials = {}};
+  const std::optional<Precision> precision = find_precision(info->precision);
+  Verification v{.info = std::move(*info), .precision = precision, .trials = {}};
   for (const std::vector<int64_t>& sizes : f.inputs.empty() ? sizes_to_try(v.info, *low, *high) : std::vector<std::vector<int64_t>>(1, *high)) {
     source.sizes = sizes;
     auto inputs = collect_inputs(v.info, source, diagnostics);
@@ -173,7 +176,7 @@ Result<Verification> verify_model(const Flags& f, Progress& progress, Diagnostic
   auto ours = run_library(f, v.trials, threads, diagnostics);
   if (!ours) return Failure{};
   progress.show("running PyTorch");
-  auto eager = run_torch(f, EagerMode::eager, threads, *load, v.trials, diagnostics);
+  auto eager = run_torch(f, v.precision ? EagerMode::bf16 : EagerMode::eager, threads, *load, v.trials, diagnostics);
   if (!eager) return Failure{};
   progress.show("running PyTorch in fp64");
   auto exact = run_torch(f, EagerMode::fp64, threads, *load, v.trials, diagnostics);
@@ -185,7 +188,8 @@ Result<Verification> verify_model(const Flags& f, Progress& progress, Diagnostic
           .help(fmt::format("mica compile {} -o {}", f.model, f.library));
       return Failure{};
     }
-    for (size_t i = 0; i < a.size(); ++i) v.trials[t].verdicts.push_back(judge_output(v.info.outputs[i].name, a[i], b[i], c[i], v.info.winograd));
+    for (size_t i = 0; i < a.size(); ++i)
+      v.trials[t].verdicts.push_back(judge_output(v.info.outputs[i].name, a[i], b[i], c[i], v.info.winograd, v.precision));
   }
   return v;
 }

@@ -5,6 +5,7 @@
 #include <vector>
 
 #include "mica/frontend/eager.h"
+#include "mica/pass/precision.h"
 
 namespace mica {
 
@@ -34,6 +35,9 @@ double unit_roundoff(DType dtype);
 ///   rmse(mica) <= k * rmse(eager) + 4 * u * rms(exact)
 /// and NaN and infinities stand where the judge's or the yardstick's stand. k is 2, but 3 for 16-bit types and under 1,000 elements, and
 /// 8 when the plan has Winograd convolutions. Integers and bools must equal the yardstick's exactly.
-OutputVerdict judge_output(const std::string& name, const RawTensor& mica, const RawTensor& eager, const RawTensor& exact, bool winograd);
+/// With a lower precision floats of its wide dtype are held to what its narrow one can be, eager's outputs are in that, and an integer or bool may
+/// be the judge's as well.
+OutputVerdict judge_output(const std::string& name, const RawTensor& mica, const RawTensor& eager, const RawTensor& exact, bool winograd,
+                           const std::optional<Precision>& precision = {});
 
 }  // namespace mica

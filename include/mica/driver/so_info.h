@@ -21,6 +21,7 @@ struct SoInfo {
   std::vector<Symbol> measured;          ///< sizes that a run measures
   std::string method = "forward";
   std::string model_hash;
+  std::string precision;  ///< the --precision that it was compiled with
   bool winograd = false;
   std::string manifest;  ///< JSON text, whole
 };

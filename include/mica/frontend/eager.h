@@ -12,6 +12,8 @@ struct RawTensor {
 enum class EagerMode : uint8_t {
   fp64,    ///< parameters and floating inputs converted to f64: the judge
   eager,   ///< as loaded, interpreted by the JIT without freezing or fusion
+  bf16,    ///< the same with parameters and inputs of f32 in bf16: the yardstick of a lower precision. Where operators do not take the mixture
+           ///< with what the program makes in f32, dtypes and constants in its text become bf16 as well
   frozen,  ///< torch.jit.freeze + optimised execution
 };
 /// A model loaded in LibTorch for repeated runs. Outputs are flattened in the order of Mica's outputs.

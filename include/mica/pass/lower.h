@@ -1,6 +1,7 @@
 #pragma once
 #include "mica/kernel/kernel.h"
 #include "mica/ops/op.h"
+#include "mica/pass/precision.h"
 #include "mica/target/target.h"
 
 namespace mica {
@@ -21,6 +22,8 @@ enum class WinogradUse : uint8_t {
 
 struct LowerOptions {
   bool schedules = true;  ///< false: the generic road for every op
+  /// What the graph was lowered to: within a kernel its values are not rounded between ops, only where they are stored.
+  std::optional<Precision> precision = {};
   WinogradUse winograd = WinogradUse::automatic;
   DebugMemory debug_memory = DebugMemory::off;
 };

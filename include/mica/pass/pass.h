@@ -4,6 +4,7 @@
 #include <string_view>
 
 #include "mica/ops/op.h"
+#include "mica/pass/precision.h"
 
 namespace mica {
 
@@ -13,7 +14,8 @@ struct Target;
 struct PassContext {
   const Target* target = nullptr;  ///< null where a pass must not ask
   Diagnostics* diagnostics = nullptr;
-  bool nested = false;  ///< the graph is a region of another
+  std::optional<Precision> precision = {};  ///< none: floats are computed in their own dtypes
+  bool nested = false;                      ///< the graph is a region of another
 };
 
 /// Rewrites one node of a graph in place. New nodes stand before `at`; the results of `at` can be replaced.

@@ -91,6 +91,19 @@ TEST(Numerics, PassesWithinTheRuleAndFailsBeyond) {
   EXPECT_TRUE(judge_output("y", tensor_of(DType::f32, shape, bad), yardstick, truth, true).pass);  // Winograd: k = 8
 }
 
+TEST(Numerics, ALowerPrecisionIsHeldToItsOwnUnit) {
+  std::vector<double> exact(1000), eager, good, bad;
+  for (size_t i = 0; i < exact.size(); ++i) exact[i] = std::sin(static_cast<double>(i));
+  const double unit = unit_roundoff(DType::bf16);
+  for (double x : exact) eager.push_back(x + unit), good.push_back(x - 5 * unit), bad.push_back(x + 8 * unit);
+  const Shape shape{10, 100};
+  const RawTensor truth = tensor_of(DType::f64, shape, exact), yardstick = convert(tensor_of(DType::f32, shape, eager), DType::bf16);
+  const std::optional<Precision> precision = find_precision("bf16");
+  EXPECT_TRUE(judge_output("y", tensor_of(DType::f32, shape, good), yardstick, truth, false, precision).pass);
+  EXPECT_FALSE(judge_output("y", tensor_of(DType::f32, shape, bad), yardstick, truth, false, precision).pass);
+  EXPECT_FALSE(judge_output("y", tensor_of(DType::f32, shape, good), yardstick, truth, false).pass);
+}
+
 TEST(Numerics, NanAndInfinityStandWhereTheyShould) {
   const Shape shape{3};
   const RawTensor truth = tensor_of(DType::f64, shape, {NAN, INFINITY, 1}), same = tensor_of(DType::f32, shape, {NAN, INFINITY, 1});
