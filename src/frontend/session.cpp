@@ -148,6 +148,17 @@ bool ScriptSession::share_storage(const std::string& a, const std::string& b) co
   return x.isTensor() && y.isTensor() && x.toTensor().is_alias_of(y.toTensor());
 }
 
+bool ScriptSession::overlap(const std::string& a, const std::string& b) const {
+  if (!share_storage(a, b)) return false;
+  const c10::InferenceMode inference;
+  const at::Tensor &x = impl_->values.at(a).toTensor(), &y = impl_->values.at(b).toTensor();
+  if (x.storage_offset() == y.storage_offset() && x.sizes() == y.sizes() && x.strides() == y.strides()) return false;
+  const auto elements = static_cast<int64_t>(x.storage().nbytes() / x.element_size());
+  at::Tensor marks = at::zeros({elements}, at::kBool);
+  marks.index_fill_(0, at::arange(elements).as_strided(x.sizes(), x.strides(), x.storage_offset()).flatten(), true);
+  return marks.as_strided(y.sizes(), y.strides(), y.storage_offset()).any().item<bool>();
+}
+
 void ScriptSession::forget(const std::string& name) { impl_->values.erase(name); }
 
 ScriptSession ScriptSession::copy() const {

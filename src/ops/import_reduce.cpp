@@ -162,17 +162,23 @@ Imported cdist(ImportContext& ctx) {
   const Value difference = ctx.create(Sub{unsqueeze_at(ctx, a, ctx.rank(a) - 1), unsqueeze_at(ctx, b, ctx.rank(b) - 2)});
   return {vector_norm(ctx, difference, ctx.real_or("p", 2), Ints{ctx.rank(difference) - 1}, false)};
 }
+/// The sum of products of what each operand is over its own norm, as torch has it: norms may be too small to be multiplied in a 16-bit dtype. Along
+/// the axis both have the size that they broadcast to before norms are taken.
 Imported cosine_similarity(ImportContext& ctx) {
-  const Value a = ctx.tensor("x1"), b = ctx.tensor("x2"), product = ctx.create(Mul{a, b});
-  const int64_t axis = ctx.normal_axis(ctx.integer_or("dim", 1), ctx.rank(product));
+  const Value a = ctx.tensor("x1"), b = ctx.tensor("x2"), both = ctx.create(Mul{a, b});
+  const DType dtype = ctx.type(both).dtype;
+  if (!is_float(dtype)) ctx.fail("needs-float", fmt::format("takes floating-point tensors, not {}", ctx.type(a).to_string()));
+  const int64_t rank = ctx.rank(both), axis = ctx.normal_axis(ctx.integer_or("dim", 1), rank);
   const double eps = ctx.real_or("eps", 1e-8);
-  const auto norm_of = [&](Value v) {
-    const int64_t own = axis - (ctx.rank(product) - ctx.rank(v));
-    if (own < 0) ctx.unsupported("cosine-similarity", "operands of different rank along the axis are not supported");
-    return ctx.create(Clamp{.x = vector_norm(ctx, v, 2, Ints{own}, true), .low = eps});
+  const auto over_norm = [&](Value v) {
+    if (!is_float(ctx.type(v).dtype)) v = cast_to(ctx, v, dtype);
+    while (ctx.rank(v) < rank) v = unsqueeze_at(ctx, v, 0);
+    std::vector<Dim> sizes = ctx.shape(v).dims();
+    if (rank) sizes[axis] = ctx.shape(both)[axis];
+    v = expand_to(ctx, v, Shape(std::move(sizes)));
+    return ctx.create(Div{v, ctx.create(Clamp{.x = vector_norm(ctx, v, 2, Ints{axis}, true), .low = eps})});
   };
-  const Value quotient = ctx.create(Div{product, ctx.create(Mul{norm_of(a), norm_of(b)})});
-  return {ctx.create(Sum{quotient, Ints{axis}, false})};
+  return {ctx.create(Sum{ctx.create(Mul{over_norm(a), over_norm(b)}), Ints{axis}, false})};
 }
 Imported nansum(ImportContext& ctx) {
   const Value x = input(ctx);

@@ -148,13 +148,14 @@ std::vector<Expr> reshape_index(const Shape& from, const Shape& to, const std::v
   std::vector<Expr> out(nf, Expr(0));
   if (from.elements() == 0) return out;
   int64_t f = 0, t = 0;
-  while (f < nf || t < nt) {
+  // What is left of one side has size 1 wherever there are elements (a symbol of 0 to 1, say): its index is 0.
+  while (f < nf && t < nt) {
     // One group: the least numbers of axes on both sides with equal products. Axes of size 1 stand alone (index 0).
-    if (f < nf && from[f] == 1) {
+    if (from[f] == 1) {
       ++f;
       continue;
     }
-    if (t < nt && to[t] == 1) {
+    if (to[t] == 1) {
       ++t;
       continue;
     }

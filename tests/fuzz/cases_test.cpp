@@ -52,6 +52,24 @@ TEST(Program, text_round_trip) {
   EXPECT_EQ(program->statements[1].defines, (std::vector<std::string>{"v1"}));
 }
 
+/// What LibTorch makes of a write from elements that it writes to at another place depends on the order in which it goes.
+TEST(Scene, refuses_what_reads_where_it_writes) {
+  Scene scene(1, true, false);
+  RawTensor numbers{{DType::f32, Shape(std::vector<int64_t>{4, 4}), {}}, std::vector<std::byte>(16 * sizeof(float))};
+  scene.add_leaf({"w0", numbers});
+  const auto applies = [&](std::string text, uint32_t flags) {
+    Statement s{.text = std::move(text), .flags = flags | exact | whole, .reads = {}, .defines = {}, .op = "some"};
+    find_variables(s);
+    return scene.apply(s);
+  };
+  for (const char* view : {"v0 = w0.clone()", "v1 = v0[0:2]", "v2 = v0[2:4]", "v3 = v0[1:3]", "v4 = v0[::2, 1]"})
+    ASSERT_TRUE(applies(view, 0)) << view;
+  for (const char* apart : {"v1.copy_(v2)", "v1 += v2", "v0[2:4] = v1", "v0[0:2, 1:] -= v2[:, 1:]", "v1.mul_(v1)", "v0.copy_(v0)", "v0[1:3] = v3"})
+    EXPECT_TRUE(applies(apart, writes)) << apart << ": " << scene.why();
+  for (const char* across : {"v1.copy_(v3)", "v3 += v2", "v0[0:2] = v3", "v0.copy_(v4)", "v2.add_(v0[3])"})
+    EXPECT_FALSE(applies(across, writes)) << across;
+}
+
 }  // namespace
 
 }  // namespace mica::fuzz

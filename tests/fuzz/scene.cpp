@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <cstring>
+#include <regex>
 
 #include "mica/driver/numerics.h"
 #include "mica/driver/tensor_file.h"
@@ -108,6 +109,30 @@ bool Scene::sums_are_exact(const Statement& s) const {
     terms = std::max<int64_t>(terms, v.type.shape.elements());
   }
   return bound * static_cast<double>(terms) < 0x1p24;
+}
+
+namespace {
+/// What is written: "v1[0:2]" of "v1[0:2] += v3", the variable itself of "v1.add_(v3)".
+std::string written_by(const Statement& s) {
+  static const std::regex assignment("^(.+?) [-+*]?= ");
+  std::smatch found;
+  return std::regex_search(s.text, found, assignment) ? found[1].str() : s.reads[0];
+}
+}  // namespace
+
+/// Whether the statement writes to elements that it reads at another place, so that the result depends on the order in which LibTorch happens to go.
+bool Scene::reads_what_it_writes(const Statement& s) {
+  if (!(s.flags & writes)) return false;
+  ScriptSession& session = sessions_[working];
+  const auto shares = [&](const std::string& r) { return r != s.reads[0] && session.share_storage(s.reads[0], r); };
+  if (std::ranges::none_of(s.reads, shares)) return false;
+  const std::vector<std::string> view = {"v999999"};
+  Diagnostics diagnostics;
+  const auto compiled = session.compile(fmt::format("{} = {}", view[0], written_by(s)), s.reads, view, diagnostics);
+  if (!compiled || !session.run(*compiled, diagnostics)) return true;
+  const bool found = std::ranges::any_of(s.reads, [&](const std::string& r) { return shares(r) && session.overlap(view[0], r); });
+  session.forget(view[0]);
+  return found;
 }
 
 bool Scene::run_all(std::vector<ScriptSession>& sessions, const Statement& s, const ScriptStatement& compiled) {
@@ -224,6 +249,7 @@ bool Scene::apply(const Statement& s) {
   Diagnostics diagnostics;
   const auto compiled = sessions_[working].compile(s.text, s.reads, s.defines, diagnostics);
   if (!compiled) return refuse(diagnostics.all()[0].message);
+  if (reads_what_it_writes(s)) return refuse("writes to what it reads at another place");
   // What writes may have written before it is refused: it works on copies.
   std::vector<ScriptSession> copies;
   if (s.flags & (writes | block))

@@ -66,6 +66,7 @@ class Scene {
   void disturb(ScriptSession& session, const std::string& name, DType working, double roundings);
   bool same_specials(const std::vector<std::vector<double>>& runs) const;
   bool sums_are_exact(const Statement& statement) const;
+  bool reads_what_it_writes(const Statement& statement);
   bool refuse(std::string why);
 
   Random random_;

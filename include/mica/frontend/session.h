@@ -46,6 +46,8 @@ class ScriptSession {
   void shadow(const std::string& name, const RawTensor& value);
   void unshadow();
   bool share_storage(const std::string& a, const std::string& b) const;
+  /// Whether they have elements in common and are not one and the same view.
+  bool overlap(const std::string& a, const std::string& b) const;
   void forget(const std::string& name);
   /// A session with tensors of its own that are views of each other as these are.
   ScriptSession copy() const;

@@ -37,6 +37,19 @@ TEST(Rules, ReshapeIndicesStayAffineWithinGroups) {
   EXPECT_TRUE(index[2].same(where[4]));
 }
 
+/// A size of 0 to 1 is its own square, so a reshape may repeat it: that axis has one index where there are elements at all.
+TEST(Rules, ReshapeIndicesOfSizesThatAreAtMostOne) {
+  const Dim rows = Dim::symbol(0, "A", 1, 8), one = Dim::symbol(1, "B", 0, 1);
+  const Expr i = make_var("i", 0, 8), j = make_var("j", 0, 1), k = make_var("k", 0, 1);
+  const auto longer = reshape_index(Shape({rows, one, Dim(1)}), Shape({rows, one, one}), {i, j, k});
+  ASSERT_EQ(longer.size(), 3u);
+  EXPECT_TRUE(longer[0].same(i));
+  EXPECT_TRUE(longer[1].same(j));
+  const auto shorter = reshape_index(Shape({rows, one, one}), Shape({rows, one}), {i, j});
+  ASSERT_EQ(shorter.size(), 3u);
+  EXPECT_TRUE(shorter[0].same(i));
+}
+
 TEST(Rules, ConversionToBoolComparesWithZero) {
   EXPECT_EQ(convert(DType::b8, make_load(0, {DType::f32, 1}, {Expr(0)}))->op, ExprOp::ne);
   EXPECT_EQ(convert(DType::f32, make_load(0, {DType::i64, 1}, {Expr(0)}))->op, ExprOp::cast);
