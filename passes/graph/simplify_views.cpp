@@ -62,12 +62,17 @@ bool simplify_permute(Rewriter& rw, const Permute& op) {
   return rw.replace(rw.create(Permute{op.x, axes})), true;
 }
 
+std::vector<Dim> long_sizes(std::vector<Dim> sizes) {
+  std::erase_if(sizes, [](const Dim& d) { return d == 1; });
+  return sizes;
+}
+
 bool simplify_expand(Rewriter& rw, const Expand& op) {
   if (drop_identity(rw, op)) return true;
   const std::vector<Dim> sizes = rw.type(rw.at().result()).shape.dims();
   if (const auto inner = rw.producer<Expand>(op.x)) return rw.replace(rw.create(Expand{inner->x, sizes})), true;
-  // Only new axes of size 1.
-  if (rw.type(op.x).shape.elements() == rw.type(rw.at().result()).shape.elements()) return rw.replace(rw.create(Reshape{op.x, sizes})), true;
+  // Only new axes of size 1. As many elements do not say that: a size of 0 to 1 is its own square.
+  if (long_sizes(rw.type(op.x).shape.dims()) == long_sizes(sizes)) return rw.replace(rw.create(Reshape{op.x, sizes})), true;
   if (op.shape.items == sizes) return false;
   return rw.replace(rw.create(Expand{op.x, sizes})), true;
 }

@@ -44,6 +44,12 @@ const Ranged all_ranged[] = {
      "x=f32[S, 3], v=f32[2, 3]",
      "return x.index_copy(0, torch.tensor([2, 0]), v), x.index_fill(0, torch.tensor([1]), 3.0)",
      {{3}, {4}, {40}}},
+    // ---- views ----
+    {"expand_of_at_most_one",
+     "S=3..5",
+     "x=f32[S, 7]",
+     "y = x[3::2]; n = y.size(0); return y.unsqueeze(0).expand(n, -1, -1) + 1, y.t().diag_embed()",
+     {{3}, {4}, {5}}},
     // ---- reading where data says ----
     {"index_select", "S=1..40", "x=f32[S, 5], i=i64[3] in 0..1", "return torch.index_select(x + 1, 0, i), x[i - 1]", to_40},
     {"gather_rows", "S=1..40", "x=f32[S, 6], i=i64[S, 2] in 0..6", "return torch.gather(x.exp(), 1, i).tanh()", to_40},
