@@ -1,6 +1,8 @@
 // build/release/tests/bin/numerics --gtest_filter='All/Stateful.*'
 // Modules that keep something from run to run, whatever method is compiled: several runs of one context, a reset, the same runs again, against
 // LibTorch, which does them in one go.
+#include <unistd.h>
+
 #include "judge.h"
 #include "mica/driver/numerics.h"
 #include "mica/driver/so_model.h"
@@ -174,7 +176,7 @@ class Stateful : public Judged, public testing::WithParamInterface<Program> {
       const size_t colon = text.find(": "), equals = text.find(" = ");
       module.attributes.push_back({text.substr(0, colon), text.substr(colon + 2, equals - colon - 2), text.substr(equals + 3)});
     }
-    file_ = std::filesystem::temp_directory_path() / fmt::format("mica_state_{}.pt", p.name);
+    file_ = std::filesystem::temp_directory_path() / fmt::format("mica_state_{}_{}.pt", ::getpid(), p.name);
     ASSERT_TRUE(write_script(file_, module, {}, diagnostics)) << diagnostics.to_string();
   }
   /// What LibTorch gives for all runs.
@@ -249,7 +251,7 @@ TEST_P(Stateful, RunsAsLibTorch) {
 class StateLimits : public Judged {
  protected:
   std::string error_of(const std::string& source, const std::vector<std::string>& states) {
-    file_ = std::filesystem::temp_directory_path() / "mica_state_limits.pt";
+    file_ = std::filesystem::temp_directory_path() / fmt::format("mica_state_limits_{}.pt", ::getpid());
     const ScriptModule module{
         .source = source, .parameters = {}, .children = {}, .training = false, .attributes = {{"k", "Tensor", "torch.zeros([1, 0, 4])"}}};
     EXPECT_TRUE(write_script(file_, module, {}, diagnostics)) << diagnostics.to_string();
