@@ -32,7 +32,8 @@ class Unknown(nn.Module):
 
 class DataDependent(nn.Module):
     def forward(self, x):
-        return torch.unique(x > 0)
+        offsets = torch.cumsum(x > 0, 0) - (x[:1] > 0).long()
+        return nn.functional.embedding_bag(torch.arange(4), x.view(4, 1), offsets)
 
 
 class DeadBranch(nn.Module):
