@@ -106,11 +106,11 @@ class ContractionLowering {
   Dim blocks_ = 1;           ///< groups of row tiles; a task is a batch entry, a block, a panel
   int64_t block_tiles_ = 1;  ///< most tiles of a block
   bool panel_outer_ = true;
-  uint32_t a_ = 0, b_ = 0, result_ = 0, rows_ = 0, taps_ = 0, partial_ = 0;
+  uint32_t a_ = 0, b_ = 0, rows_ = 0, taps_ = 0, partial_ = 0;
   std::vector<uint32_t> axes_;
   Dim zero_row_ = 0;
-  Expr panel_, tap_, value_, index_;
-  Expr acc_marker_;
+  Expr panel_, tap_;
+  Epilogue stored_;
 
   bool single_chain() const { return tap_chunks_ == 1 && k_chunks_ == 1; }
   int64_t tiles_per_block() const { return tiles_.is_static() && blocks_.is_static() ? ceil_div(tiles_, blocks_) : block_tiles_; }
@@ -203,29 +203,15 @@ class ContractionLowering {
     for (const RowAxis& axis : c_.row_axes) axes_.push_back(table(axis.offsets, "axis offsets"));
   }
 
-  /// The region's value and place with the accumulator as a load of the anchor's value, over batch, m_var and n_var.
   void prepare_epilogue() {
-    if (c_.inner) {
-      acc_marker_ = make_var("accumulator", 0, 1, c_.sums());
-      value_ = acc_marker_;
-      index_ = c_.inner->at;
-      result_ = emit_.temporary(c_.inner->result, true);
-      emit_.kernel().name = c_.inner->name;
+    if (!c_.inner) {
+      stored_ = make_epilogue(emit_, region_, c_.result, c_.dtype, c_.bias, c_.bias_index);
       return;
     }
-    const std::optional<std::vector<Expr>> where = store_indices(graph_, region_, c_.result);
-    MICA_CHECK(where.has_value());
-    const uint32_t anchor = region_.anchor_value.id;
-    acc_marker_ = make_var("accumulator", 0, 1, c_.sums());
-    Expr value = region_.output == region_.anchor_value ? make_load(anchor, {c_.dtype, 1}, c_.result)
-                                                        : Inliner(graph_, region_.inlined).expand(region_.output, *where);
-    Expr sum = acc_marker_;
-    if (c_.bias) sum = sum + convert(c_.sums(), make_load((*c_.bias).id, {graph_.type(*c_.bias).dtype, 1}, {c_.bias_index}));
-    sum = convert(c_.dtype, sum);
-    value = rewrite(value, [&](const Expr& n) -> Expr { return n->op == ExprOp::load && n->id == anchor ? sum : Expr(); });
-    result_ = emit_.output(region_.output);
-    value_ = emit_.flatten(simplify(value));
-    index_ = flat_index(graph_.type(region_.output), *where);
+    stored_.sum = stored_.value = make_var("accumulator", 0, 1, c_.sums());
+    stored_.index = c_.inner->at;
+    stored_.buffer = emit_.temporary(c_.inner->result, true);
+    emit_.kernel().name = c_.inner->name;
   }
 
   /// Offset of row m for the current tap in A, the batch included.
@@ -344,7 +330,7 @@ class ContractionLowering {
     }
     if (!hoisted.empty()) {
       if (c_.taps > 1) inner = one(Stmt::loop(tap_, tap_low, tap_high, Expr(1), std::move(inner)));
-      for (auto& [place, value] : hoisted) inner = bind(place, value, std::move(inner));
+      for (auto& [place, value] : hoisted) inner = with_let(place, value, std::move(inner));
       for (Stmt& s : inner) out.push_back(std::move(s));
     } else if (c_.taps > 1) out.push_back(Stmt::loop(tap_, tap_low, tap_high, Expr(1), std::move(inner)));
     else
@@ -431,11 +417,11 @@ class ContractionLowering {
     std::vector<Stmt> out;
     for (int64_t i = 0; i < rows; ++i) {
       const std::vector<VarBinding> at{{c_.m_var, simplify(m0 + Expr(i))}};
-      const Expr value = simplify(substitute(value_, at)), index = simplify(substitute(index_, at));
+      const Expr value = simplify(substitute(stored_.value, at)), index = simplify(substitute(stored_.index, at));
       for (int64_t j = 0; j < tile_.vectors; ++j) {
         const Expr column = simplify(panel_ * Expr(width_) + Expr(j * lanes_)), mask = column_mask(j);
-        const Expr bound = substitute(value, {{acc_marker_, sum(i, j)}});
-        out.push_back(vector_store(result_, index, vectorize(bound, c_.n_var, column, lanes_, mask), c_.n_var, column, lanes_, mask));
+        const Expr bound = substitute(value, {{stored_.sum, sum(i, j)}});
+        out.push_back(vector_store(stored_.buffer, index, vectorize(bound, c_.n_var, column, lanes_, mask), c_.n_var, column, lanes_, mask));
       }
     }
     return out;
@@ -511,7 +497,7 @@ class ContractionLowering {
       }
       return body;
     });
-    if (c_.taps == 1) chains = bind(tap_, Expr(0), std::move(chains));
+    if (c_.taps == 1) chains = with_let(tap_, Expr(0), std::move(chains));
     chains = loop(kc, k_chunks_, std::move(chains));
     chains = loop(tc, tap_chunks_, std::move(chains));
     const Expr z = make_var("z", 0, tiles_per_block() * tile_vectors);
@@ -526,14 +512,8 @@ class ContractionLowering {
     return out;
   }
 
-  static std::vector<Stmt> one(Stmt s) {
-    std::vector<Stmt> v;
-    v.push_back(std::move(s));
-    return v;
-  }
-  static std::vector<Stmt> bind(const Expr& v, const Expr& value, std::vector<Stmt> body) { return one(Stmt::let(v, value, std::move(body))); }
   static std::vector<Stmt> loop(const Expr& v, const Dim& extent, std::vector<Stmt> body) {
-    if (extent == 1) return bind(v, Expr(0), std::move(body));
+    if (extent == 1) return with_let(v, Expr(0), std::move(body));
     return one(Stmt::loop(v, Expr(0), Expr(extent), Expr(1), std::move(body)));
   }
 
@@ -556,17 +536,13 @@ class ContractionLowering {
     const Expr low = simplify(floordiv(block * Expr(tiles_), blocks_)), high = simplify(floordiv((block + Expr(1)) * Expr(tiles_), blocks_));
     const Expr low_var = make_index("low", tiles_ + 1), high_var = make_index("high", tiles_ + 1);
     std::vector<Stmt> body = single_chain() ? one_chain(low_var, high_var) : many_chains(low_var, high_var);
-    if (c_.taps == 1 && single_chain()) body = bind(tap_, Expr(0), std::move(body));
-    body = bind(low_var, low, bind(high_var, wanted_tiles(high), std::move(body)));
-    // task = (batch..., panel, block) or (batch..., block, panel)
+    if (c_.taps == 1 && single_chain()) body = with_let(tap_, Expr(0), std::move(body));
+    body = with_let(low_var, low, with_let(high_var, wanted_tiles(high), std::move(body)));
+    // task = (batch..., panel, block), (batch..., block, panel) or (block, batch..., panel)
     std::vector<Expr> order = c_.batch;
-    order.push_back(panel_outer_ ? panel_ : block);
-    order.push_back(panel_outer_ ? block : panel_);
-    if (c_.inner && c_.inner->rows_outer) {
-      order = c_.batch;
-      order.insert(order.begin(), block);
-      order.push_back(panel_);
-    }
+    const bool rows_outer = c_.inner && c_.inner->rows_outer;
+    order.insert(rows_outer ? order.begin() : order.end(), block);
+    order.insert(!rows_outer && panel_outer_ ? order.end() - 1 : order.end(), panel_);
     Dim tasks = 1;
     for (const Expr& v : order) tasks *= extent_end(v);
     const Expr task = make_index("task", tasks);
@@ -574,7 +550,7 @@ class ContractionLowering {
     for (size_t i = order.size(); i-- > 0;) {
       // The outermost part is within its extent anyway; with integers `simplify` sees that.
       const Expr place = floordiv(task, stride);
-      body = bind(order[i], simplify(i == 0 && !tasks.is_static() ? place : floormod(place, extent_end(order[i]))), std::move(body));
+      body = with_let(order[i], simplify(i == 0 && !tasks.is_static() ? place : floormod(place, extent_end(order[i]))), std::move(body));
       stride *= extent_end(order[i]);
     }
     Dim outer = 1;
@@ -587,6 +563,26 @@ class ContractionLowering {
 
 }  // namespace
 
+Epilogue make_epilogue(Emitter& emit, const Region& region, const std::vector<Expr>& anchor, DType dtype, const OptValue& bias,
+                       const Expr& bias_index) {
+  const Graph& graph = emit.graph();
+  const std::optional<std::vector<Expr>> where = store_indices(graph, region, anchor);
+  MICA_CHECK(where.has_value());
+  const uint32_t id = region.anchor_value.id;
+  Epilogue out;
+  out.sum = make_var("sum", 0, 1, working(dtype));
+  Expr value =
+      region.output == region.anchor_value ? make_load(id, {dtype, 1}, anchor) : Inliner(graph, region.inlined).expand(region.output, *where);
+  Expr sum = out.sum;
+  if (bias) sum = sum + convert(working(dtype), make_load((*bias).id, {graph.type(*bias).dtype, 1}, {bias_index}));
+  sum = convert(dtype, sum);
+  value = rewrite(value, [&](const Expr& n) -> Expr { return n->op == ExprOp::load && n->id == id ? sum : Expr(); });
+  out.buffer = emit.output(region.output);
+  out.value = emit.flatten(simplify(value));
+  out.index = flat_index(graph.type(region.output), *where);
+  return out;
+}
+
 void emit_contraction(PendingProgram& program, const Region& region, Contraction contraction) {
   ContractionLowering(program, region, std::move(contraction)).run();
 }
@@ -595,7 +591,7 @@ bool lower_contraction(PendingProgram& program, const Region& region) {
   auto c = region.anchor ? describe(*program.graph, *region.anchor) : std::nullopt;
   if (!c) return false;
   MICA_CHECK(!c->padded || program.can_have_tail(c->a), "a padded operand lives in the arena");
-  emit_contraction(program, region, std::move(*c));
+  if (!lower_winograd(program, region, *c)) emit_contraction(program, region, std::move(*c));
   return true;
 }
 

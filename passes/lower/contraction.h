@@ -76,6 +76,19 @@ struct Contraction {
 std::optional<Contraction> describe(const Graph& graph, const Node& node);
 /// The kernel of one.
 void emit_contraction(PendingProgram& program, const Region& region, Contraction contraction);
+/// The same convolution with fewer products (winograd.cpp). False when it does not have the form or nothing would be won.
+bool lower_winograd(PendingProgram& program, const Region& region, const Contraction& direct);
+
+/// What a region stores for an element of its anchor, which is a sum and a bias.
+struct Epilogue {
+  Expr sum;             ///< a variable
+  Expr value;           ///< over the anchor's indices and `sum`
+  Expr index;           ///< where in `buffer`, over the anchor's indices
+  uint32_t buffer = 0;  ///< the region's output
+};
+/// `anchor`: indices of the anchor's element, of `dtype`; `bias_index`: over them.
+Epilogue make_epilogue(Emitter& emit, const Region& region, const std::vector<Expr>& anchor, DType dtype, const OptValue& bias,
+                       const Expr& bias_index);
 
 inline Expr var(const char* name, const Dim& extent) { return make_place(name, extent); }
 

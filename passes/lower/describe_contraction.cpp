@@ -175,8 +175,7 @@ std::optional<Contraction> describe_conv(const Graph& graph, const Node& node, c
   auto c = describe_conv(graph, node, op, access);
   if (!c || !c->padded || !is_fixed(access.base)) return c;
   if (is_fixed(op.x)) return std::nullopt;
-  const std::vector<Expr> vars = index_vars(graph.type(op.x).shape);
-  return describe_conv(graph, node, op, {op.x, vars, flat_index(graph.type(op.x), vars)});
+  return describe_conv(graph, node, op, direct_access(graph, op.x));
 }
 
 // ---- matrix products ----

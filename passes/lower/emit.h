@@ -138,6 +138,20 @@ class Emitter {
   std::vector<Expr> conditions_;  ///< those that guard() made, kept alive while it knows them by address
 };
 
+// ---- lists of statements ----
+inline std::vector<Stmt> one(Stmt s) {
+  std::vector<Stmt> list;
+  list.push_back(std::move(s));
+  return list;
+}
+inline void append(std::vector<Stmt>& to, std::vector<Stmt> more) {
+  for (Stmt& s : more) to.push_back(std::move(s));
+}
+/// `body`, which sees the variable as `value`.
+inline std::vector<Stmt> with_let(const Expr& variable, const Expr& value, std::vector<Stmt> body) {
+  return one(Stmt::let(variable, value, std::move(body)));
+}
+
 /// Lanes for a kernel that stores `dtype`.
 int32_t lanes_for(const Target& target, DType dtype);
 /// `e` for `lanes` consecutive values of `lane_var` from its binding: vector where it depends on the variable, scalar elsewhere.
@@ -168,10 +182,8 @@ void lower_graph(PendingProgram& program, Diagnostics& diagnostics);
 /// Gives values that are copied to each other one place where neither is needed while the other is written (coalesce_copies.cpp).
 /// From here on the copies that are left are needed.
 void coalesce_copies(PendingProgram& program);
-/// Convolution, linear and matmul by packed panels (BRGEMM) or, for depthwise, vector rows. False when the region does not fit.
+/// Convolution, linear and matmul by packed panels (BRGEMM), vector rows for depthwise, or Winograd's form. False when the region does not fit.
 bool lower_contraction(PendingProgram& program, const Region& region);
-/// A 3x3 convolution of stride 1 with fewer products (winograd.cpp). False when the region does not fit or nothing would be won.
-bool lower_winograd(PendingProgram& program, const Region& region);
 /// A recurrent layer: a loop over the steps around one kernel. False when the region does not fit.
 bool lower_recurrence(PendingProgram& program, const Region& region);
 /// Decides where barriers are needed, places every value in the arena by its lifetime, binds parameters, fills tails.

@@ -413,9 +413,14 @@ std::optional<std::vector<Expr>> store_indices(const Graph& graph, const Region&
   return found->second;
 }
 
+Access direct_access(const Graph& graph, Value v) {
+  Access access{v, index_vars(graph.type(v).shape), {}};
+  access.flat = flat_index(graph.type(v), access.vars);
+  return access;
+}
+
 Access resolve_access(const Graph& graph, Value v, int64_t unit_axis) {
-  Access access;
-  access.vars = index_vars(graph.type(v).shape);
+  Access access = direct_access(graph, v);
   std::vector<Expr> where = access.vars;
   Value at = v;
   const auto acceptable = [&](Value base, const std::vector<Expr>& indices) -> std::optional<Expr> {
@@ -425,8 +430,6 @@ Access resolve_access(const Graph& graph, Value v, int64_t unit_axis) {
     if (unit_axis >= 0 && graph.type(v).shape[unit_axis] != 1 && linear->strides[unit_axis] != 1) return std::nullopt;
     return flat;
   };
-  access.base = v;
-  access.flat = flat_index(graph.type(v), where);
   while (const Node* p = graph.producer(at)) {
     if (!p->info->is(Trait::view) || !p->info->define || p->results.size() != 1) break;
     Define d(graph, *p, 0);

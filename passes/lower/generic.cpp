@@ -29,10 +29,6 @@ std::vector<Stmt> loop_over(const Expr& var, std::vector<Stmt> body) {
   return out;
 }
 
-void append(std::vector<Stmt>& to, std::vector<Stmt> more) {
-  for (Stmt& s : more) to.push_back(std::move(s));
-}
-
 class GenericLowering {
  public:
   GenericLowering(Emitter& emit, Nest nest) : emit_(emit), nest_(std::move(nest)) {}

@@ -34,7 +34,7 @@ void lower_region(PendingProgram& pending, const Region& region, Diagnostics& di
     diagnostics.unsupported("op-not-lowered", "{}: no code can be made for this op yet", meaning.info->name()).at(pending.graph->location(meaning));
     return;
   }
-  if (pending.options.schedules && (lower_winograd(pending, region) || lower_contraction(pending, region))) return;
+  if (pending.options.schedules && lower_contraction(pending, region)) return;
   lower_generic(pending, region);
 }
 

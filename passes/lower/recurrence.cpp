@@ -185,14 +185,6 @@ class RecurrenceLowering {
   }
 
   // ---- statements ----
-  static Body one(Stmt s) {
-    Body v;
-    v.push_back(std::move(s));
-    return v;
-  }
-  static void append(Body& to, Body more) {
-    for (Stmt& s : more) to.push_back(std::move(s));
-  }
   Expr vector(uint32_t buffer, const Expr& index) const { return make_load(buffer, {r_.dtype, lanes_}, {index}); }
 
   /// The steps by trip: the first one from the given state, the others from what the one before left.

@@ -76,6 +76,8 @@ struct Access {
   std::vector<Expr> vars;
   Expr flat;
 };
+/// v as it is in memory.
+Access direct_access(const Graph& graph, Value v);
 /// Looks through views above `v` as long as they stay affine in the operand's axes with stride 1 along `unit_axis`
 /// (-1: any). When the views do not, `v` itself is the base.
 Access resolve_access(const Graph& graph, Value v, int64_t unit_axis);

@@ -143,7 +143,7 @@ std::optional<Winograd> describe(const PendingProgram& program, const Region& re
   const TensorType& x = graph.type(conv->x);
   const Shape& out = graph.type(region.anchor_value).shape;
   Access access = resolve_access(graph, conv->x, 1);
-  if (access.base != direct.a) access = {conv->x, index_vars(x.shape), {}}, access.flat = flat_index(x, access.vars);
+  if (access.base != direct.a) access = direct_access(graph, conv->x);
   const LinearIndex at = linear_index(access.flat, access.vars).value();
   w.strides = at.strides;
   w.offset = at.offset;
@@ -161,13 +161,6 @@ std::optional<Winograd> describe(const PendingProgram& program, const Region& re
 }
 
 using Body = std::vector<Stmt>;
-
-Body one(Stmt s) {
-  Body v;
-  v.push_back(std::move(s));
-  return v;
-}
-Body with(const Expr& v, const Expr& value, Body body) { return one(Stmt::let(v, value, std::move(body))); }
 
 class WinogradLowering {
  public:
@@ -221,12 +214,12 @@ class WinogradLowering {
     const Dim& images = graph_.type(w_.op.x).shape[0];
     const Place place{images == 1 ? Expr(0) : make_place("image", images), make_place("tile_y", w_.tiles_y), make_place("tile_x", w_.tiles_x)};
     Body inner = body(place);
-    inner = with(place.x, simplify(floormod(tile, w_.tiles_x)), std::move(inner));
+    inner = with_let(place.x, simplify(floormod(tile, w_.tiles_x)), std::move(inner));
     const Expr row = simplify(floordiv(tile, w_.tiles_x));
-    inner = with(place.y, images == 1 ? row : simplify(floormod(row, w_.tiles_y)), std::move(inner));
-    if (images != 1) inner = with(place.image, simplify(floordiv(tile, w_.tiles_x * w_.tiles_y)), std::move(inner));
+    inner = with_let(place.y, images == 1 ? row : simplify(floormod(row, w_.tiles_y)), std::move(inner));
+    if (images != 1) inner = with_let(place.image, simplify(floordiv(tile, w_.tiles_x * w_.tiles_y)), std::move(inner));
     if (!whole_chunks()) inner = one(Stmt::branch(tile < Expr(w_.tiles), std::move(inner)));
-    return with(tile, simplify(first_tile(emit) + local), std::move(inner));
+    return with_let(tile, simplify(first_tile(emit) + local), std::move(inner));
   }
 
   /// Groups of vectors of `columns`, so that there are tasks enough where there are few tiles.
@@ -247,8 +240,8 @@ class WinogradLowering {
     const Expr mask = columns % lanes_ ? tail_mask(column, Expr(columns), lanes_) : Expr();
     const auto over_columns = [&](Body body) { return one(Stmt::loop(vector, g.low(group), g.low(group + Expr(1)), Expr(1), std::move(body))); };
     Body body = at_tile(emit, local, [&](const Place& place) { return prepare(place, local, column, mask, over_columns); });
-    body = with(group, simplify(floormod(task, g.groups)), std::move(body));
-    body = with(local, simplify(floordiv(task, g.groups)), std::move(body));
+    body = with_let(group, simplify(floormod(task, g.groups)), std::move(body));
+    body = with_let(local, simplify(floordiv(task, g.groups)), std::move(body));
     emit.finish(task, w_.chunk * g.groups, std::move(body));
   }
 
@@ -266,7 +259,7 @@ class WinogradLowering {
       Body inside = over_columns(input_tile(emit, x, v, local, column, mask, [&](int64_t r, int64_t q) {
         return corner + Expr(w_.strides[2]) * Expr(r) + Expr(w_.strides[3]) * Expr(q);
       }));
-      inside = with(corner, base, std::move(inside));
+      inside = with_let(corner, base, std::move(inside));
       const Expr high = Expr(in_tile);
       const Expr whole = y0 >= Expr(0) && x0 >= Expr(0) && simplify(y0 + high) <= Expr(w_.height) && simplify(x0 + high) <= Expr(w_.width);
       return one(Stmt::branch(whole, std::move(inside), border(emit, x, v, local, column, mask, over_columns, base, y0, x0, zeros)));
@@ -285,7 +278,7 @@ class WinogradLowering {
       const Expr valid = y >= Expr(0) && y < Expr(w_.height) && column_at >= Expr(0) && column_at < Expr(w_.width);
       const Expr at = simplify(base + r * Expr(w_.strides[2]) + q * Expr(w_.strides[3]));
       // Without padding only results that nobody wants depend on what lies outside: any element will do.
-      body = with(offsets[i], select(valid, at, zeros ? zeros : Expr(w_.offset)), std::move(body));
+      body = with_let(offsets[i], select(valid, at, zeros ? zeros : Expr(w_.offset)), std::move(body));
     }
     return body;
   }
@@ -353,18 +346,7 @@ class WinogradLowering {
     Emitter emit(program_, region_);
     emit.kernel().name += "_winograd_output";
     const uint32_t m = emit.temporary(m_, false);
-    const std::vector<Expr> anchor{image, n, y, x};
-    const std::optional<std::vector<Expr>> where = store_indices(graph_, region_, anchor);
-    MICA_CHECK(where.has_value());
-    const Expr marker = make_var("sum", 0, 1, w_.dtype);
-    const uint32_t id = region_.anchor_value.id;
-    Expr value = region_.output == region_.anchor_value ? make_load(id, {w_.dtype, 1}, anchor)
-                                                        : Inliner(graph_, region_.inlined).expand(region_.output, *where);
-    const Expr sum = w_.op.bias ? marker + make_load((*w_.op.bias).id, {w_.dtype, 1}, {n}) : marker;
-    value = rewrite(value, [&](const Expr& e) -> Expr { return e->op == ExprOp::load && e->id == id ? sum : Expr(); });
-    const uint32_t result = emit.output(region_.output);
-    value = emit.flatten(simplify(value));
-    const Expr index = flat_index(graph_.type(region_.output), *where);
+    const Epilogue stored = make_epilogue(emit, region_, {image, n, y, x}, w_.dtype, w_.op.bias, n);
     emit.mark_partial();
     finish(emit, w_.outputs, [&](const Place& place, const Expr& local, const Expr& column, const Expr& mask, const auto& over_columns) {
       const uint32_t half = emit.local("half", vector_type(), out_tile * in_tile, Memory::stack);
@@ -388,10 +370,11 @@ class WinogradLowering {
       for (int64_t q = 0; q < out_tile; ++q) {
         const Expr at = simplify(place.x * Expr(out_tile) + Expr(q));
         const std::vector<VarBinding> here{{image, place.image}, {y, row}, {x, at}};
-        const Expr bound = substitute(simplify(substitute(value, here)), {{marker, t[q]}});
-        Body store = one(vector_store(result, simplify(substitute(index, here)), vectorize(bound, n, column, lanes_, mask), n, column, lanes_, mask));
+        const Expr bound = substitute(simplify(substitute(stored.value, here)), {{stored.sum, t[q]}});
+        Body store = one(vector_store(stored.buffer, simplify(substitute(stored.index, here)), vectorize(bound, n, column, lanes_, mask), n, column,
+                                      lanes_, mask));
         if (w_.out_width % out_tile != 0) store = one(Stmt::branch(at < Expr(w_.out_width), std::move(store)));
-        for (Stmt& s : store) line.push_back(std::move(s));
+        append(line, std::move(store));
       }
       const bool ragged = w_.out_height % out_tile != 0;
       const Expr rows = ragged ? simplify(min(Expr(out_tile), Expr(w_.out_height) - place.y * Expr(out_tile))) : Expr(out_tile);
@@ -403,13 +386,10 @@ class WinogradLowering {
 
 }  // namespace
 
-bool lower_winograd(PendingProgram& program, const Region& region) {
-  if (!region.anchor || program.options.winograd == WinogradUse::off) return false;
-  const auto direct = describe(*program.graph, *region.anchor);
-  if (!direct) return false;
-  auto w = describe(program, region, *direct);
+bool lower_winograd(PendingProgram& program, const Region& region, const Contraction& direct) {
+  if (program.options.winograd == WinogradUse::off) return false;
+  auto w = describe(program, region, direct);
   if (!w) return false;
-  MICA_CHECK(!w->padded || program.can_have_tail(w->base), "a padded operand lives in the arena");
   WinogradLowering(program, region, std::move(*w)).run();
   return true;
 }
