@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "evaluator.h"
+#include "arguments.h"
 #include "module.h"
 
 namespace mica::frontend {
@@ -109,13 +109,6 @@ bool is_dropout(const std::string& base) {
   return base == "aten::dropout" || base == "aten::dropout_" || base == "aten::feature_dropout" || base == "aten::feature_dropout_" ||
          base == "aten::alpha_dropout" || base == "aten::alpha_dropout_" || base == "aten::feature_alpha_dropout" ||
          base == "aten::feature_alpha_dropout_";
-}
-
-const Item* find(const std::vector<NamedItem>& arguments, std::string_view name) {
-  for (const NamedItem& a : arguments) {
-    if (a.name == name) return &a.item;
-  }
-  return nullptr;
 }
 
 bool is_true(const std::vector<NamedItem>& arguments, std::string_view name) {

@@ -3,7 +3,7 @@
 // its start on, then of the front of that.
 #include <algorithm>
 
-#include "evaluator.h"
+#include "arguments.h"
 #include "mica/ops/compare.h"
 #include "mica/ops/control.h"
 #include "mica/ops/factory.h"
@@ -15,9 +15,10 @@
 namespace mica::frontend {
 namespace {
 
-const Item* find(const std::vector<NamedItem>& arguments, std::string_view name) {
-  const auto it = std::find_if(arguments.begin(), arguments.end(), [&](const NamedItem& a) { return a.name == name; });
-  return it == arguments.end() || it->item.is_none() ? nullptr : &it->item;
+/// An argument that is given; null: it is absent, or None.
+const Item* given(const std::vector<NamedItem>& arguments, std::string_view name) {
+  const Item* item = find(arguments, name);
+  return item && !item->is_none() ? item : nullptr;
 }
 
 /// A number as one that the program computed and a constant that was added to it.
@@ -88,8 +89,8 @@ Item Evaluator::head_view(const Tensor& x, const std::string& name, int64_t axis
 bool Evaluator::run_measured_slice(const std::string& op, const std::vector<NamedItem>& arguments, std::vector<Item>& results) {
   const bool narrow = op == "aten::narrow";
   if (op != "aten::slice" && !narrow) return false;
-  const Item *first = find(arguments, "start"), *last = find(arguments, narrow ? "length" : "end"), *step = find(arguments, "step");
-  const Item* dim = find(arguments, "dim");
+  const Item *first = given(arguments, "start"), *last = given(arguments, narrow ? "length" : "end"), *step = given(arguments, "step");
+  const Item* dim = given(arguments, "dim");
   const Item zero = c10::IValue(int64_t{0}), open = c10::IValue(INT64_MAX);
   if (!(first && first->number()) && !(last && last->number())) return false;
   const Tensor& self = *arguments[0].item.tensor();

@@ -7,7 +7,7 @@
 #include <algorithm>
 #include <numeric>
 
-#include "evaluator.h"
+#include "arguments.h"
 #include "mica/ops/index.h"
 #include "mica/support/defect.h"
 
@@ -109,12 +109,6 @@ const ViewRule* find_rule(const std::string& op) {
   return it == std::end(view_rules) ? nullptr : it;
 }
 
-const Item* find(const std::vector<NamedItem>& arguments, std::string_view name) {
-  for (const NamedItem& a : arguments) {
-    if (a.name == name) return &a.item;
-  }
-  return nullptr;
-}
 std::optional<Dim> size(const std::vector<NamedItem>& arguments, std::string_view name) {
   const Item* item = find(arguments, name);
   if (item && item->size()) return *item->size();

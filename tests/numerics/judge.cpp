@@ -75,6 +75,14 @@ void Judged::judge_program(const std::vector<SampleInput>& inputs, const std::ve
   judge(source, inputs, name, seed, weights);
 }
 
+std::vector<SampleInput> Judged::inputs_at(std::string_view text, int64_t size) {
+  std::string sized(text);
+  for (size_t at; (at = sized.find('N')) != std::string::npos;) sized.replace(at, 1, std::to_string(size));
+  auto made = parse_sample_inputs(sized, diagnostics);
+  EXPECT_TRUE(made) << diagnostics.to_string();
+  return made ? *made : std::vector<SampleInput>();
+}
+
 void Judged::compare(const std::vector<HostTensor>& got, double least) const {
   ASSERT_EQ(got.size(), judged_.size());
   for (size_t i = 0; i < got.size(); ++i) expect_same(got[i], judged_[i], std::max(least, roundoff(judged_[i].dtype)));

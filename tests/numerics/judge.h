@@ -32,6 +32,8 @@ class Judged : public testing::Test {
   /// The same for lines of forward, separated by "; ", that use inputs and weights by name.
   void judge_program(const std::vector<SampleInput>& inputs, const std::vector<SampleInput>& weights, std::string_view body, const std::string& name,
                      uint64_t seed);
+  /// Inputs of which the text has N for a size.
+  std::vector<SampleInput> inputs_at(std::string_view text, int64_t size);
   /// Shapes equal, integers exact, floats within the larger of `least` and what the judge's dtype rounds, relative to max(1, |value|).
   void compare(const std::vector<HostTensor>& got, double least) const;
   /// Imports the program, interprets it and compares; also that the graph has LibTorch's shapes and dtypes.

@@ -46,13 +46,7 @@ constexpr Program all_programs[] = {
 
 class Sized : public Judged, public testing::WithParamInterface<Program> {
  protected:
-  std::vector<SampleInput> inputs(int64_t size) {
-    std::string text(GetParam().inputs);
-    for (size_t at; (at = text.find('N')) != std::string::npos;) text.replace(at, 1, std::to_string(size));
-    auto made = parse_sample_inputs(text, diagnostics);
-    EXPECT_TRUE(made) << diagnostics.to_string();
-    return made ? *made : std::vector<SampleInput>();
-  }
+  std::vector<SampleInput> inputs(int64_t size) { return inputs_at(GetParam().inputs, size); }
   /// The range of sizes, as two samples give it.
   LoadOptions range() {
     LoadOptions options;

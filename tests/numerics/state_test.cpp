@@ -152,13 +152,7 @@ std::vector<std::string> split(std::string_view text, std::string_view at) {
 
 class Stateful : public Judged, public testing::WithParamInterface<Program> {
  protected:
-  std::vector<SampleInput> inputs(int64_t size) {
-    std::string text(GetParam().inputs);
-    for (size_t at; (at = text.find('N')) != std::string::npos;) text.replace(at, 1, std::to_string(size));
-    auto made = parse_sample_inputs(text, diagnostics);
-    EXPECT_TRUE(made) << diagnostics.to_string();
-    return made ? *made : std::vector<SampleInput>();
-  }
+  std::vector<SampleInput> inputs(int64_t size) { return inputs_at(GetParam().inputs, size); }
   /// Saves the module, with a method that does all runs one after the other.
   void save() {
     const Program& p = GetParam();
