@@ -68,6 +68,7 @@ class KernelEmitter {
   // emit_memory.cpp: loads and stores
   llvm::Value* emit_load(const ExprNode& e);
   void emit_store(const Stmt& s);
+  void emit_prefetch(const Stmt& s);
   llvm::Value* load_contiguous(llvm::Type* type, llvm::Value* address, llvm::Align align, llvm::Value* mask);
   llvm::Value* load_strided(llvm::Type* scalar, uint32_t buffer, const Linear& at, int32_t lanes);
   void store_contiguous(llvm::Value* value, llvm::Value* address, llvm::Align align, llvm::Value* mask);

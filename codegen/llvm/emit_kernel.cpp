@@ -111,6 +111,7 @@ void KernelEmitter::emit(const Stmt& s) {
     case Stmt::Kind::let: emit_let(s); return;
     case Stmt::Kind::branch: emit_branch(s); return;
     case Stmt::Kind::check: emit_check(s); return;
+    case Stmt::Kind::prefetch: emit_prefetch(s); return;
   }
 }
 

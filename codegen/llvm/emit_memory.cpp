@@ -154,6 +154,12 @@ void KernelEmitter::store_contiguous(llvm::Value* value, llvm::Value* at, llvm::
   }
 }
 
+/// Into the second cache: what is asked for is more than the first one holds beside what is being worked on. The address may lie anywhere.
+void KernelEmitter::emit_prefetch(const Stmt& s) {
+  llvm::Value* at = b_.CreateGEP(memory_type(kernel_.buffers.at(s.buffer).element), buffers_.at(s.buffer), emit(s.index));
+  b_.CreateIntrinsic(llvm::Intrinsic::prefetch, {at->getType()}, {at, b_.getInt32(0), b_.getInt32(2), b_.getInt32(1)});
+}
+
 void KernelEmitter::emit_store(const Stmt& s) {
   const Buffer& buffer = kernel_.buffers.at(s.buffer);
   MICA_CHECK(s.value->type.dtype == buffer.element.dtype, kernel_.name + ": store of another type to " + buffer.name);

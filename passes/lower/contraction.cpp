@@ -15,6 +15,9 @@ constexpr int64_t partial_bytes = 48 << 10;  ///< stack for the partial sums of 
 constexpr int64_t wanted_tasks = 64;         ///< enough for an even split over many threads
 /// Longer chains for operands of 16 bits: what a sum in f32 loses over them is far below what the operands have lost.
 constexpr int64_t narrow_chains = 16;
+constexpr int64_t cache_line = 64;
+/// Of B that a turn of the loop over k asks for at most: a tile that reads more than this has too few others to share it with.
+constexpr int64_t most_lines = 4;
 
 // ---- the tile ----
 /// A register tile of `rows` x (`vectors` * lanes) that leaves a few registers free (measured: no spills with LLVM 19).
@@ -278,8 +281,11 @@ class ContractionLowering {
   Expr b_offset(const Expr& k, int64_t vector) const {
     const Expr column(vector * lanes_);
     if (!c_.packed) return simplify(c_.b_base + k * Expr(c_.b_row) + panel_ * Expr(width_) + column);
-    const Expr row = ((c_.group * Expr(panels_) + panel_) * Expr(c_.taps) + tap_) * Expr(Dim::ceil_div(c_.k, group_)) + k;
-    return simplify((row * Expr(width_) + column) * Expr(group_));
+    return simplify((packed_row(tap_, k) * Expr(width_) + column) * Expr(group_));
+  }
+  /// Number of the packed row (width_ * group_ elements) of a tap and a step of k.
+  Expr packed_row(const Expr& tap, const Expr& k) const {
+    return ((c_.group * Expr(panels_) + panel_) * Expr(c_.taps) + tap) * Expr(Dim::ceil_div(c_.k, group_)) + k;
   }
 
   bool ragged() const { return c_.n % width_ != 0; }
@@ -296,19 +302,49 @@ class ContractionLowering {
     Expr load(DType dtype, int32_t lanes, int64_t i, int64_t j) const { return make_load(buffer, {dtype, lanes}, {Expr(i * vectors + j)}); }
   };
 
-  /// acc += A * B over one chunk of taps and k.
-  std::vector<Stmt> accumulate(const Accumulators& acc, const Expr& m0, const Expr& tap_low, const Expr& tap_high, const Expr& k_low,
-                               const Expr& k_high) {
+  /// What is asked for of a packed B while a tile is multiplied. Weights come from far: the first tile that meets a chunk of them would wait
+  /// for every line, since no prefetcher of the hardware follows a stream that the other tiles do not touch. So each tile of a block asks
+  /// for its share of the chunk behind, which by then is in the second cache.
+  struct Ahead {
+    Expr first;         ///< element that the tile's first step asks for
+    int64_t lines = 0;  ///< a turn of the loop over k; 0: nothing is asked for
+    int64_t step = 0;   ///< elements that a step goes on
+  };
+  bool two_at_a_time() const { return !c_.k.is_static() || ((chunk_k_ / group_) % 2 == 0 && (c_.k / group_) % 2 == 0 && c_.k / group_ > 2); }
+  int64_t line() const { return cache_line / size_of(packed_dtype()); }
+
+  /// `tile`: number within the block.
+  Ahead ahead_of(const Expr& tile, const Expr& tap_high, const Expr& k_high) const {
+    const int64_t tiles = tiles_.typical() / std::max<int64_t>(1, blocks_.typical());
+    if (!c_.packed || c_.depthwise || tiles < 2) return {};
+    const int64_t turn = two_at_a_time() ? 2 : 1, turns = std::max<int64_t>(1, chunk_taps_ * (chunk_k_.size() / group_) / turn);
+    const int64_t lines = ceil_div(chunk_taps_ * ceil_div(chunk_k_.size(), group_) * width_ * group_, line());
+    Ahead a;
+    a.lines = std::clamp<int64_t>(ceil_div(lines, turns * tiles), 1, most_lines);
+    a.step = a.lines * line() / turn;
+    const int64_t share = a.lines * turns;
+    const Expr next = packed_row(tap_high - Expr(1), simplify(floordiv(k_high + Expr(group_ - 1), group_)));
+    a.first = simplify(next * Expr(width_ * group_) + min(tile, Expr(ceil_div(lines, share) - 1)) * Expr(share * line()));
+    return a;
+  }
+
+  /// acc += A * B over one chunk of taps and k. `tile`: of its block.
+  std::vector<Stmt> accumulate(const Accumulators& acc, const Expr& m0, const Expr& tile, const Expr& tap_low, const Expr& tap_high,
+                               const Expr& k_low, const Expr& k_high) {
     std::vector<Stmt> out;
     const Expr zero = make_broadcast(imm(c_.sums(), 0), lanes_);
     for (int64_t i = 0; i < acc.rows * acc.vectors; ++i) out.push_back(Stmt::store(acc.buffer, Expr(i), zero));
     std::vector<Expr> offsets;
     for (int64_t i = 0; i < acc.rows; ++i) offsets.push_back(make_var(fmt::format("row{}", i), 0, int64_t{1} << 40));
     std::vector<Stmt> inner;
+    Ahead ahead = ahead_of(tile, tap_high, k_high);
+    const Expr first = make_index("ahead", int64_t{1} << 40), asked = ahead.first;
     if (c_.depthwise) {
       inner = multiply_step(acc, offsets, Expr(0));
     } else {
-      inner = multiply_loops(acc, offsets, k_low, k_high);
+      const Expr taps_done = c_.taps > 1 ? (tap_ - tap_low) * Expr(Dim::ceil_div(c_.k, group_)) : Expr(0);
+      if (ahead.lines) ahead.first = simplify(first + (taps_done - floordiv(k_low, group_)) * Expr(ahead.step));
+      inner = multiply_loops(acc, offsets, k_low, k_high, ahead);
     }
     std::vector<std::pair<Expr, Expr>> hoisted;  // what does not depend on the tap
     for (int64_t i = acc.rows; i-- > 0;) {
@@ -328,23 +364,23 @@ class ContractionLowering {
       wrapped.push_back(Stmt::let(offsets[i], offset, std::move(inner)));
       inner = std::move(wrapped);
     }
-    if (!hoisted.empty()) {
-      if (c_.taps > 1) inner = one(Stmt::loop(tap_, tap_low, tap_high, Expr(1), std::move(inner)));
-      for (auto& [place, value] : hoisted) inner = with_let(place, value, std::move(inner));
-      for (Stmt& s : inner) out.push_back(std::move(s));
-    } else if (c_.taps > 1) out.push_back(Stmt::loop(tap_, tap_low, tap_high, Expr(1), std::move(inner)));
-    else
-      for (Stmt& s : inner) out.push_back(std::move(s));
+    if (c_.taps > 1) inner = one(Stmt::loop(tap_, tap_low, tap_high, Expr(1), std::move(inner)));
+    for (auto& [place, value] : hoisted) inner = with_let(place, value, std::move(inner));
+    if (asked) inner = with_let(first, asked, std::move(inner));
+    append(out, std::move(inner));
     return out;
   }
 
   /// Steps of k, two at a time where their number is even or not known.
-  std::vector<Stmt> multiply_loops(const Accumulators& acc, const std::vector<Expr>& offsets, const Expr& k_low, const Expr& k_high) {
+  std::vector<Stmt> multiply_loops(const Accumulators& acc, const std::vector<Expr>& offsets, const Expr& k_low, const Expr& k_high,
+                                   const Ahead& ahead) {
     std::vector<Stmt> out;
     const Dim steps = c_.k / group_;
     const Expr low = simplify(floordiv(k_low, group_)), high = simplify(floordiv(k_high, group_)), k = make_index("k", c_.k);
-    const bool even = c_.k.is_static() && (chunk_k_ / group_) % 2 == 0 && steps % 2 == 0 && steps > 2, twice = even || !c_.k.is_static();
-    std::vector<Stmt> body = multiply_step(acc, offsets, k);
+    const bool twice = two_at_a_time(), even = twice && c_.k.is_static();
+    std::vector<Stmt> body;
+    for (int64_t i = 0; i < ahead.lines; ++i) body.push_back(Stmt::prefetch(b_, simplify(ahead.first + k * Expr(ahead.step) + Expr(i * line()))));
+    append(body, multiply_step(acc, offsets, k));
     if (twice) {
       for (Stmt& s : multiply_step(acc, offsets, k + Expr(1))) body.push_back(std::move(s));
     }
@@ -465,10 +501,13 @@ class ContractionLowering {
     return choice;
   }
 
+  /// The number of a tile in its block, from its row there.
+  Expr tile_of(const Expr& row) const { return simplify(floordiv(row, tile_.rows)); }
+
   std::vector<Stmt> one_chain(const Expr& low, const Expr& high) {
-    return over_tiles(low, high, [&](const Expr& m0, int64_t rows, const Expr&) {
+    return over_tiles(low, high, [&](const Expr& m0, int64_t rows, const Expr& row) {
       const Accumulators acc{emit_.local("acc", {c_.sums(), lanes_}, rows * tile_.vectors, Memory::registers), rows, tile_.vectors};
-      std::vector<Stmt> body = accumulate(acc, m0, Expr(0), Expr(c_.taps), Expr(0), Expr(c_.k));
+      std::vector<Stmt> body = accumulate(acc, m0, tile_of(row), Expr(0), Expr(c_.taps), Expr(0), Expr(c_.k));
       for (Stmt& s : epilogue(m0, rows, [&](int64_t i, int64_t j) { return acc.load(c_.sums(), lanes_, i, j); })) body.push_back(std::move(s));
       return body;
     });
@@ -487,13 +526,13 @@ class ContractionLowering {
     const Expr k_high = k_chunks_ == 1                 ? Expr(c_.k)
                         : k_chunks_ * chunk_k_ == c_.k ? simplify(k_low + Expr(chunk_k_))
                                                        : min(k_low + Expr(chunk_k_), Expr(c_.k));
-    std::vector<Stmt> chains = over_tiles(low, high, [&](const Expr& m0, int64_t rows, const Expr& tile) {
+    std::vector<Stmt> chains = over_tiles(low, high, [&](const Expr& m0, int64_t rows, const Expr& row) {
       const Accumulators acc{emit_.local("acc", {c_.sums(), lanes_}, rows * tile_.vectors, Memory::registers), rows, tile_.vectors};
       std::vector<Stmt> body;
-      for (Stmt& s : accumulate(acc, m0, tap_low, tap_high, k_low, k_high)) body.push_back(std::move(s));
+      for (Stmt& s : accumulate(acc, m0, tile_of(row), tap_low, tap_high, k_low, k_high)) body.push_back(std::move(s));
       for (int64_t i = 0; i < rows; ++i) {
         for (int64_t j = 0; j < tile_.vectors; ++j)
-          body.push_back(Stmt::store(partial_, slot(tile, i, j), load(slot(tile, i, j)) + acc.load(c_.sums(), lanes_, i, j)));
+          body.push_back(Stmt::store(partial_, slot(row, i, j), load(slot(row, i, j)) + acc.load(c_.sums(), lanes_, i, j)));
       }
       return body;
     });
@@ -505,8 +544,8 @@ class ContractionLowering {
     out.push_back(Stmt::loop(z, Expr(0), simplify((high - low) * Expr(tile_vectors)), Expr(1),
                              one(Stmt::store(partial_, z, make_broadcast(imm(c_.sums(), 0), lanes_)))));
     for (Stmt& s : chains) out.push_back(std::move(s));
-    for (Stmt& s : over_tiles(low, high, [&](const Expr& m0, int64_t rows, const Expr& tile) {
-           return epilogue(m0, rows, [&](int64_t i, int64_t j) { return load(slot(tile, i, j)); });
+    for (Stmt& s : over_tiles(low, high, [&](const Expr& m0, int64_t rows, const Expr& row) {
+           return epilogue(m0, rows, [&](int64_t i, int64_t j) { return load(slot(row, i, j)); });
          }))
       out.push_back(std::move(s));
     return out;

@@ -257,6 +257,7 @@ class Interpreter {
         const bool taken = eval(s.condition)[0].i != 0;
         return block(taken ? s.body : s.otherwise);
       }
+      case Stmt::Kind::prefetch: return;
       case Stmt::Kind::check:
         if (eval(s.condition)[0].i == 0) record(s.fault_code, s.site, s.value && !is_float(s.value->type.dtype) ? eval(s.value)[0].i : 0);
         return;

@@ -58,6 +58,14 @@ Stmt Stmt::check(Expr condition, int32_t site, Expr value) {
   return s;
 }
 
+Stmt Stmt::prefetch(uint32_t buffer, Expr index) {
+  Stmt s;
+  s.kind = Kind::prefetch;
+  s.buffer = buffer;
+  s.index = std::move(index);
+  return s;
+}
+
 uint32_t Kernel::params() const {
   uint32_t count = 0;
   while (count < buffers.size() && buffers[count].memory == Memory::param) ++count;

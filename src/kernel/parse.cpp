@@ -297,12 +297,14 @@ class Parser {
       check.fault_code = static_cast<int32_t>(code);
       return check;
     }
+    const bool prefetch = accept("prefetch");
     expect("%");
     const int64_t target = integer();
     if (target < 0 || target >= static_cast<int64_t>(kernel_->buffers.size())) fail(fmt::format("there is no buffer %{}", target));
     expect("[");
     const Expr index = expression();
     expect("]");
+    if (prefetch) return Stmt::prefetch(static_cast<uint32_t>(target), index);
     expect("=");
     const Expr value = expression();
     // A mask stands on the store's own line; an `if` on the next one is a statement.

@@ -71,6 +71,7 @@ class Printer {
         }
         text_ += pad + "}\n";
         return;
+      case Stmt::Kind::prefetch: text_ += fmt::format("{}prefetch %{}[{}]\n", pad, s.buffer, to_string(s.index)); return;
       case Stmt::Kind::check:
         text_ += fmt::format("{}check {} else fault {}{} of {}\n", pad, to_string(s.condition), s.site,
                              s.fault_code == 1 ? "" : fmt::format(" code {}", s.fault_code), to_string(s.value));

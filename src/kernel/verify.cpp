@@ -68,6 +68,11 @@ class Verifier {
         block(s.body, false);
         block(s.otherwise, false);
         return;
+      case Stmt::Kind::prefetch:
+        expression(s.index, always);
+        if (s.buffer >= kernel_.buffers.size() || s.index->type.lanes != 1)
+          fail("prefetch of %{} at {}: not one element of a buffer", s.buffer, to_string(s.index));
+        return;
       case Stmt::Kind::check:
         expression(s.condition, always);
         if (s.value) expression(s.value, always);

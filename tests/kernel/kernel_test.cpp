@@ -20,6 +20,7 @@ constexpr const char* relu = R"(kernel relu(%0 x: f32[40] read align 64, %1 y: f
     %1[ramp(((t.1 * 20) + (i.3 * 8)), 1, 8)] = load<f32x8>(%2, i.3)
   }
   for i.4 in [16, 20) step 1 {
+    prefetch %0[(i.4 + 64)]
     let v.5 = load<f32>(%0, ((t.1 * 20) + i.4))
     if (v.5 > 0:f32) {
       %1[((t.1 * 20) + i.4)] = v.5
@@ -112,6 +113,14 @@ TEST(KernelVerify, guarded_accesses_are_not_judged) {
 TEST(KernelVerify, store_to_a_buffer_that_is_read_only) {
   const std::string errors = verify_errors("kernel k(%0 x: f32[8] read align 64) tasks t.1 in [0, 1) {\n  %0[0] = 0:f32\n}\n");
   EXPECT_NE(errors.find("not declared as written"), std::string::npos) << errors;
+}
+
+/// A hint may lie outside of the buffer (relu above asks beyond its end), but it is one element's place.
+TEST(KernelVerify, prefetch) {
+  const std::string errors =
+      verify_errors("kernel k(%0 x: f32[8] read align 64) tasks t.1 in [0, 1) {\n  prefetch %0[ramp(0, 1, 8)]\n  prefetch %0[800]\n}\n");
+  EXPECT_NE(errors.find("not one element of a buffer"), std::string::npos) << errors;
+  EXPECT_EQ(errors.find("800"), std::string::npos) << errors;
 }
 
 TEST(KernelVerify, types) {

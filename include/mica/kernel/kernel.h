@@ -30,15 +30,16 @@ enum class ForKind : uint8_t { serial, unrolled };
 
 /// A statement; which fields count depends on `kind`.
 struct Stmt {
-  enum class Kind : uint8_t { block, loop, store, let, branch, check };
+  enum class Kind : uint8_t { block, loop, store, let, branch, check, prefetch };
   Kind kind = Kind::block;
   std::vector<Stmt> body;       ///< block, loop, branch (then), let: what sees the variable
   std::vector<Stmt> otherwise;  ///< branch
   Expr var;                     ///< loop, let
   Expr low, high, step;         ///< loop: low <= var < high
   ForKind for_kind = ForKind::serial;
-  uint32_t buffer = 0;      ///< store
-  Expr index, value, mask;  ///< store: index scalar, or a vector (ramp of stride 1 = contiguous; else scatter); let: value; mask optional
+  uint32_t buffer = 0;      ///< store, prefetch
+  Expr index, value, mask;  ///< store: index scalar, or a vector (ramp of stride 1 = contiguous; else scatter); let: value; mask optional;
+                            ///< prefetch: index scalar, of any value: a hint that the line will be read soon, which is not a read
   Expr condition;           ///< branch; check: must hold, else the fault `site` with `value` is recorded (and execution goes on: guard what follows)
   int32_t site = 0;         ///< check
   int32_t fault_code = 1;   ///< check: the mica_fault_code of runtime/frame.h that is recorded (1 index, 2 division, 3 value)
@@ -49,6 +50,7 @@ struct Stmt {
   static Stmt let(Expr var, Expr value, std::vector<Stmt> body);
   static Stmt branch(Expr condition, std::vector<Stmt> then, std::vector<Stmt> otherwise = {});
   static Stmt check(Expr condition, int32_t site, Expr value);
+  static Stmt prefetch(uint32_t buffer, Expr index);
 };
 
 /// A kernel runs its body for every task in [first, last) that its thread is given; tasks are independent of each other.
