@@ -119,13 +119,19 @@ class Expander {
     const Expr x = e->args[0], y = e->args.size() > 1 ? e->args[1] : Expr();
     const DType t = x->type.dtype;
     if (!is_float(t)) return e->op == ExprOp::pow ? integer_power(x, y) : Expr();
-    if (t == DType::f64) return y ? binary_f64(e->op, x, y) : unary_f64(e->op, x);
-    if (t == DType::f32) return y ? binary_f32(e->op, x, y) : unary_f32(e->op, x);
+    if (t == DType::f64) return y ? binary_f64(e->op, x, y) : of_zero(e->op, x, unary_f64(e->op, x));
+    if (t == DType::f32) return y ? binary_f32(e->op, x, y) : of_zero(e->op, x, unary_f32(e->op, x));
     const Expr wide = cast(DType::f32, x);
-    return cast(t, y ? binary_f32(e->op, wide, cast(DType::f32, y)) : unary_f32(e->op, wide));
+    return cast(t, y ? binary_f32(e->op, wide, cast(DType::f32, y)) : of_zero(e->op, wide, unary_f32(e->op, wide)));
   }
 
  private:
+  /// Functions that are x at 0, by sums that make +0 of -0.
+  static Expr of_zero(ExprOp op, const Expr& x, const Expr& y) {
+    const bool sum = op == ExprOp::sin || op == ExprOp::tan || op == ExprOp::expm1;
+    return sum ? select(equal(x, like(x, 0)), x, y) : y;
+  }
+
   Expr unary_f64(ExprOp op, const Expr& x) const {
     switch (op) {
       case ExprOp::exp: return exp_f64(x);

@@ -282,8 +282,12 @@ Imported split(ImportContext& ctx) {
   const Dim size = ctx.shape(x)[axis];
   if (ctx.has("split_sizes") || ctx.is_list("split_size")) {
     const std::vector<Dim> sizes = ctx.sizes(ctx.has("split_sizes") ? "split_sizes" : "split_size");
-    if (std::accumulate(sizes.begin(), sizes.end(), Dim(0)) != size)
-      ctx.fail("split-sizes", fmt::format("the parts do not add up to {} on axis {}", size, axis));
+    const Dim sum = std::accumulate(sizes.begin(), sizes.end(), Dim(0));
+    if (sum != size && !Dim::surely_less(sum, size) && !Dim::surely_less(size, sum))
+      ctx.unsupported(
+          "split-sizes",
+          fmt::format("nothing says that the parts, {} in all, add up to {} on axis {}; take the last part as what is left", sum, size, axis));
+    if (sum != size) ctx.fail("split-sizes", fmt::format("the parts do not add up to {} on axis {}, but to {}", size, axis, sum));
     if (std::ranges::any_of(sizes, [](const Dim& n) { return n.low() < 0; }))
       ctx.fail("split-sizes", fmt::format("a part of axis {} of {} would have less than no elements", axis, ctx.type(x).to_string()));
     return parts(ctx, x, axis, sizes);

@@ -25,7 +25,7 @@ Expr asinh(const Expr& x) {
   const Expr small = log1p(a + square / (number(1) + sqrt(number(1) + square)));
   const Expr large = log(a) + number(std::numbers::ln2);
   const Expr y = select(a > number(1e100), large, small);
-  return select(x < number(0), -y, y);
+  return select(x < number(0), -y, select(equal(x, number(0)), x, y));  // -0 stays -0
 }
 
 Expr acosh(const Expr& x) {
@@ -37,7 +37,7 @@ Expr acosh(const Expr& x) {
 Expr atanh(const Expr& x) {
   const Expr a = abs(x), twice = a + a, whole = twice / (number(1) - a);
   const Expr y = number(0.5) * log1p(select(a < number(0.5), twice + a * whole, whole));
-  return select(x < number(0), -y, y);
+  return select(x < number(0), -y, select(equal(x, number(0)), x, y));  // -0 stays -0
 }
 
 /// For |x| above 1/2 as exp(-x^2) P(t) / (1 + 2|x|) with t = (|x| - 4) / (|x| + 4), after Shepherd and Laframboise (Math. Comp. 36, 1981); P is an

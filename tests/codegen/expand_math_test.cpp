@@ -33,11 +33,12 @@ Kernel map_kernel(ExprOp op, DType dtype, int64_t count, int32_t lanes, bool bin
 
 template <class T> constexpr DType dtype_of = sizeof(T) == 4 ? DType::f32 : DType::f64;
 
-/// Distance in units of the last place of T at the exact value; 0 where both are the same special value.
+/// Distance in units of the last place of T at the exact value; 0 where both are the same special value, zeros with the same sign.
 template <class T> double ulp_error(T got, long double exact) {
   const T nearest = static_cast<T>(exact);
   if (std::isnan(nearest)) return std::isnan(got) ? 0 : INFINITY;
   const T least = std::numeric_limits<T>::min();
+  if (exact == 0) return got == 0 && std::signbit(got) == std::signbit(exact) ? 0 : INFINITY;
   if (std::fabs(exact) < least) return std::fabs(got) <= least ? 0 : INFINITY;  // flushed
   if (std::isinf(nearest) || std::isinf(got)) return nearest == got ? 0 : INFINITY;
   const int exponent = std::ilogb(nearest);

@@ -74,7 +74,7 @@ struct Hardsigmoid {
   }
 };
 
-/// scale * x where x > 0, else scale * alpha * (exp(input_scale * x) - 1). Covers celu and selu.
+/// scale * x where x >= 0 (so that -0 stays -0), else scale * alpha * (exp(input_scale * x) - 1). Covers celu and selu.
 struct Elu {
   static constexpr OpSpec spec = {.signature = "elu(x, alpha, scale, input_scale)",
                                   .torch = "aten::elu(self=x, alpha=alpha, scale=scale, input_scale=input_scale)",
@@ -88,7 +88,7 @@ struct Elu {
   static Expr define(const Elu& op, Define& d) {
     return define_unary(d, op.x, [&](Expr x) {
       const Expr negative = make_unary(ExprOp::expm1, x * like(x, op.input_scale)) * like(x, op.alpha * op.scale);
-      return select(x <= like(x, 0), negative, x * like(x, op.scale));
+      return select(x < like(x, 0), negative, x * like(x, op.scale));
     });
   }
 };
