@@ -34,7 +34,7 @@ bool disjoint(const Binding& a, int64_t a_bytes, const Binding& b, int64_t b_byt
 std::vector<bool> disjoint_params(const Program& program, uint32_t index) {
   const Kernel& kernel = program.kernels.at(index);
   std::vector<bool> result(kernel.params(), true);
-  for_calls(program.steps, [&](const Step& step) {
+  const auto look = [&](const Step& step) {
     if (step.kernel != index) return;
     MICA_CHECK(step.bindings.size() == result.size(), kernel.name + ": one binding a param");
     for (size_t i = 0; i < result.size(); ++i) {
@@ -44,7 +44,9 @@ std::vector<bool> disjoint_params(const Program& program, uint32_t index) {
         if (!disjoint(step.bindings[i], extent_in_bytes(a), step.bindings[j], extent_in_bytes(b))) result[i] = false;
       }
     }
-  });
+  };
+  for_calls(program.load_steps, look);
+  for_calls(program.steps, look);
   return result;
 }
 
@@ -56,16 +58,9 @@ class MainEmitter {
       : module_(module), program_(program), target_(target), b_(module.getContext()), ptr_(llvm::PointerType::getUnqual(module.getContext())) {}
 
   void run() {
+    begin("mica_main");
     auto* i64 = b_.getInt64Ty();
-    auto* type = llvm::FunctionType::get(b_.getVoidTy(), {ptr_, i64, i64}, false);
-    function_ = llvm::Function::Create(type, llvm::GlobalValue::ExternalLinkage, "mica_main", module_);
-    function_->setVisibility(llvm::GlobalValue::HiddenVisibility);
-    function_->setDSOLocal(true);
-    set_function_attributes(*function_, target_);
-    frame_ = function_->getArg(0);
-    b_.SetInsertPoint(llvm::BasicBlock::Create(module_.getContext(), "entry", function_));
     arena_ = field(offsetof(mica_frame, arena));
-    weights_ = field(offsetof(mica_frame, weights));
     io_ = field(offsetof(mica_frame, io));
     barrier_ = field(offsetof(mica_frame, barrier));
     state_ = field(offsetof(mica_frame, state));
@@ -80,7 +75,26 @@ class MainEmitter {
     b_.CreateRetVoid();
   }
 
+  void prepare() {
+    begin("mica_prepare");
+    for (const Step& step : program_.load_steps) emit_call(step);
+    b_.CreateRetVoid();
+  }
+
  private:
+  void begin(const char* name) {
+    auto* i64 = b_.getInt64Ty();
+    auto* type = llvm::FunctionType::get(b_.getVoidTy(), {ptr_, i64, i64}, false);
+    function_ = llvm::Function::Create(type, llvm::GlobalValue::ExternalLinkage, name, module_);
+    function_->setVisibility(llvm::GlobalValue::HiddenVisibility);
+    function_->setDSOLocal(true);
+    set_function_attributes(*function_, target_);
+    frame_ = function_->getArg(0);
+    b_.SetInsertPoint(llvm::BasicBlock::Create(module_.getContext(), "entry", function_));
+    weights_ = field(offsetof(mica_frame, weights));
+    if (program_.prepared_bytes) prepared_ = field(offsetof(mica_frame, prepared));
+  }
+
   llvm::Value* field(size_t offset) { return b_.CreateLoad(ptr_, b_.CreateConstInBoundsGEP1_64(b_.getInt8Ty(), frame_, offset)); }
 
   void emit_barrier() {
@@ -113,7 +127,7 @@ class MainEmitter {
   void emit_steps(const std::vector<Step>& steps, bool first = false) {
     for (const Step& step : steps) {
       if (step.barrier && !first) emit_barrier();
-      if (step.kind == Step::Kind::call) emit_step(step);
+      if (step.kind == Step::Kind::call) emit_mark(calls_++), emit_call(step);
       else if (step.kind == Step::Kind::branch) emit_branch(step);
       else if (step.kind == Step::Kind::measure) emit_measure(step);
       else emit_loop(step);
@@ -208,6 +222,7 @@ class MainEmitter {
   llvm::Value* pointer(const Binding& binding) {
     llvm::Value* base = arena_;
     if (binding.space == Binding::Space::weights) base = weights_;
+    if (binding.space == Binding::Space::prepared) base = prepared_;
     if (binding.space == Binding::Space::state) base = state_;
     if (binding.space == Binding::Space::trip) base = b_.CreateConstInBoundsGEP1_64(b_.getInt64Ty(), trips_, binding.io);
     if (binding.space == Binding::Space::io) base = b_.CreateLoad(ptr_, b_.CreateConstInBoundsGEP1_64(ptr_, io_, binding.io));
@@ -222,9 +237,8 @@ class MainEmitter {
   llvm::Value* dim(uint32_t k) { return b_.CreateLoad(b_.getInt64Ty(), dim_place(k)); }
 
   /// This thread's tasks: [tasks * tid / n, tasks * (tid + 1) / n).
-  void emit_step(const Step& step) {
+  void emit_call(const Step& step) {
     const Kernel& kernel = program_.kernels.at(step.kernel);
-    emit_mark(calls_++);
     llvm::Value* tid = function_->getArg(1);
     llvm::Value* threads = function_->getArg(2);
     llvm::Value* tasks = emit_size(b_, kernel.tasks, [&](uint32_t k) { return dim(defect(Defect::symbol_swap) ? 0 : k); });
@@ -262,8 +276,8 @@ class MainEmitter {
   llvm::IRBuilder<> b_;
   llvm::PointerType* ptr_;
   llvm::Function* function_ = nullptr;
-  llvm::Value *frame_ = nullptr, *arena_ = nullptr, *weights_ = nullptr, *io_ = nullptr, *barrier_ = nullptr, *state_ = nullptr, *trips_ = nullptr,
-              *dims_ = nullptr, *mark_ = nullptr, *marks_ = nullptr;
+  llvm::Value *frame_ = nullptr, *arena_ = nullptr, *weights_ = nullptr, *prepared_ = nullptr, *io_ = nullptr, *barrier_ = nullptr, *state_ = nullptr,
+              *trips_ = nullptr, *dims_ = nullptr, *mark_ = nullptr, *marks_ = nullptr;
   int64_t calls_ = 0;  ///< steps that call a kernel, numbered through the text
 };
 
@@ -324,6 +338,9 @@ void emit_plan(llvm::Module& module, const Program& program, const Target& targe
   b.CreateRet(end);
 }
 
-void emit_main(llvm::Module& module, const Program& program, const Target& target) { MainEmitter(module, program, target).run(); }
+void emit_main(llvm::Module& module, const Program& program, const Target& target) {
+  MainEmitter(module, program, target).prepare();
+  MainEmitter(module, program, target).run();
+}
 
 }  // namespace mica::codegen

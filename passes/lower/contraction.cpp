@@ -170,9 +170,7 @@ class ContractionLowering {
     panel_outer_ = b_bytes > a_bytes || a_bytes * static_cast<double>(element) < static_cast<double>(emit_.target().l2_bytes) / 2;
   }
 
-  template <class T> const T* source() const {
-    return c_.inner ? reinterpret_cast<const T*>(c_.inner->b.data()) : graph_.constant(c_.b).as<T>().data();
-  }
+  template <class T> const T* source() const { return graph_.constant(c_.b).as<T>().data(); }
   /// A vector of channels is multiplied as it is, so it is held in what is computed in.
   DType packed_dtype() const { return c_.depthwise ? c_.sums() : c_.dtype; }
   std::vector<std::byte> packed() const {
@@ -188,7 +186,9 @@ class ContractionLowering {
   void prepare_operands() {
     if (c_.padded) zero_row_ = program_.zero_tail(c_.a, c_.depthwise ? c_.n : c_.k);
     a_ = c_.inner ? emit_.temporary(c_.inner->a, false) : emit_.buffer_of(c_.a);
-    if (c_.packed) {
+    if (c_.inner) {
+      b_ = emit_.prepared_buffer(c_.inner->b(width_), c_.dtype, c_.groups * panels_.size() * c_.k.size() * width_, false);
+    } else if (c_.packed) {
       std::vector<std::byte> bytes = packed();
       const int64_t elements = static_cast<int64_t>(bytes.size()) / size_of(packed_dtype());
       const std::string& name = graph_.constant(c_.b).name;

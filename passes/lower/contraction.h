@@ -31,8 +31,9 @@ struct SpatialAxis {
 /// What a contraction reads and writes that is a step of a larger schedule: memory of that schedule's own, numbered through.
 struct Inner {
   Value a, result;
-  Expr at;                             ///< element of `result`, over batch, m_var, n_var
-  std::vector<std::byte> b;            ///< elements of B, which `b_at` points into
+  Expr at;  ///< element of `result`, over batch, m_var, n_var
+  /// Makes what holds B in panels of so many columns, [groups, panels, k, width], when the library is loaded: a number of PendingProgram::prepared.
+  std::function<uint32_t(int64_t width)> b;
   std::string name;                    ///< of the kernel
   std::function<Expr(Emitter&)> rows;  ///< of the m rows so many are wanted; empty: all
   bool rows_outer = false;             ///< each thread takes rows, through the whole batch; else it takes a share of the batch, with all rows

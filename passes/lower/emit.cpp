@@ -185,6 +185,10 @@ uint32_t Emitter::weight_buffer(uint32_t weight, DType dtype, const Dim& element
   return add_param(fmt::format("w{}", params_.size()), dtype, elements, false, {Operand::Kind::weight, {}, weight});
 }
 
+uint32_t Emitter::prepared_buffer(uint32_t prepared, DType dtype, int64_t elements, bool written) {
+  return add_param(fmt::format("p{}", params_.size()), dtype, elements, written, {Operand::Kind::prepared, {}, prepared});
+}
+
 uint32_t Emitter::add_param(std::string name, DType dtype, const Dim& elements, bool written, Operand operand) {
   Buffer b;
   b.name = std::move(name);
@@ -305,6 +309,18 @@ void renumber(Stmt& s, const std::function<Expr(const Expr&)>& fix, uint32_t par
 }  // namespace
 
 void Emitter::finish(Expr task, const Dim& tasks, std::vector<Stmt> body, bool barrier) {
+  complete(std::move(task), tasks, std::move(body));
+  step_.barrier = barrier;
+  program_.steps.push_back(std::move(step_));
+}
+
+void Emitter::finish_at_load(Expr task, int64_t tasks, std::vector<Stmt> body) {
+  complete(std::move(task), tasks, std::move(body));
+  step_.barrier = false;
+  program_.load_steps.push_back(std::move(step_));
+}
+
+void Emitter::complete(Expr task, const Dim& tasks, std::vector<Stmt> body) {
   const auto params = static_cast<uint32_t>(params_.size());
   const auto fix = [&](const Expr& e) {
     return rewrite(e, [&](const Expr& n) -> Expr {
@@ -321,8 +337,6 @@ void Emitter::finish(Expr task, const Dim& tasks, std::vector<Stmt> body, bool b
   k.tasks = tasks;
   k.body = std::move(body);
   for (const Buffer& b : params_) k.bytes += static_cast<double>(b.elements.typical() * size_of(b.element.dtype));
-  step_.barrier = barrier;
-  program_.steps.push_back(std::move(step_));
 }
 
 void PendingProgram::add_copy(Value from, Value to, std::string label) {

@@ -13,10 +13,10 @@ inline Dim align_up(const Dim& n) { return Dim::ceil_div(n, alignment) * alignme
 /// A kernel parameter, or what control flow reads, before memory is planned. Values of all graphs of a program, the regions' among
 /// them, are numbered through (PendingProgram::global).
 struct Operand {
-  enum class Kind : uint8_t { value, weight };
+  enum class Kind : uint8_t { value, weight, prepared };
   Kind kind = Kind::value;
   Value value;              ///< numbered through
-  uint32_t weight = 0;      ///< index into PendingProgram::weights
+  uint32_t weight = 0;      ///< index into PendingProgram::weights, or ::prepared
   bool same_place = false;  ///< an element is read only to compute the one that is written at its place
 };
 
@@ -58,6 +58,8 @@ struct PendingProgram {
   LowerOptions options;
   std::vector<PendingStep> steps;  ///< of that graph
   std::vector<Weight> weights;     ///< offsets are set at the end
+  std::vector<int64_t> prepared;   ///< bytes of each buffer that steps fill from weights when the library is loaded
+  std::vector<PendingStep> load_steps;
   std::vector<std::string> fault_sites;
   // By a value's number.
   std::vector<TensorType> types;
@@ -112,6 +114,8 @@ class Emitter {
   /// The parameter that holds a temporary (PendingProgram::add_temporary).
   uint32_t temporary(Value numbered, bool written);
   uint32_t weight_buffer(uint32_t weight, DType dtype, const Dim& elements);
+  /// The parameter that holds number `prepared` of PendingProgram::prepared.
+  uint32_t prepared_buffer(uint32_t prepared, DType dtype, int64_t elements, bool written);
   uint32_t local(std::string name, ExprType element, int64_t elements, Memory memory);
   /// From now on flatten() reads constant `v` from a copy in which `axis` is the innermost one.
   void move_axis_last(Value v, int64_t axis) { last_axis_[v.id] = axis; }
@@ -123,8 +127,11 @@ class Emitter {
   void mark_partial() { step_.partial = true; }
   /// Ends the kernel: `tasks` runs of `body` over `task`.
   void finish(Expr task, const Dim& tasks, std::vector<Stmt> body, bool barrier = true);
+  /// As finish, of a kernel that runs once, when the library is loaded.
+  void finish_at_load(Expr task, int64_t tasks, std::vector<Stmt> body);
 
  private:
+  void complete(Expr task, const Dim& tasks, std::vector<Stmt> body);
   uint32_t add_param(std::string name, DType dtype, const Dim& elements, bool written, Operand operand);
   Expr guard(const Expr& e, const Expr& condition, std::map<std::pair<const ExprNode*, const ExprNode*>, Expr>& memo);
   PendingProgram& program_;

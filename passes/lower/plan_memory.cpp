@@ -358,7 +358,12 @@ void renumber(Kernel& k) {
 class Binder {
  public:
   Binder(PendingProgram& p, Program& program, const std::vector<Life>& lives, const std::unordered_map<uint32_t, size_t>& index)
-      : p_(p), program_(program), lives_(lives), index_(index) {}
+      : p_(p), program_(program), lives_(lives), index_(index) {
+    for (const int64_t bytes : p.prepared) {
+      prepared_.push_back(program.prepared_bytes);
+      program.prepared_bytes += align_up(bytes);
+    }
+  }
 
   std::vector<Step> bind(std::vector<PendingStep>& steps) {
     std::vector<Step> out;
@@ -387,6 +392,7 @@ class Binder {
   }
 
   Binding binding(const Operand& o) const {
+    if (o.kind == Operand::Kind::prepared) return {Binding::Space::prepared, prepared_.at(o.weight), 0, -1};
     if (o.kind == Operand::Kind::weight) return {Binding::Space::weights, program_.weights[o.weight].offset, 0, -1};
     const Alias where = p_.storage(o.value);
     const int64_t bytes = where.offset * size_of(p_.types[o.value.id].dtype);
@@ -425,6 +431,7 @@ class Binder {
   const std::vector<Life>& lives_;
   const std::unordered_map<uint32_t, size_t>& index_;
   std::unordered_map<std::string, uint32_t> known_;
+  std::vector<int64_t> prepared_;  ///< where each begins
 };
 
 /// The weight with the bytes that all states have at first.
@@ -463,7 +470,9 @@ Program plan_memory(PendingProgram& p, const Graph& graph) {
   }
   program.weights = p.weights;
   if (initial) program.state_init_at = program.weights[*initial].offset;
-  program.steps = Binder(p, program, lives, lifetimes.index()).bind(p.steps);
+  Binder binder(p, program, lives, lifetimes.index());
+  program.load_steps = binder.bind(p.load_steps);
+  program.steps = binder.bind(p.steps);
   return program;
 }
 

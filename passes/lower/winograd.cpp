@@ -2,13 +2,12 @@
 // 1509.09308): 36 products where the definition has 144. Three kernels, in a loop over chunks of tiles so that what lies between them
 // stays in the caches:
 //   V[e, tile, c] = (B^T d B)[e] of the tile's 6x6 inputs d         e = 0..35
-//   M[e, tile, n] = sum over c of V[e, tile, c] * U[e, c, n]        36 matrix products, U = G g G^T is made when compiling
+//   M[e, tile, n] = sum over c of V[e, tile, c] * U[e, c, n]        36 matrix products, U = G g G^T is made when the library is loaded
 //   4x4 results   = A^T M A, and the region's epilogue
 // The points are 0, 1, -1, 1/2, -2 and infinity: of all small choices the one with the least error (Barabasz et al., "Error analysis and
 // improving the accuracy of Winograd convolution for deep neural networks", arXiv 1803.10986).
 #include <algorithm>
 #include <array>
-#include <cstring>
 
 #include "contraction.h"
 #include "mica/ops/conv.h"
@@ -50,29 +49,15 @@ Four output_transform(const Six& m) {
           fma(f(-8), m[4], fma(f(0.125), m[3], difference + m[5]))};
 }
 
-/// U[e, c, n] of a weight [n, c, 3, 3], in the weight's dtype.
-template <class T> std::vector<std::byte> transform_filter(const T* weight, int64_t outputs, int64_t channels) {
-  std::vector<std::byte> bytes(static_cast<size_t>(products * outputs * channels) * sizeof(T));
-  T* to = reinterpret_cast<T*>(bytes.data());
-  for (int64_t n = 0; n < outputs; ++n) {
-    for (int64_t c = 0; c < channels; ++c) {
-      const T* g = weight + (n * channels + c) * taps * taps;
-      double columns[in_tile][taps] = {};
-      for (int64_t i = 0; i < in_tile; ++i) {
-        for (int64_t q = 0; q < taps; ++q) {
-          for (int64_t r = 0; r < taps; ++r) columns[i][q] += filter_rows[i][r] * static_cast<double>(g[r * taps + q]);
-        }
-      }
-      for (int64_t i = 0; i < in_tile; ++i) {
-        for (int64_t j = 0; j < in_tile; ++j) {
-          double u = 0;
-          for (int64_t q = 0; q < taps; ++q) u += columns[i][q] * filter_rows[j][q];
-          to[((i * in_tile + j) * channels + c) * outputs + n] = static_cast<T>(u);
-        }
-      }
-    }
+/// sum of c[i] * x[i] without what is 0.
+Expr combination(const double (&c)[taps], const std::array<Expr, taps>& x) {
+  Expr sum;
+  for (int64_t i = 0; i < taps; ++i) {
+    if (c[i] == 0) continue;
+    const Expr factor = number(x[i]->type, c[i]);
+    sum = sum ? fma(factor, x[i], sum) : c[i] == 1 ? x[i] : x[i] * factor;
   }
-  return bytes;
+  return sum;
 }
 
 /// One convolution in this form. Places of tiles are numbered through all images.
@@ -325,18 +310,69 @@ class WinogradLowering {
     c.a_row = w_.channels;
     c.b = w_.op.weight;
     c.packed = true;
-    const int64_t channels = w_.channels, outputs = w_.outputs;
-    c.b_at = [=](int64_t g, int64_t, int64_t k, int64_t n) { return (g * channels + k) * outputs + n; };
     c.chain = longest_chain;
     Inner inner;
     inner.a = v_, inner.result = m_;
-    inner.at = simplify(product * Expr(pitch(outputs)) + c.m_var * Expr(outputs) + c.n_var);
-    inner.b = transform_filter(graph_.constant(w_.op.weight).as<float>().data(), outputs, channels);
+    inner.at = simplify(product * Expr(pitch(w_.outputs)) + c.m_var * Expr(w_.outputs) + c.n_var);
+    inner.b = [this](int64_t width) { return transform_filter(width); };
     inner.name = "conv_winograd_product";
     if (!whole_chunks()) inner.rows = [this](Emitter& emit) { return simplify(min(Expr(w_.chunk), Expr(w_.tiles) - first_tile(emit))); };
-    inner.rows_outer = products * channels * outputs < w_.chunk * products * (channels + outputs);
+    inner.rows_outer = w_.channels * w_.outputs < w_.chunk * (w_.channels + w_.outputs);
     c.inner = std::move(inner);
     emit_contraction(program_, region_, std::move(c));
+  }
+
+  // ---- U ----
+  /// The filter in panels: [panels, channels, taps, taps, width], zeros behind the last output.
+  std::vector<std::byte> filter_panels(int64_t width) const {
+    const int64_t panels = ceil_div(w_.outputs, width), places = taps * taps;
+    std::vector<std::byte> bytes(static_cast<size_t>(panels * w_.channels * places * width) * sizeof(float));
+    const float* weight = graph_.constant(w_.op.weight).as<float>().data();
+    float* to = reinterpret_cast<float*>(bytes.data());
+    for (int64_t n = 0; n < w_.outputs; ++n) {
+      for (int64_t c = 0; c < w_.channels; ++c) {
+        float* line = to + (n / width * w_.channels + c) * places * width + n % width;
+        for (int64_t i = 0; i < places; ++i) line[i * width] = weight[(n * w_.channels + c) * places + i];
+      }
+    }
+    return bytes;
+  }
+
+  /// Four times as large as the filter, so it is made when the library is loaded; in fp64, so that U is rounded once.
+  uint32_t transform_filter(int64_t width) {
+    const int64_t panels = ceil_div(w_.outputs, width), places = taps * taps, elements = products * panels * w_.channels * width;
+    const auto prepared = static_cast<uint32_t>(program_.prepared.size());
+    program_.prepared.push_back(elements * size_of(w_.dtype));
+    Emitter emit(program_, region_);
+    emit.kernel().name = "conv_winograd_weights";
+    const uint32_t g = emit.weight_buffer(program_.add_weight(filter_panels(width), graph_.constant(w_.op.weight).name), w_.dtype,
+                                          panels * w_.channels * places * width);
+    const uint32_t u = emit.prepared_buffer(prepared, w_.dtype, elements, true);
+    const int32_t lanes = program_.target->lanes(size_of(DType::f64));
+    const ExprType wide{DType::f64, lanes};
+    const uint32_t tap = emit.local("tap", wide, places, Memory::registers), half = emit.local("half", wide, in_tile * taps, Memory::registers);
+    // A task is a channel of a panel.
+    const Expr task = make_index("task", panels * w_.channels), column = make_index("column", width);
+    Body body;
+    for (int64_t i = 0; i < places; ++i) {
+      const Expr at = simplify((task * Expr(places) + Expr(i)) * Expr(width) + column);
+      body.push_back(Stmt::store(tap, Expr(i), cast(DType::f64, make_load(g, {w_.dtype, lanes}, {make_ramp(at, Expr(1), lanes)}))));
+    }
+    const auto line = [&](uint32_t from, int64_t first, int64_t step) {
+      std::array<Expr, taps> x;
+      for (int64_t i = 0; i < taps; ++i) x[i] = make_load(from, wide, {Expr(first + i * step)});
+      return x;
+    };
+    for (int64_t i = 0; i < in_tile; ++i) {
+      for (int64_t q = 0; q < taps; ++q) body.push_back(Stmt::store(half, Expr(i * taps + q), combination(filter_rows[i], line(tap, q, taps))));
+    }
+    for (int64_t e = 0; e < products; ++e) {
+      const Expr value = cast(w_.dtype, combination(filter_rows[e % in_tile], line(half, e / in_tile * taps, 1)));
+      const Expr at = simplify((Expr(e * panels * w_.channels) + task) * Expr(width) + column);
+      body.push_back(Stmt::store(u, make_ramp(at, Expr(1), lanes), value));
+    }
+    emit.finish_at_load(task, panels * w_.channels, one(Stmt::loop(column, Expr(0), Expr(width), Expr(lanes), std::move(body))));
+    return prepared;
   }
 
   // ---- results ----

@@ -80,7 +80,7 @@ Result<void> check_image(const Image& image, Diagnostics& diagnostics) {
     if (runtime_checks(d, f) || never_generated(f)) continue;
     diagnostics.unsupported("link-feature", "the runtime cannot check whether a CPU has '{}'", f).help("leave it out: --cpu-features -" + f);
   }
-  MICA_CHECK(d.arena_bytes >= 0 && d.state_bytes >= 0 && d.weights_bytes >= 0);
+  MICA_CHECK(d.arena_bytes >= 0 && d.state_bytes >= 0 && d.weights_bytes >= 0 && d.prepared_bytes >= 0);
   MICA_CHECK(d.state_init_at < 0 || d.state_init_at + d.state_bytes <= d.weights_bytes);
   for (const auto* values : {&d.inputs, &d.outputs}) {
     for (const Value& v : *values) {
@@ -129,6 +129,7 @@ std::string descriptor_bytes(const Descriptor& d, size_t manifest_bytes) {
   head.arena_bytes = static_cast<uint64_t>(d.arena_bytes);
   head.state_bytes = static_cast<uint64_t>(d.state_bytes);
   head.weights_bytes = static_cast<uint64_t>(d.weights_bytes);
+  head.prepared_bytes = static_cast<uint64_t>(d.prepared_bytes);
   head.state_init_at = d.state_init_at < 0 ? UINT64_MAX : static_cast<uint64_t>(d.state_init_at);
   head.manifest_bytes = manifest_bytes;
   head.name_at = bytes.add_text(d.name);
@@ -178,7 +179,7 @@ std::string make_manifest(const Descriptor& d, std::string_view more) {
   }
   json["structure"] = d.structure;
   json["target"] = {{"triple", d.triple}, {"features", checked_features(d)}};
-  json["bytes"] = {{"weights", d.weights_bytes}, {"workspace", d.arena_bytes}, {"state", d.state_bytes}};
+  json["bytes"] = {{"weights", d.weights_bytes}, {"workspace", d.arena_bytes}, {"state", d.state_bytes}, {"prepared", d.prepared_bytes}};
   if (!more.empty()) {
     const auto extra = nlohmann::ordered_json::parse(more, nullptr, /*allow_exceptions=*/false);
     MICA_CHECK(extra.is_object(), "the driver's part of the manifest is not a JSON object");

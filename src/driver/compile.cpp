@@ -91,6 +91,7 @@ void describe_program(const Program& program, CompileReport& report) {
   report.kernels = program.kernels.size();
   for_calls(program.steps, [&](const Step&) { ++report.steps; });
   report.weights_bytes = program.weights_bytes;
+  report.prepared_bytes = program.prepared_bytes;
   report.arena_bytes = program.arena_bytes;
   report.arena_lower_bound = program.arena_lower_bound;
 }
@@ -170,6 +171,7 @@ artifact::Image make_image(const Options& options, const Graph& graph, const Pro
   d.slots = static_cast<int64_t>(program.slots.size());
   d.arena_bytes = program.arena_bytes;
   d.weights_bytes = program.weights_bytes;
+  d.prepared_bytes = program.prepared_bytes;
   d.state_bytes = program.state_bytes;
   d.state_init_at = program.state_init_at;
   d.triple = target.triple;

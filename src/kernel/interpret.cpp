@@ -489,7 +489,8 @@ class ProgramInterpreter {
         state_(state),
         fault_(fault),
         diagnostics_(diagnostics),
-        weights_(static_cast<size_t>(program.weights_bytes)) {
+        weights_(static_cast<size_t>(program.weights_bytes)),
+        prepared_(static_cast<size_t>(program.prepared_bytes)) {
     int64_t arena_bytes = program.slots.empty() ? program.arena_bytes : 0;
     for (const Dim& bytes : program.slots) {
       slots_.push_back(arena_bytes);
@@ -519,6 +520,7 @@ class ProgramInterpreter {
     switch (b.space) {
       case Binding::Space::arena: return arena_.data() + b.offset + (b.slot < 0 ? 0 : slots_.at(static_cast<size_t>(b.slot)));
       case Binding::Space::weights: return weights_.data() + b.offset;
+      case Binding::Space::prepared: return prepared_.data() + b.offset;
       case Binding::Space::state: return state_.data() + b.offset;
       case Binding::Space::trip: return reinterpret_cast<std::byte*>(&trips_.at(b.io)) + b.offset;
       case Binding::Space::io: break;
@@ -568,7 +570,7 @@ class ProgramInterpreter {
   std::vector<std::byte>& state_;
   KernelFault& fault_;
   Diagnostics& diagnostics_;
-  std::vector<std::byte> arena_, weights_;
+  std::vector<std::byte> arena_, weights_, prepared_;
   std::deque<int64_t> trips_;  // a deque: kernels are handed addresses of its elements
 };
 
@@ -577,7 +579,8 @@ class ProgramInterpreter {
 Result<void> interpret(const Program& program, const std::vector<std::byte*>& io, KernelFault& fault, Diagnostics& diagnostics,
                        std::vector<std::byte>* state, const std::vector<int64_t>& symbols) {
   std::vector<std::byte> own;
-  if (!ProgramInterpreter(program, io, state ? *state : own, fault, diagnostics, symbols).run(program.steps)) return Failure{};
+  ProgramInterpreter interpreter(program, io, state ? *state : own, fault, diagnostics, symbols);
+  if (!interpreter.run(program.load_steps) || !interpreter.run(program.steps)) return Failure{};
   return {};
 }
 

@@ -72,6 +72,7 @@ class Parser {
     p.arena_bytes = integer();
     expect("weights");
     p.weights_bytes = integer();
+    if (accept("prepared")) p.prepared_bytes = integer();
     if (accept("state")) {
       p.state_bytes = integer();
       expect("at");
@@ -113,6 +114,10 @@ class Parser {
       p.fault_sites.push_back(quoted());
     }
     while (peek("kernel ")) p.kernels.push_back(kernel());
+    if (accept("load")) {
+      expect("{");
+      p.load_steps = steps(p, 0);
+    }
     while (!at_end()) p.steps.push_back(step(p, 0));
     return p;
   }
@@ -470,11 +475,9 @@ class Parser {
       if (accept("+")) b.offset = integer();
       return b;
     }
-    constexpr std::pair<std::string_view, Binding::Space> spaces[] = {{"arena", Binding::Space::arena},
-                                                                      {"weights", Binding::Space::weights},
-                                                                      {"state", Binding::Space::state},
-                                                                      {"trip", Binding::Space::trip},
-                                                                      {"io", Binding::Space::io}};
+    constexpr std::pair<std::string_view, Binding::Space> spaces[] = {{"arena", Binding::Space::arena},       {"weights", Binding::Space::weights},
+                                                                      {"prepared", Binding::Space::prepared}, {"state", Binding::Space::state},
+                                                                      {"trip", Binding::Space::trip},         {"io", Binding::Space::io}};
     for (const auto& [word, space] : spaces) {
       if (!peek(word)) continue;
       at_ += word.size();
@@ -483,7 +486,7 @@ class Parser {
       if (accept("+")) b.offset = integer();
       return b;
     }
-    fail("expected arena, weights, io, state or trip");
+    fail("expected arena, weights, prepared, io, state or trip");
   }
 
   void label(Step& s) {

@@ -87,6 +87,7 @@ std::string binding_text(const Binding& b) {
   switch (b.space) {
     case Binding::Space::arena: return b.slot < 0 ? fmt::format("arena+{}", b.offset) : fmt::format("slot{}+{}", b.slot, b.offset);
     case Binding::Space::weights: return fmt::format("weights+{}", b.offset);
+    case Binding::Space::prepared: return fmt::format("prepared+{}", b.offset);
     case Binding::Space::state: return fmt::format("state+{}", b.offset);
     case Binding::Space::trip: return fmt::format("trip{}", b.io);
     case Binding::Space::io: return b.offset ? fmt::format("io{}+{}", b.io, b.offset) : fmt::format("io{}", b.io);
@@ -127,6 +128,7 @@ std::string to_string(const Kernel& k) { return Printer(k).run(); }
 
 std::string to_string(const Program& p) {
   std::string text = fmt::format("program arena {} weights {}", p.arena_bytes, p.weights_bytes);
+  if (p.prepared_bytes) text += fmt::format(" prepared {}", p.prepared_bytes);
   text += p.state_bytes ? fmt::format(" state {} at {}\n", p.state_bytes, p.state_init_at) : "\n";
   for (const Symbol& s : p.symbols)
     text += fmt::format("symbol ${} in [{}, {}]{}\n", s.name, s.low, s.high, s.is_measured() ? " up to " + to_string(s.bound) : "");
@@ -136,6 +138,11 @@ std::string to_string(const Program& p) {
   for (size_t i = 0; i < p.fault_sites.size(); ++i) text += fmt::format("fault {} \"{}\"\n", i, p.fault_sites[i]);
   for (const Kernel& k : p.kernels) text += "\n" + to_string(k);
   text += "\n";
+  if (!p.load_steps.empty()) {
+    text += "load {\n";
+    print_steps(p, p.load_steps, "  ", text);
+    text += "}\n";
+  }
   print_steps(p, p.steps, "", text);
   return text;
 }

@@ -198,6 +198,16 @@ class ProgramVerifier {
  public:
   ProgramVerifier(const Program& program, Diagnostics& diagnostics) : program_(program), diagnostics_(diagnostics) {}
 
+  void load_steps() {
+    loading_ = true;
+    for (const Step& s : program_.load_steps) {
+      if (s.kind == Step::Kind::call) call(s, 0);
+      else fail(s, "there is no control flow when the library is loaded");
+      if (s.barrier) fail(s, "there is no barrier when the library is loaded");
+    }
+    loading_ = false;
+  }
+
   void steps(const std::vector<Step>& list, uint32_t depth) {
     for (const Step& s : list) {
       if (s.kind == Step::Kind::call) call(s, depth);
@@ -218,8 +228,11 @@ class ProgramVerifier {
     for (size_t i = 0; i < s.bindings.size(); ++i) {
       const Buffer& buffer = k.buffers[i];
       binding(s, s.bindings[i], buffer.elements * size_of(buffer.element.dtype), fmt::format("{} of {}", buffer.name, k.name), depth);
-      const bool read_only = s.bindings[i].space == Binding::Space::weights || s.bindings[i].space == Binding::Space::trip;
-      if (read_only && buffer.written) fail(s, "{} writes to {}", k.name, s.bindings[i].space == Binding::Space::trip ? "a counter" : "weights");
+      const Binding::Space space = s.bindings[i].space;
+      const bool prepared = space == Binding::Space::prepared, weights = space == Binding::Space::weights;
+      const bool read_only = weights || space == Binding::Space::trip || (prepared && !loading_);
+      if (read_only && buffer.written) fail(s, "{} writes to {}", k.name, weights ? "weights" : prepared ? "what is prepared" : "a counter");
+      if (loading_ && !weights && !prepared) fail(s, "{} is called when the library is loaded, where there are weights alone", k.name);
     }
   }
 
@@ -256,6 +269,7 @@ class ProgramVerifier {
         limit = b.slot < 0 ? Dim(program_.arena_bytes) : program_.slots[static_cast<size_t>(b.slot)], space = "the arena";
         break;
       case Binding::Space::weights: limit = program_.weights_bytes, space = "the weights"; break;
+      case Binding::Space::prepared: limit = program_.prepared_bytes, space = "what is prepared"; break;
       case Binding::Space::state: limit = program_.state_bytes, space = "the state"; break;
       case Binding::Space::trip:
         limit = 8, space = "a counter";
@@ -266,6 +280,7 @@ class ProgramVerifier {
 
   const Program& program_;
   Diagnostics& diagnostics_;
+  bool loading_ = false;
 };
 
 }  // namespace
@@ -279,7 +294,9 @@ Result<void> verify_program(const Program& program, Diagnostics& diagnostics) {
   }
   if (program.state_bytes && (program.state_init_at < 0 || program.state_init_at + program.state_bytes > program.weights_bytes))
     diagnostics.error("bad-kernel", "the state's first bytes are not in the weights");
-  ProgramVerifier(program, diagnostics).steps(program.steps, 0);
+  ProgramVerifier verifier(program, diagnostics);
+  verifier.load_steps();
+  verifier.steps(program.steps, 0);
   if (diagnostics.error_count() != errors) return Failure{};
   return {};
 }

@@ -86,6 +86,41 @@ TEST(KernelText, program) {
   EXPECT_TRUE(verify_program(*p, diagnostics)) << diagnostics.to_string();
 }
 
+/// A program whose load step scales weights, then a run that reads them.
+std::string prepared_program(std::string_view load, std::string_view run) {
+  return "program arena 64 weights 16 prepared 16\n\n"
+         "kernel k(%0 x: f32[4] read align 64, %1 y: f32[4] write align 64) tasks t in [0, 4) {\n  %1[t] = (load<f32>(%0, t) * 3:f32)\n}\n\n"
+         "load {\n  " +
+         std::string(load) + "  // scale\n}\n" + std::string(run) + "  // layer\n";
+}
+
+TEST(KernelText, load_steps) {
+  const std::string text = prepared_program("k(weights+0, prepared+0)", "k(prepared+0, io0)");
+  Diagnostics diagnostics;
+  auto p = parse_program(text, diagnostics);
+  ASSERT_TRUE(p) << diagnostics.to_string();
+  EXPECT_EQ(without_numbers(to_string(*p)), text);
+  EXPECT_TRUE(verify_program(*p, diagnostics)) << diagnostics.to_string();
+  const float weights[4] = {1, 2, 3, 4};
+  p->weights.push_back({0, 16, {}, reinterpret_cast<const std::byte*>(weights), "w"});
+  float out[4] = {};
+  KernelFault fault;
+  ASSERT_TRUE(interpret(*p, {reinterpret_cast<std::byte*>(out)}, fault, diagnostics)) << diagnostics.to_string();
+  EXPECT_EQ(std::vector<float>(out, out + 4), (std::vector<float>{9, 18, 27, 36}));
+}
+
+TEST(KernelVerify, load_steps) {
+  const auto errors = [](std::string_view load, std::string_view run) {
+    Diagnostics diagnostics;
+    const auto p = parse_program(prepared_program(load, run), diagnostics);
+    if (p) (void)verify_program(*p, diagnostics);
+    return diagnostics.to_string();
+  };
+  EXPECT_NE(errors("k(weights+0, prepared+0)", "k(io0, prepared+0)").find("k writes to what is prepared"), std::string::npos);
+  EXPECT_NE(errors("k(weights+0, arena+0)", "k(prepared+0, io0)").find("where there are weights alone"), std::string::npos);
+  EXPECT_NE(errors("k(weights+0, prepared+4)", "k(prepared+0, io0)").find("ends at byte 20 of what is prepared's 16"), std::string::npos);
+}
+
 std::string verify_errors(std::string_view text) {
   Diagnostics diagnostics;
   (void)verify_kernel(parsed(text), diagnostics);

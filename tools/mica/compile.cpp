@@ -141,7 +141,11 @@ void print_json(const Options& o, const CompileReport& r) {
     for (const auto& [name, type] : *values) j[key].push_back({{"name", name}, {"type", type}});
   }
   j["nodes"] = r.nodes, j["kernels"] = r.kernels, j["steps"] = r.steps;
-  j["bytes"] = {{"library", r.so_bytes}, {"weights", r.weights_bytes}, {"workspace", r.arena_bytes}, {"workspace_lower_bound", r.arena_lower_bound}};
+  j["bytes"] = {{"library", r.so_bytes},
+                {"weights", r.weights_bytes},
+                {"prepared", r.prepared_bytes},
+                {"workspace", r.arena_bytes},
+                {"workspace_lower_bound", r.arena_lower_bound}};
   j["spills"] = r.spills;
   j["seconds"] = nlohmann::ordered_json::object();
   j["seconds"]["total"] = total_seconds(r);

@@ -68,6 +68,8 @@ void inspect_library(const Flags& f, Diagnostics& diagnostics) {
   const auto& memory = j["bytes"];
   fmt::print("  {:<10} file {}, weights {}, workspace {}, state {}\n", "memory", bytes(j, "file_bytes"), bytes(memory, "weights"),
              bytes(memory, "workspace"), bytes(memory, "state"));
+  if (memory.value("prepared", int64_t{0}))
+    fmt::print("  {:<10} {} of weights are transformed into memory of the model's\n", "loading", bytes(memory, "prepared"));
   if (!info->precision.empty()) fmt::print("  {:<10} {}\n", "precision", info->precision);
   if (j.contains("kernels"))
     fmt::print("  {:<10} {} in {} steps{}\n", "kernels", j["kernels"].size(), j.contains("plan") ? j["plan"].size() : 0,

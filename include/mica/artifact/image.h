@@ -34,6 +34,7 @@ struct Descriptor {
   std::vector<std::string> derived;   ///< sizes of outputs that follow from the symbols, as text: "(H + 1) / 2"
   int64_t slots = 0;                  ///< parts of the arena whose places follow from the symbols
   int64_t arena_bytes = 0, state_bytes = 0, weights_bytes = 0;
+  int64_t prepared_bytes = 0;            ///< of memory that is filled from the weights when the library is loaded
   int64_t state_init_at = -1;            ///< offset in the weights of the state's initial bytes; -1: zeros
   std::string triple;                    ///< "x86_64-..." or "aarch64-..."
   std::vector<std::string> features;     ///< LLVM feature names that the code may use

@@ -39,7 +39,7 @@ struct Options {
 struct CompileReport {
   std::string text;                                     ///< what `emit` asked for, when there is no output file
   std::vector<std::pair<std::string, double>> timings;  ///< seconds by phase; passes as "optimise/NAME"
-  int64_t arena_bytes = 0, arena_lower_bound = 0, weights_bytes = 0, so_bytes = 0;
+  int64_t arena_bytes = 0, arena_lower_bound = 0, weights_bytes = 0, prepared_bytes = 0, so_bytes = 0;
   size_t kernels = 0, steps = 0, nodes = 0;
   std::vector<std::pair<std::string, std::string>> inputs, outputs;  ///< name, "f32[1, 3, 224, 224]"
   std::vector<std::string> spills;                                   ///< kernels whose inner loops spill registers

@@ -71,6 +71,7 @@ struct Binding {
   enum class Space : uint8_t {
     arena,
     weights,
+    prepared,  ///< made from the weights when the library is loaded, only read from then on
     io,
     state,  ///< kept from run to run
     trip    ///< how often the loop around it has run before, an i64; each thread has its own
@@ -106,7 +107,7 @@ struct Step {
   uint32_t symbol = 0;               ///< measure: number of the symbol
 };
 
-/// Calls f(const Step&) on every call of a kernel, in the order of the text.
+/// Calls f(Step&) on every call of a kernel, in the order of the text.
 template <class Steps, class F> void for_calls(Steps& steps, F&& f) {
   for (auto& s : steps) {
     if (s.kind == Step::Kind::call) f(s);
@@ -133,6 +134,8 @@ struct Program {
   int64_t arena_bytes = 0;           ///< for the greatest values of the symbols
   int64_t arena_lower_bound = 0;     ///< largest sum of bytes alive at once
   std::vector<int64_t> guard_pages;  ///< offsets of pages in the arena that nobody may touch, ascending; none but for tests (pass/lower.h)
+  int64_t prepared_bytes = 0;
+  std::vector<Step> load_steps;  ///< calls that fill what is prepared; no barriers, weights and prepared bytes alone
   int64_t state_bytes = 0;
   int64_t state_init_at = -1;   ///< offset in the weights of what the state is at first; -1: there is none
   std::vector<Symbol> symbols;  ///< given ones, then measured ones

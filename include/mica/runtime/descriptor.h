@@ -18,6 +18,7 @@ struct mica_descriptor_value {
 struct mica_descriptor {
   uint64_t bytes; /* of the whole descriptor */
   uint64_t arena_bytes, state_bytes, weights_bytes;
+  uint64_t prepared_bytes; /* of memory that mica_prepare() fills */
   /* Where in the weights the state's initial bytes stand; UINT64_MAX: zeros. */
   uint64_t state_init_at;
   uint64_t manifest_bytes;

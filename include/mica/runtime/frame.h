@@ -31,11 +31,16 @@ struct mica_frame {
   /* 64: null, or thread 0 calls it before it begins step `step` (the calls of kernels, numbered through the text), behind the barrier of that
    * step, and with -1 behind the last one */
   void (*mark)(struct mica_frame* frame, int64_t step);
+  uint8_t* prepared; /* 72: what mica_prepare() makes of the weights, aligned to 64 bytes */
 };
 
 /* The generated entry. Every thread of a run calls it once (tid = 0 .. nthreads-1, 0 is the caller's); all of them call
  * frame->barrier equally often. Runs with FTZ and DAZ set, rounding to nearest. */
 void mica_main(struct mica_frame* frame, int64_t tid, int64_t nthreads);
+
+/* Generated: makes of the weights what is held in another form than the file has. Called as mica_main() is, once for a model, with weights, prepared
+ * and fault alone in the frame. */
+void mica_prepare(struct mica_frame* frame, int64_t tid, int64_t nthreads);
 
 /* Generated: from the values of the given symbols in dims[0 .. symbols) it fills the greatest ones of the measured symbols, the derived sizes and the
  * places of the arena's slots behind them, and returns the bytes of the arena that a run with these sizes needs. mica_main() replaces the measured

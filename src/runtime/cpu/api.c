@@ -5,7 +5,7 @@ struct mica_model {
   uint32_t references; /* the user's and one a context */
   int threads;
   const uint8_t* weights;
-  struct mica_block copied_weights;
+  struct mica_block copied_weights, prepared;
   struct mica_pool* pool;
 };
 
@@ -204,10 +204,24 @@ static int place_weights(mica_model* model, const mica_options* options, char* e
   return MICA_OK;
 }
 
+/* What the kernels read in another form than the file has. */
+static int prepare_weights(mica_model* model, char* error, size_t error_size) {
+  const size_t bytes = mica_descriptor.prepared_bytes;
+  if (!mica_map(bytes, 0, &model->prepared)) {
+    return mica_say(error, error_size, MICA_ERR_MEMORY, "no memory for weights that are transformed when loading, %zu bytes", bytes);
+  }
+  if (!bytes) return MICA_OK;
+  struct mica_fault fault = {MICA_FAULT_NONE, 0, 0};
+  struct mica_run run = {.frame = {.weights = model->weights, .prepared = model->prepared.data, .fault = &fault}, .main = mica_prepare};
+  mica_pool_run(model->pool, &run);
+  return MICA_OK;
+}
+
 static void model_destroy(mica_model* model) {
   if (!model || __atomic_sub_fetch(&model->references, 1, __ATOMIC_ACQ_REL)) return;
   mica_pool_destroy(model->pool);
   mica_unmap(&model->copied_weights);
+  mica_unmap(&model->prepared);
   free(model);
 }
 
@@ -226,6 +240,7 @@ static int model_create(const mica_options* options, mica_model** result, char* 
   model->references = 1;
   status = create_pool(model, options, error, error_size);
   if (!status) status = place_weights(model, options, error, error_size);
+  if (!status) status = prepare_weights(model, error, error_size);
   if (status) model_destroy(model);
   else *result = model;
   *__errno_location() = saved_errno;
@@ -350,6 +365,7 @@ static int fill_context(mica_context* context, const mica_context_options* optio
   context->run.main = mica_main;
   struct mica_frame* frame = &context->run.frame;
   frame->weights = context->model->weights;
+  frame->prepared = context->model->prepared.data;
   frame->io = context->io;
   frame->fault = &context->fault;
   frame->state = context->state.data;
@@ -497,7 +513,7 @@ __attribute__((visibility("default"))) const mica_api* mica_model_query(int abi_
 _Static_assert(offsetof(struct mica_frame, io) == 16 && offsetof(struct mica_frame, barrier) == 24, "frame.h");
 _Static_assert(offsetof(struct mica_frame, fault) == 32 && offsetof(struct mica_frame, nthreads) == 40, "frame.h");
 _Static_assert(offsetof(struct mica_frame, state) == 48 && offsetof(struct mica_frame, dims) == 56, "frame.h");
-_Static_assert(offsetof(struct mica_frame, mark) == 64, "frame.h");
+_Static_assert(offsetof(struct mica_frame, mark) == 64 && offsetof(struct mica_frame, prepared) == 72, "frame.h");
 _Static_assert(sizeof(struct mica_fault) == 16 && offsetof(struct mica_fault, value) == 8, "frame.h");
 /* Callers rely on these (mica.h): a field may only be added at the end. */
 _Static_assert(sizeof(mica_tensor) == 48 && sizeof(mica_value_info) == 40 && sizeof(mica_options) == 24, "mica.h");

@@ -7,6 +7,8 @@ int64_t mica_plan(int64_t* dims) {
   return 0;
 }
 
+void mica_prepare(struct mica_frame* f, int64_t tid, int64_t nthreads) { (void)f, (void)tid, (void)nthreads; }
+
 void mica_main(struct mica_frame* f, int64_t tid, int64_t nthreads) {
   const int64_t count = *(const int64_t*)f->io[0];
   volatile int64_t* counters = (volatile int64_t*)f->arena; /* one line of 128 bytes a thread */

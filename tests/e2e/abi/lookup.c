@@ -16,6 +16,8 @@ int64_t mica_plan(int64_t* dims) {
   return 0;
 }
 
+void mica_prepare(struct mica_frame* f, int64_t tid, int64_t nthreads) { (void)f, (void)tid, (void)nthreads; }
+
 void mica_main(struct mica_frame* f, int64_t tid, int64_t nthreads) {
   const float* x = (const float*)f->io[0];
   const int64_t* index = (const int64_t*)f->io[1];

@@ -6,6 +6,8 @@ int64_t mica_plan(int64_t* dims) {
   return 0;
 }
 
+void mica_prepare(struct mica_frame* f, int64_t tid, int64_t nthreads) { (void)f, (void)tid, (void)nthreads; }
+
 void mica_main(struct mica_frame* f, int64_t tid, int64_t nthreads) {
   int32_t* signals = (int32_t*)f->io[0];
   if (tid != 0) return;
