@@ -3,24 +3,10 @@
 #include <algorithm>
 #include <cstring>
 
+#include "guard.h"
 #include "mica/ir/fault.h"
 
 namespace mica::lower {
-
-namespace {
-
-/// True when an index was checked against a size that may be 0: then there may be no element at all.
-bool of_none_perhaps(const Expr& index) {
-  bool found = false;
-  visit(index, [&](const Expr& n) {
-    if (n->op != ExprOp::checked_index) return;
-    const auto extent = n->extent ? bounds(n->extent) : Interval{n->limit, n->limit};
-    found |= !extent || extent->low < 1;
-  });
-  return found;
-}
-
-}  // namespace
 
 uint32_t PendingProgram::add_constant(const ConstantData& data) {
   for (uint32_t i = 0; i < weights.size(); ++i) {
@@ -211,34 +197,6 @@ uint32_t Emitter::local(std::string name, ExprType element, int64_t elements, Me
   return local_base + static_cast<uint32_t>(locals_.size() - 1);
 }
 
-Expr Emitter::guard(const Expr& e, const Expr& condition, std::map<std::pair<const ExprNode*, const ExprNode*>, Expr>& memo) {
-  const auto key = std::make_pair(e.get(), condition.get());
-  if (const auto found = memo.find(key); found != memo.end()) return found->second;
-  std::vector<Expr> args;
-  const auto both = [&](const Expr& a, const Expr& b) { return conditions_.emplace_back(a ? a && b : b); };
-  if (e->op == ExprOp::select) {
-    const Expr c = guard(e->args[0], condition, memo);
-    args = {c, guard(e->args[1], both(condition, c), memo), guard(e->args[2], both(condition, logical_not(c)), memo)};
-  } else {
-    for (const Expr& a : e->args) args.push_back(guard(a, condition, memo));
-  }
-  Expr result = e->args.empty() ? e : with_args(e, std::move(args));
-  if (result->op == ExprOp::load && condition && !result->masked) {
-    const Dim& elements = params_[result->id].elements;
-    const auto b = bounds(result->args[0]);
-    const bool below =
-        b && (elements.is_static() ? b->high < elements.size() : constant_int(simplify(result->args[0] < Expr(elements))).value_or(0) != 0);
-    if (!b || b->low < 0 || !below) result = make_load(result->id, result->type, result->args, condition);
-  }
-  // An index that is not used is not looked at either. Of an extent that may be 0, 0 is no index that does.
-  if (result->op == ExprOp::checked_index && condition) {
-    result = with_index(*result, select(condition, result->args[0], imm_i(result->type.dtype, 0)), result->id);
-    if (of_none_perhaps(result)) result = masked_check(*result, condition);
-  }
-  memo.emplace(key, result);
-  return result;
-}
-
 Expr Emitter::load_moved(const Expr& load, int64_t axis) {
   const Value v{load->id};
   const TensorType& type = graph().type(v);
@@ -293,8 +251,7 @@ Expr Emitter::flatten(const Expr& e) {
     if (const auto moved = last_axis_.find(v.id); moved != last_axis_.end()) return load_moved(n, moved->second);
     return make_load(buffer_of(v), n->type, {flat_index(graph().type(v), n->args)});
   });
-  std::map<std::pair<const ExprNode*, const ExprNode*>, Expr> memo;
-  return guard(flat, Expr(), memo);
+  return guard_accesses(flat, [&](uint32_t buffer) { return params_[buffer].elements; });
 }
 
 namespace {

@@ -133,7 +133,6 @@ class Emitter {
  private:
   void complete(Expr task, const Dim& tasks, std::vector<Stmt> body);
   uint32_t add_param(std::string name, DType dtype, const Dim& elements, bool written, Operand operand);
-  Expr guard(const Expr& e, const Expr& condition, std::map<std::pair<const ExprNode*, const ExprNode*>, Expr>& memo);
   PendingProgram& program_;
   const Region& region_;
   PendingStep step_;
@@ -142,7 +141,6 @@ class Emitter {
   std::map<uint32_t, int64_t> last_axis_;
   Expr load_moved(const Expr& load, int64_t axis);
   std::vector<Buffer> params_, locals_;
-  std::vector<Expr> conditions_;  ///< those that guard() made, kept alive while it knows them by address
 };
 
 // ---- lists of statements ----

@@ -24,6 +24,10 @@ constexpr Expression all_forms[] = {
      "1.0 / torch.stack([torch.sin(-x.abs() * 0.0), torch.tan(-x.abs() * 0.0), torch.asinh(-x.abs() * 0.0), torch.atanh(-x.abs() * 0.0), "
      "torch.expm1(-x.abs() * 0.0), torch.elu(-x.abs() * 0.0), torch.selu(-x.abs() * 0.0), torch.celu(-x.abs() * 0.0), torch.sinh(-x.abs() * 0.0), "
      "torch.asin(-x.abs() * 0.0), torch.atan(-x.abs() * 0.0), torch.tanh(-x.abs() * 0.0), torch.erf(-x.abs() * 0.0), torch.log1p(-x.abs() * 0.0)])"},
+    {"selects_of_a_sum", "x=f32[2, 3, 7]",
+     "torch.threshold(torch.nan_to_num(torch.hardtanh(torch.threshold(torch.nan_to_num(torch.hardtanh(torch.threshold(torch.nan_to_num(torch."
+     "hardtanh(torch.threshold(torch.nan_to_num(torch.hardtanh(torch.avg_pool1d(x, [3], [2], [1]))), -1.5, 3.0))), -1.5, 3.0))), -1.5, 3.0))), -1.5, "
+     "3.0)"},
     {"rrelu", "x=f32[2, 5]", "torch.rrelu(x, 0.1, 0.3, False)"},
     {"weight_norm", "v=f32[4, 3, 2], g=f32[4, 1, 1]", "torch._weight_norm(v, g, 0)"},
     {"instance_norm_running", "x=f32[2, 3, 8], m=f32[3], v=f32[3] in 1..2", "torch.instance_norm(x, None, None, m, v, False, 0.1, 1e-5, False)"},
