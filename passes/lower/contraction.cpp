@@ -5,7 +5,6 @@
 #include <cstring>
 
 #include "emit.h"
-#include "mica/support/narrow_float.h"
 
 namespace mica::lower {
 
@@ -77,7 +76,7 @@ class ContractionLowering {
 
   void run() {
     lanes_ = emit_.target().lanes(size_of(c_.sums()));
-    group_ = c_.dtype == DType::bf16 && !c_.depthwise ? 2 : 1;
+    group_ = c_.dtype == DType::bf16 ? 2 : 1;
     tile_ = choose_tile(c_, emit_.target(), lanes_);
     width_ = tile_.vectors * lanes_;
     panels_ = Dim::ceil_div(c_.n, width_);
@@ -171,28 +170,23 @@ class ContractionLowering {
   }
 
   template <class T> const T* source() const { return graph_.constant(c_.b).as<T>().data(); }
-  /// A vector of channels is multiplied as it is, so it is held in what is computed in.
-  DType packed_dtype() const { return c_.depthwise ? c_.sums() : c_.dtype; }
   std::vector<std::byte> packed() const {
     const auto same = [](auto x) { return x; };
     if (c_.dtype == DType::f64) return pack<double, double>(c_, source<double>(), width_, group_, same);
     if (c_.dtype == DType::f32) return pack<float, float>(c_, source<float>(), width_, group_, same);
-    if (packed_dtype() == c_.dtype) return pack<uint16_t, uint16_t>(c_, source<uint16_t>(), width_, group_, same);
-    const bool bf16 = c_.dtype == DType::bf16;
-    return pack<uint16_t, float>(c_, source<uint16_t>(), width_, group_,
-                                 [&](uint16_t x) { return static_cast<float>(bf16 ? from_bf16(x) : from_f16(x)); });
+    return pack<uint16_t, uint16_t>(c_, source<uint16_t>(), width_, group_, same);
   }
 
   void prepare_operands() {
-    if (c_.padded) zero_row_ = program_.zero_tail(c_.a, c_.depthwise ? c_.n : c_.k);
+    if (c_.padded) zero_row_ = program_.zero_tail(c_.a, c_.k);
     a_ = c_.inner ? emit_.temporary(c_.inner->a, false) : emit_.buffer_of(c_.a);
     if (c_.inner) {
       b_ = emit_.prepared_buffer(c_.inner->b(width_), c_.dtype, c_.groups * panels_.size() * c_.k.size() * width_, false);
     } else if (c_.packed) {
       std::vector<std::byte> bytes = packed();
-      const int64_t elements = static_cast<int64_t>(bytes.size()) / size_of(packed_dtype());
+      const int64_t elements = static_cast<int64_t>(bytes.size()) / size_of(c_.dtype);
       const std::string& name = graph_.constant(c_.b).name;
-      b_ = emit_.weight_buffer(program_.add_weight(std::move(bytes), name), packed_dtype(), elements);
+      b_ = emit_.weight_buffer(program_.add_weight(std::move(bytes), name), c_.dtype, elements);
     } else {
       b_ = emit_.buffer_of(c_.b);
     }
@@ -311,12 +305,12 @@ class ContractionLowering {
     int64_t step = 0;   ///< elements that a step goes on
   };
   bool two_at_a_time() const { return !c_.k.is_static() || ((chunk_k_ / group_) % 2 == 0 && (c_.k / group_) % 2 == 0 && c_.k / group_ > 2); }
-  int64_t line() const { return cache_line / size_of(packed_dtype()); }
+  int64_t line() const { return cache_line / size_of(c_.dtype); }
 
   /// `tile`: number within the block.
   Ahead ahead_of(const Expr& tile, const Expr& tap_high, const Expr& k_high) const {
     const int64_t tiles = tiles_.typical() / std::max<int64_t>(1, blocks_.typical());
-    if (!c_.packed || c_.depthwise || tiles < 2) return {};
+    if (!c_.packed || tiles < 2) return {};
     const int64_t turn = two_at_a_time() ? 2 : 1, turns = std::max<int64_t>(1, chunk_taps_ * (chunk_k_.size() / group_) / turn);
     const int64_t lines = ceil_div(chunk_taps_ * ceil_div(chunk_k_.size(), group_) * width_ * group_, line());
     Ahead a;
@@ -336,16 +330,11 @@ class ContractionLowering {
     for (int64_t i = 0; i < acc.rows * acc.vectors; ++i) out.push_back(Stmt::store(acc.buffer, Expr(i), zero));
     std::vector<Expr> offsets;
     for (int64_t i = 0; i < acc.rows; ++i) offsets.push_back(make_var(fmt::format("row{}", i), 0, int64_t{1} << 40));
-    std::vector<Stmt> inner;
     Ahead ahead = ahead_of(tile, tap_high, k_high);
     const Expr first = make_index("ahead", int64_t{1} << 40), asked = ahead.first;
-    if (c_.depthwise) {
-      inner = multiply_step(acc, offsets, Expr(0));
-    } else {
-      const Expr taps_done = c_.taps > 1 ? (tap_ - tap_low) * Expr(Dim::ceil_div(c_.k, group_)) : Expr(0);
-      if (ahead.lines) ahead.first = simplify(first + (taps_done - floordiv(k_low, group_)) * Expr(ahead.step));
-      inner = multiply_loops(acc, offsets, k_low, k_high, ahead);
-    }
+    const Expr taps_done = c_.taps > 1 ? (tap_ - tap_low) * Expr(Dim::ceil_div(c_.k, group_)) : Expr(0);
+    if (ahead.lines) ahead.first = simplify(first + (taps_done - floordiv(k_low, group_)) * Expr(ahead.step));
+    std::vector<Stmt> inner = multiply_loops(acc, offsets, k_low, k_high, ahead);
     std::vector<std::pair<Expr, Expr>> hoisted;  // what does not depend on the tap
     for (int64_t i = acc.rows; i-- > 0;) {
       const Expr m = simplify(m0 + Expr(i));
@@ -410,7 +399,7 @@ class ContractionLowering {
   /// What a step multiplies: a vector of B (all of its pairs for dot2), and what of A goes to every lane. `alone`: of a pair only the first
   /// is there.
   Expr column_of(const Expr& k, int64_t j, const Expr& mask, bool alone) const {
-    const auto row = [&](const Expr& at) { return make_load(b_, {packed_dtype(), lanes_}, {make_ramp(b_offset(at, j), Expr(1), lanes_)}, mask); };
+    const auto row = [&](const Expr& at) { return make_load(b_, {c_.dtype, lanes_}, {make_ramp(b_offset(at, j), Expr(1), lanes_)}, mask); };
     if (group_ == 1) return in_sums(row(k));
     if (c_.packed) return make_load(b_, {c_.dtype, 2 * lanes_}, {make_ramp(b_offset(k, j), Expr(1), 2 * lanes_)});
     const Expr first = simplify(k * Expr(2));
@@ -427,19 +416,13 @@ class ContractionLowering {
   std::vector<Stmt> multiply_step(const Accumulators& acc, const std::vector<Expr>& offsets, const Expr& k, bool alone = false) {
     std::vector<Stmt> out;
     const bool masked_b = !c_.packed && ragged();
-    std::vector<Expr> masks, columns;
-    for (int64_t j = 0; j < acc.vectors; ++j) {
-      masks.push_back(column_mask(j));
-      columns.push_back(column_of(k, j, masked_b ? masks.back() : Expr(), alone));
-    }
+    std::vector<Expr> columns;
+    for (int64_t j = 0; j < acc.vectors; ++j) columns.push_back(column_of(k, j, masked_b ? column_mask(j) : Expr(), alone));
     // Row by row: the vectors of B and one element of A are alive at a time. Column by column it would be every row's
     // element of A, which with 24 accumulators does not fit 32 registers.
     for (int64_t i = 0; i < acc.rows; ++i) {
       for (int64_t j = 0; j < acc.vectors; ++j) {
-        const Expr a =
-            c_.depthwise ? in_sums(make_load(a_, {c_.dtype, lanes_},
-                                             {make_ramp(simplify(offsets[i] + panel_ * Expr(width_) + Expr(j * lanes_)), Expr(1), lanes_)}, masks[j]))
-                         : spread_of(offsets[i], k, alone);
+        const Expr a = spread_of(offsets[i], k, alone);
         const Expr sum = acc.load(c_.sums(), lanes_, i, j);
         const Expr next = group_ == 1 ? fma(a, columns[j], sum) : make_dot(ExprOp::dot2, a, columns[j], sum);
         out.push_back(Stmt::store(acc.buffer, Expr(i * acc.vectors + j), next));

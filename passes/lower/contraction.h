@@ -4,7 +4,7 @@
 //   result[m, n] = epilogue(sum over taps t, k of A[row(m, t) + k] * B[t, k, n])
 // A is read in place: row(m, t) is affine in m, or stands in a table of offsets, where a tap outside the image points to a row of
 // zeros behind the value. B is packed once, at compile time, into panels as wide as a register tile; a B that is computed at run
-// time is read in rows. Depthwise convolution is the same loop with a vector of channels in place of a broadcast element.
+// time is read in rows.
 // Operands of 16 bits are multiplied and added up in f32. Where the kernel language has a dot product of their pairs (bf16), k goes
 // in pairs: a packed B holds the elements of k and k + 1 of a column side by side, with a zero behind an odd k.
 #include <functional>
@@ -46,7 +46,6 @@ struct Contraction {
   std::vector<Expr> batch;  ///< variables of the outer index space
   Dim m = 1, n = 1, k = 1;  ///< k, and n where B is packed, are static then
   int64_t taps = 1;
-  bool depthwise = false;    ///< B is one vector of n per tap, A a vector too; k = 1
   std::vector<Expr> result;  ///< indices of the anchor's result, over `batch`, `m_var`, `n_var`
   Expr m_var, n_var;
   // A

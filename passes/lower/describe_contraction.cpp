@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "contraction.h"
+#include "depthwise.h"
 #include "mica/ops/conv.h"
 #include "mica/ops/matmul.h"
 #include "mica/support/defect.h"
@@ -119,11 +120,9 @@ std::optional<Contraction> describe_conv(const Graph& graph, const Node& node, c
   if (furthest.high() >= -outside) return std::nullopt;
 
   Contraction c;
-  c.depthwise = op.groups == channels && outputs == 1 && channels > 1;
-  if (op.groups > 1 && !c.depthwise && per_group < 4) return std::nullopt;  // too little per group: the generic road
+  if (op.groups > 1 && per_group < 4) return std::nullopt;  // too little per group: the generic road
   const size_t last = spatial - 1;
-  const bool merged =
-      !c.depthwise && op.groups == 1 && op.padding[last] == 0 && op.pad_after(last) == 0 && op.dilation[last] == 1 && strides[2 + last] == channels;
+  const bool merged = op.groups == 1 && op.padding[last] == 0 && op.pad_after(last) == 0 && op.dilation[last] == 1 && strides[2 + last] == channels;
   c.dtype = xt.dtype;
   c.m = 1;
   c.taps = 1;
@@ -136,18 +135,18 @@ std::optional<Contraction> describe_conv(const Graph& graph, const Node& node, c
     for (size_t s = 0; s < spatial; ++s) t *= w[2 + s];
     return t;
   }();
-  c.k = c.depthwise ? 1 : per_group * (merged ? kw : 1);
-  c.n = c.depthwise ? channels : outputs;
+  c.k = per_group * (merged ? kw : 1);
+  c.n = outputs;
   c.a = access.base;
   c.m_var = var("m", c.m);
   c.n_var = var("n", c.n);
-  const Expr image = var("image", x[0]), group = var("group", c.depthwise ? 1 : op.groups);
+  const Expr image = var("image", x[0]), group = var("group", op.groups);
   c.batch = {image, group};
-  c.groups = c.depthwise ? 1 : op.groups;
+  c.groups = op.groups;
   c.group = group;
   c.a_base = image * Expr(strides[0]) + group * Expr(per_group) + Expr(offset_of(access));
   conv_rows(op, x, w, out, strides, spatial, merged, c);
-  c.result = {image, c.depthwise ? c.n_var : group * Expr(outputs) + c.n_var};
+  c.result = {image, group * Expr(outputs) + c.n_var};
   for (size_t s = 0; s < spatial; ++s) {
     Dim inner = 1;
     for (size_t t = s + 1; t < spatial; ++t) inner *= out[2 + t];
@@ -155,10 +154,8 @@ std::optional<Contraction> describe_conv(const Graph& graph, const Node& node, c
   }
   c.b = op.weight;
   c.packed = true;
-  const bool dw = c.depthwise;
   // weight is [O, C/groups, kernel...]; k counts (kernel column, channel) when the columns are merged.
   c.b_at = [=](int64_t g, int64_t tap, int64_t k, int64_t n) {
-    if (dw) return n * w_taps + tap;
     const int64_t channel = k % per_group, column = k / per_group, position = merged ? tap * kw + column : tap;
     return ((g * outputs + n) * per_group + channel) * w_taps + position;
   };
@@ -309,16 +306,20 @@ std::optional<Contraction> describe(const Graph& graph, const Node& node) {
   return c;
 }
 
-bool has_schedule(const Graph& graph, const Node& node) { return describe(graph, node).has_value(); }
+bool has_schedule(const Graph& graph, const Node& node) { return describe_depthwise(graph, node) || describe(graph, node); }
 
 std::vector<Access> scheduled_operands(const Graph& graph, const Node& node) {
+  const auto of = [](const auto& form) {
+    std::vector<Access> accesses(2);
+    accesses[0].base = form.a;
+    accesses[1].base = form.b;
+    if (form.bias) accesses.push_back({*form.bias, {}, {}});
+    return accesses;
+  };
+  if (const auto d = describe_depthwise(graph, node)) return of(*d);
   const auto c = describe(graph, node);
   MICA_CHECK(c.has_value());
-  std::vector<Access> accesses(2);
-  accesses[0].base = c->a;
-  accesses[1].base = c->b;
-  if (c->bias) accesses.push_back({*c->bias, {}, {}});
-  return accesses;
+  return of(*c);
 }
 
 }  // namespace mica::lower

@@ -187,7 +187,7 @@ void lower_graph(PendingProgram& program, Diagnostics& diagnostics);
 /// Gives values that are copied to each other one place where neither is needed while the other is written (coalesce_copies.cpp).
 /// From here on the copies that are left are needed.
 void coalesce_copies(PendingProgram& program);
-/// Convolution, linear and matmul by packed panels (BRGEMM), vector rows for depthwise, or Winograd's form. False when the region does not fit.
+/// Convolution, linear and matmul by packed panels (BRGEMM) or in Winograd's form. False when the region does not fit.
 bool lower_contraction(PendingProgram& program, const Region& region);
 /// A recurrent layer: a loop over the steps around one kernel. False when the region does not fit.
 bool lower_recurrence(PendingProgram& program, const Region& region);

@@ -138,6 +138,8 @@ std::map<uint32_t, double> count_reads(const Expr& e) {
 /// Ops that have a kernel for each part of their result, which can compute what it stores.
 bool writes_parts(const Node& n) { return match<Cat>(n) || match<UpdateAt>(n); }
 
+/// Work on a value that is broadcast goes with what makes the value where it would be repeated so often, and is so much in all.
+constexpr double many_repeats = 8, much_work = 1 << 14;
 constexpr size_t most_inlined = 96;  ///< values computed within one region
 constexpr double most_times = 64;    ///< spellings of one value in a region's expression: x * sigmoid(x) of such a product doubles
 
@@ -217,6 +219,7 @@ class Fuser {
     bool prologue = false;    ///< read by the anchor: computed before it
     double budget = 1e9;      ///< what its computation may cost per element
     double times = 0;         ///< how often the region's expression would spell it
+    double elements = 0;      ///< most elements of a value that is computed from it in the region
   };
   using Candidates = std::map<uint32_t, Candidate>;  // by index of the producing node: users before what they use
 
@@ -256,6 +259,7 @@ class Fuser {
     c.duplicated |= how.duplicated;
     c.prologue |= how.prologue;
     c.budget = std::min(c.budget, how.budget);
+    for (Value r : user.results) c.elements = std::max({c.elements, how.elements, elements(r)});
     const std::map<uint32_t, double>& reads = facts_of(&user).reads;
     const auto found = reads.find(v.id);
     const double spelt = found == reads.end() ? 1.0 : found->second;
@@ -283,6 +287,7 @@ class Fuser {
       region.anchor_value = {};
       return require(v);
     }
+    if (f.cost > 1 && all_here && repeats(v, f.cost, c.elements) && ends_schedule(p)) return require(v);
     const bool free = f.expression && (p.info->is(Trait::view) || (f.cost <= 1 && reads_nothing(p)) || graph_.type(v).shape.elements().high() <= 1);
     if (!f.expression || f.cost > c.budget || c.times > most_times || !(all_here || free) || region.inlined.size() > most_inlined) return require(v);
     region.inlined.insert(v.id);
@@ -291,6 +296,20 @@ class Fuser {
     next.duplicated = !all_here;
     next.budget -= f.cost;
     offer_operands(candidates, p, next);
+  }
+
+  double elements(Value v) const { return static_cast<double>(graph_.type(v).shape.elements().typical()); }
+  bool repeats(Value v, double cost, double consumer) const { return consumer >= many_repeats * elements(v) && cost * consumer >= much_work; }
+  /// True when what p computes would be the epilogue of a schedule: pointwise work on its result and on what is in memory.
+  bool ends_schedule(const Node& p) const {
+    bool scheduled = false, other = false;
+    p.for_operands([&](Value v) {
+      const Node* n = graph_.producer(v);
+      if (!n || required_[v.id] || uses_[v.id] > 1) return;
+      if (facts_of(n).scheduled || (!is_anchor(n) && facts_of(n).expression && ends_schedule(*n))) scheduled = true;
+      else if (is_anchor(n)) other = true;
+    });
+    return scheduled && !other;
   }
 
   static bool reads_nothing(const Node& n) {

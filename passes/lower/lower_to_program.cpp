@@ -2,6 +2,7 @@
 
 #include <set>
 
+#include "depthwise.h"
 #include "emit.h"
 #include "mica/ops/control.h"
 #include "mica/ops/index.h"
@@ -34,7 +35,7 @@ void lower_region(PendingProgram& pending, const Region& region, Diagnostics& di
     diagnostics.unsupported("op-not-lowered", "{}: no code can be made for this op yet", meaning.info->name()).at(pending.graph->location(meaning));
     return;
   }
-  if (pending.options.schedules && lower_contraction(pending, region)) return;
+  if (pending.options.schedules && (lower_depthwise(pending, region) || lower_contraction(pending, region))) return;
   lower_generic(pending, region);
 }
 

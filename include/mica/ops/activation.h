@@ -48,16 +48,17 @@ struct Silu {
   }
 };
 
-/// x * min(max(x + 3, 0), 6) / 6
+/// x * min(max(x + 3, 0), 6) / 6, with the product by 1 / 6 for the quotient, which takes many times as long.
 struct Hardswish {
   static constexpr OpSpec spec = {.signature = "hardswish(x)",
                                   .torch = "aten::hardswish(self=x)",
                                   .samples = {"x=f32[4, 7]", "x=f16[2, 3]", "x=f32[0, 3]", "x=f32[]"},
                                   .traits = pointwise_trait};
   Value x;
+  static Expr clamped(const Expr& x) { return min(like(x, 6), max(like(x, 0), x + like(x, 3))); }
   static Result<TensorType> infer(const Hardswish& op, const Infer& ctx) { return infer_same(ctx, op.x); }
   static Expr define(const Hardswish& op, Define& d) {
-    return define_unary(d, op.x, [](Expr x) { return x * min(like(x, 6), max(like(x, 0), x + like(x, 3))) / like(x, 6); });
+    return define_unary(d, op.x, [](Expr x) { return x * (clamped(x) * like(x, 1.0 / 6)); });
   }
 };
 
@@ -70,7 +71,7 @@ struct Hardsigmoid {
   Value x;
   static Result<TensorType> infer(const Hardsigmoid& op, const Infer& ctx) { return infer_same(ctx, op.x); }
   static Expr define(const Hardsigmoid& op, Define& d) {
-    return define_unary(d, op.x, [](Expr x) { return min(like(x, 6), max(like(x, 0), x + like(x, 3))) / like(x, 6); });
+    return define_unary(d, op.x, [](Expr x) { return Hardswish::clamped(x) * like(x, 1.0 / 6); });
   }
 };
 

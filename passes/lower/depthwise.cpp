@@ -1,0 +1,411 @@
+// The schedule of depthwise convolutions: a vector of channels times a few neighbouring outputs of one row. For each row of the filter its
+// taps lie in registers, and every input is read once, for all the outputs that it belongs to.
+//
+// No input is padded. Rows of the filter outside the image are left out by the bounds of the loop over them. Along the last axis the
+// outputs come in tiles: those whose inputs are all inside are one loop, each of those at the border is written out, without the taps that
+// fall outside. Where the last axis depends on a symbol, outputs at the border are made one by one, with bounds for the taps.
+#include "depthwise.h"
+
+#include <algorithm>
+#include <bit>
+#include <cstring>
+#include <set>
+
+#include "contraction.h"
+#include "mica/ops/conv.h"
+#include "mica/support/narrow_float.h"
+
+namespace mica::lower {
+
+namespace {
+
+constexpr int64_t wanted_tasks = 64;    ///< enough for an even split over many threads
+constexpr int64_t least_rows = 4;       ///< of a task, where there are so many: each task reads the rows around its own too
+constexpr int64_t widest_filter = 64;   ///< taps of a row that are written out
+constexpr int64_t held_taps = 7;        ///< of a row in registers at a time
+constexpr int64_t widest_tile = 14;     ///< outputs
+constexpr int64_t longest_code = 6000;  ///< multiply-adds written out for one kernel
+constexpr int64_t anywhere = int64_t{1} << 40;
+
+using Body = std::vector<Stmt>;
+
+/// Outputs [first, first + width) of a row.
+struct Tile {
+  int64_t first, width;
+};
+
+class DepthwiseLowering {
+ public:
+  DepthwiseLowering(PendingProgram& program, const Region& region, Depthwise d)
+      : program_(program), graph_(*program.graph), region_(region), d_(std::move(d)), last_(d_.axes.back()), emit_(program, region) {}
+
+  void run() {
+    lanes_ = emit_.target().lanes(size_of(d_.sums()));
+    rows_ = d_.outputs() / last_.outputs;
+    choose_tile();
+    choose_blocks();
+    image_ = make_place("image", d_.images);
+    n_ = make_place("n", d_.channels);
+    std::vector<Expr> anchor = {image_, n_};
+    for (const DepthwiseAxis& axis : d_.axes) {
+      places_.push_back(make_place("o", axis.outputs));
+      anchor.push_back(places_.back());
+    }
+    a_ = emit_.buffer_of(d_.a);
+    b_ = filter();
+    stored_ = make_epilogue(emit_, region_, anchor, d_.dtype, d_.bias, n_);
+    emit();
+  }
+
+ private:
+  PendingProgram& program_;
+  const Graph& graph_;
+  const Region& region_;
+  Depthwise d_;
+  DepthwiseAxis last_;
+  Emitter emit_;
+  int32_t lanes_ = 1;
+  Dim rows_ = 1;                    ///< of outputs, over all axes but the last
+  int64_t vectors_ = 1, tile_ = 1;  ///< vectors of channels and outputs that are made at a time
+  int64_t groups_ = 1;              ///< of `vectors_` vectors
+  Dim blocks_ = 1;                  ///< of rows; a task is an image, a block, a group
+  uint32_t a_ = 0, b_ = 0;
+  Expr image_, n_, channel_, row_, filter_;
+  std::vector<Expr> places_;
+  Epilogue stored_;
+
+  // ---- choices ----
+  int64_t width() const { return vectors_ * lanes_; }
+  int64_t held() const { return std::min(last_.taps, held_taps); }
+  /// Outputs of a tile whose sums, taps and inputs fit the registers.
+  int64_t most_outputs(int64_t vectors) const {
+    const int64_t registers = (emit_.target().vector_registers - 2) / vectors - held() - 1;
+    return std::clamp<int64_t>(registers, 1, widest_tile);
+  }
+  /// What is read and written does not stay in the second cache.
+  bool streams() const {
+    const int64_t elements = (d_.inputs().typical() + d_.outputs().typical()) * d_.channels;
+    return elements * size_of(d_.dtype) > emit_.target().l2_bytes / 2;
+  }
+
+  /// One vector of channels and a wide tile takes the fewest loads. Two, where few sums would wait for each other. As many as lie side by
+  /// side where memory is read, which is fast from one end to the other only.
+  void choose_vectors(int64_t all) {
+    vectors_ = 1;
+    if (streams()) {
+      for (const int64_t v : {4, 3, 5, 2}) {
+        if (all % v == 0 && most_outputs(v) > 1 && vectors_ == 1) vectors_ = v;
+      }
+    } else if (2 * even_tile(1) <= widest_tile && (all % 2 == 0 || all >= 8) && most_outputs(2) >= even_tile(1)) {
+      vectors_ = 2;
+    }
+  }
+  int64_t even_tile(int64_t vectors) const {
+    const int64_t outputs = last_.outputs.typical();
+    return ceil_div(outputs, ceil_div(outputs, most_outputs(vectors)));
+  }
+
+  void choose_tile() {
+    const int64_t all = ceil_div(d_.channels, lanes_);
+    choose_vectors(all);
+    tile_ = last_.outputs.is_static() ? even_tile(vectors_) : std::min<int64_t>(8, most_outputs(vectors_));
+    groups_ = ceil_div(all, vectors_);
+  }
+
+  void choose_blocks() {
+    blocks_ = Dim::max(Dim::min(Dim::ceil_div(wanted_tasks, d_.images * groups_), Dim::ceil_div(rows_, least_rows)), 1);
+    if (blocks_.is_static() && rows_.is_static()) blocks_ = std::clamp<int64_t>(blocks_, 1, rows_);
+  }
+  /// Whoever made a wide map has gone by rows, and by channels where there are more of those.
+  bool rows_first() const { return d_.outputs().typical() > d_.channels; }
+
+  // ---- operands ----
+  /// Taps of a group of channels, one row of vectors a tap, in what is computed in.
+  template <class From, class To, class Convert> std::vector<std::byte> pack(const From* source, Convert&& convert) const {
+    const int64_t taps = d_.taps();
+    std::vector<std::byte> bytes(static_cast<size_t>(groups_ * taps * width()) * sizeof(To));
+    To* out = reinterpret_cast<To*>(bytes.data());
+    for (int64_t g = 0; g < groups_; ++g) {
+      for (int64_t t = 0; t < taps; ++t) {
+        for (int64_t j = 0; j < width(); ++j, ++out) {
+          const int64_t n = g * width() + j;
+          *out = n < d_.channels ? convert(source[n * taps + t]) : To(0);
+        }
+      }
+    }
+    return bytes;
+  }
+
+  uint32_t filter() {
+    const auto same = [](auto x) { return x; };
+    const ConstantData& data = graph_.constant(d_.b);
+    std::vector<std::byte> bytes;
+    if (d_.dtype == DType::f64) bytes = pack<double, double>(data.as<double>().data(), same);
+    else if (d_.dtype == DType::f32) bytes = pack<float, float>(data.as<float>().data(), same);
+    else {
+      const bool bf16 = d_.dtype == DType::bf16;
+      bytes = pack<uint16_t, float>(data.as<uint16_t>().data(), [&](uint16_t x) { return static_cast<float>(bf16 ? from_bf16(x) : from_f16(x)); });
+    }
+    const auto elements = static_cast<int64_t>(bytes.size()) / size_of(d_.sums());
+    return emit_.weight_buffer(program_.add_weight(std::move(bytes), data.name), d_.sums(), elements);
+  }
+
+  // ---- expressions ----
+  ExprType vector_type() const { return {d_.sums(), lanes_}; }
+  Expr vector_at(uint32_t buffer, int64_t i) const { return make_load(buffer, vector_type(), {Expr(i)}); }
+  /// First channel of vector `j`, and its lanes that are channels; empty: all of them.
+  Expr column(int64_t j) const { return simplify(channel_ + Expr(j * lanes_)); }
+  Expr mask(int64_t j) const { return d_.channels % width() ? tail_mask(column(j), Expr(d_.channels), lanes_) : Expr(); }
+  /// An input of the row at hand, `position` elements of the last axis from where the tile's first tap is.
+  Expr input(const Expr& position, int64_t j) const {
+    const Expr at = simplify(row_ + position * Expr(last_.step) + Expr(j * lanes_));
+    return convert(d_.sums(), make_load(a_, {d_.dtype, lanes_}, {make_ramp(at, Expr(1), lanes_)}, mask(j)));
+  }
+  Expr tap(const Expr& q, int64_t j) const {
+    return make_load(b_, vector_type(), {make_ramp(simplify(filter_ + q * Expr(width()) + Expr(j * lanes_)), Expr(1), lanes_)});
+  }
+
+  // ---- one tile ----
+  struct Sums {
+    uint32_t buffer;
+    int64_t outputs;
+  };
+  Body cleared(uint32_t sums, int64_t outputs) const {
+    Body out;
+    const Expr zero = make_broadcast(imm(d_.sums(), 0), lanes_);
+    for (int64_t i = 0; i < outputs * vectors_; ++i) out.push_back(Stmt::store(sums, Expr(i), zero));
+    return out;
+  }
+
+  /// One row of the filter for a tile. `inside(p)`: whether the input at position p of the tile exists.
+  template <class Inside> Body filter_row(const Sums& sums, Inside&& inside) {
+    Body out;
+    for (int64_t from = 0; from < last_.taps; from += held()) {
+      const int64_t to = std::min(last_.taps, from + held());
+      const uint32_t taps = emit_.local("taps", vector_type(), (to - from) * vectors_, Memory::registers);
+      const uint32_t read = emit_.local("read", vector_type(), vectors_, Memory::registers);
+      std::set<int64_t> positions;
+      for (int64_t q = from; q < to; ++q) {
+        bool used = false;
+        for (int64_t o = 0; o < sums.outputs; ++o) {
+          const int64_t p = o * last_.stride + q * last_.dilation;
+          if (inside(p)) positions.insert(p), used = true;
+        }
+        for (int64_t j = 0; used && j < vectors_; ++j) out.push_back(Stmt::store(taps, Expr((q - from) * vectors_ + j), tap(Expr(q), j)));
+      }
+      for (const int64_t p : positions) {
+        for (int64_t j = 0; j < vectors_; ++j) out.push_back(Stmt::store(read, Expr(j), input(Expr(p), j)));
+        for (int64_t q = from; q < to; ++q) {
+          const int64_t first_tap = p - q * last_.dilation, o = first_tap / last_.stride;
+          if (first_tap < 0 || first_tap % last_.stride != 0 || o >= sums.outputs) continue;
+          for (int64_t j = 0; j < vectors_; ++j) {
+            const int64_t i = o * vectors_ + j;
+            const Expr sum = fma(vector_at(read, j), vector_at(taps, (q - from) * vectors_ + j), vector_at(sums.buffer, i));
+            out.push_back(Stmt::store(sums.buffer, Expr(i), sum));
+          }
+        }
+      }
+    }
+    return out;
+  }
+
+  /// The same for one output, whose taps are those of [low, high).
+  Body filter_row_between(const Sums& sums, const Expr& low, const Expr& high) {
+    const Expr q = make_index("q", last_.taps);
+    Body body;
+    for (int64_t j = 0; j < vectors_; ++j) {
+      body.push_back(Stmt::store(sums.buffer, Expr(j), fma(input(simplify(q * Expr(last_.dilation)), j), tap(q, j), vector_at(sums.buffer, j))));
+    }
+    return one(Stmt::loop(q, low, high, Expr(1), std::move(body)));
+  }
+
+  /// Taps of `axis` that lie inside for output `o`.
+  static std::pair<Expr, Expr> taps_inside(const DepthwiseAxis& axis, const Expr& o) {
+    if (!axis.leaves()) return {Expr(0), Expr(axis.taps)};
+    const Expr before = simplify(Expr(axis.padding) - o * Expr(axis.stride)), d(axis.dilation);
+    const Expr low = simplify(floordiv(before + d - Expr(1), d)), high = simplify(floordiv(before + Expr(axis.inputs) - Expr(1), d) + Expr(1));
+    return {simplify(max(low, Expr(0))), simplify(min(high, Expr(axis.taps)))};
+  }
+
+  /// Outputs x .. x + outputs - 1 of a row, which `filter_row(sums)` adds up.
+  template <class FilterRow> Body tile(const Expr& x, int64_t outputs, FilterRow&& filter_row) {
+    const Sums sums{emit_.local("acc", vector_type(), outputs * vectors_, Memory::registers), outputs};
+    const bool long_chain = d_.taps() > max_chain;
+    const uint32_t total = long_chain ? emit_.local("total", vector_type(), outputs * vectors_, Memory::registers) : 0;
+    Body body = filter_row(sums);
+    for (int64_t i = 0; long_chain && i < outputs * vectors_; ++i) {
+      body.push_back(Stmt::store(total, Expr(i), vector_at(total, i) + vector_at(sums.buffer, i)));
+      body.push_back(Stmt::store(sums.buffer, Expr(i), make_broadcast(imm(d_.sums(), 0), lanes_)));
+    }
+    // Where the row's inputs and taps begin, over the taps of the other axes.
+    Expr at = Expr(d_.offset) + image_ * Expr(d_.image_step) + channel_ + simplify(x * Expr(last_.stride) - Expr(last_.padding)) * Expr(last_.step);
+    Expr number = Expr(0);
+    std::vector<Expr> taps;
+    for (size_t a = 0; a + 1 < d_.axes.size(); ++a) {
+      const DepthwiseAxis& axis = d_.axes[a];
+      taps.push_back(make_index("r", axis.taps));
+      at = at + (places_[a] * Expr(axis.stride) - Expr(axis.padding) + taps[a] * Expr(axis.dilation)) * Expr(axis.step);
+      number = number * Expr(axis.taps) + taps[a];
+    }
+    const Expr filter_at = simplify((floordiv(channel_, width()) * Expr(d_.taps()) + number * Expr(last_.taps)) * Expr(width()));
+    body = with_let(row_, simplify(at), with_let(filter_, filter_at, std::move(body)));
+    for (size_t a = taps.size(); a-- > 0;) {
+      const auto [low, high] = taps_inside(d_.axes[a], places_[a]);
+      body = one(Stmt::loop(taps[a], low, high, Expr(1), std::move(body)));
+    }
+    Body out = cleared(sums.buffer, outputs);
+    if (long_chain) append(out, cleared(total, outputs));
+    append(out, std::move(body));
+    append(out, store(x, outputs, long_chain ? total : sums.buffer));
+    return out;
+  }
+
+  Body store(const Expr& x, int64_t outputs, uint32_t sums) const {
+    Body out;
+    for (int64_t i = 0; i < outputs; ++i) {
+      const std::vector<VarBinding> here{{places_.back(), simplify(x + Expr(i))}};
+      const Expr value = simplify(substitute(stored_.value, here)), index = simplify(substitute(stored_.index, here));
+      for (int64_t j = 0; j < vectors_; ++j) {
+        const Expr bound = substitute(value, {{stored_.sum, vector_at(sums, i * vectors_ + j)}});
+        out.push_back(vector_store(stored_.buffer, index, vectorize(bound, n_, column(j), lanes_, mask(j)), n_, column(j), lanes_, mask(j)));
+      }
+    }
+    return out;
+  }
+
+  // ---- a row of tiles ----
+  /// Inputs of a tile at `first` begin at this position.
+  int64_t position(int64_t first) const { return first * last_.stride - last_.padding; }
+  bool inside(const Tile& t) const {
+    return position(t.first) >= 0 && position(t.first + t.width - 1) + (last_.taps - 1) * last_.dilation < last_.inputs;
+  }
+
+  /// Tiles of even widths, the wide ones first.
+  std::vector<Tile> tiles() const {
+    const int64_t all = last_.outputs, count = ceil_div(all, tile_);
+    std::vector<Tile> out;
+    for (int64_t i = 0; i < count; ++i) {
+      const int64_t first = out.empty() ? 0 : out.back().first + out.back().width;
+      out.push_back({first, ceil_div(all - first, count - i)});
+    }
+    return out;
+  }
+
+  /// Empty where too much would be written out.
+  std::optional<Body> row_of_known_tiles() {
+    const std::vector<Tile> all = tiles();
+    Body out;
+    int64_t code = 0;
+    for (size_t i = 0; i < all.size();) {
+      const Tile t = all[i];
+      size_t end = i + 1;
+      while (inside(t) && end < all.size() && all[end].width == t.width && inside(all[end])) ++end;
+      if ((code += t.width * last_.taps * vectors_) > longest_code) return std::nullopt;
+      const int64_t from = position(t.first), inputs = last_.inputs;
+      const bool whole = inside(t);
+      const auto exists = [=](int64_t p) { return whole || (from + p >= 0 && from + p < inputs); };
+      const auto sum_up = [&](const Sums& sums) { return filter_row(sums, exists); };
+      if (end == i + 1) {
+        append(out, tile(Expr(t.first), t.width, sum_up));
+      } else {
+        const Expr x = make_var("x", t.first, all[end - 1].first + 1);
+        out.push_back(Stmt::loop(x, Expr(t.first), Expr(all[end - 1].first + 1), Expr(t.width), tile(x, t.width, sum_up)));
+      }
+      i = end;
+    }
+    return out;
+  }
+
+  /// Tiles and pieces of them where all inputs are inside, single outputs on both sides.
+  Body row_of_any_tiles() {
+    const auto singles = [&](const Expr& low, const Expr& high) {
+      const Expr x = make_place("x", last_.outputs);
+      const auto [from, to] = taps_inside(last_, x);
+      return Stmt::loop(x, low, high, Expr(1),
+                        tile(x, 1, [&, from = from, to = to](const Sums& sums) { return filter_row_between(sums, from, to); }));
+    };
+    const Expr all(last_.outputs), reach((last_.taps - 1) * last_.dilation);
+    const Expr left = make_index("left", last_.outputs + 1), right = make_index("right", last_.outputs + 1);
+    Body out;
+    out.push_back(singles(Expr(0), left));
+    Expr done = left;
+    const auto whole = [](int64_t) { return true; };
+    const auto sum_up = [&](const Sums& sums) { return filter_row(sums, whole); };
+    for (int64_t piece = tile_; piece > 0; piece = piece == tile_ ? std::bit_floor(static_cast<uint64_t>(piece - 1)) : piece / 2) {
+      const Expr x = make_place("x", last_.outputs);
+      const Expr end = simplify(done + floordiv(right - done, piece) * Expr(piece));
+      out.push_back(Stmt::loop(x, done, end, Expr(piece), tile(x, piece, sum_up)));
+      done = end;
+    }
+    out.push_back(singles(right, all));
+    const Expr first = min(Expr(ceil_div(std::max<int64_t>(last_.padding, 0), last_.stride)), all);
+    const Expr behind = simplify(floordiv(Expr(last_.inputs) + Expr(last_.padding) - reach - Expr(1), last_.stride) + Expr(1));
+    out = with_let(right, simplify(max(left, min(behind, all))), std::move(out));
+    return with_let(left, simplify(first), std::move(out));
+  }
+
+  void emit() {
+    const Expr block = make_place("block", blocks_), group = make_place("group", groups_), row = make_place("row", rows_);
+    channel_ = make_place("channel", groups_ * width());
+    row_ = make_var("at", -anywhere, anywhere);
+    filter_ = make_var("filter", 0, anywhere);
+    std::optional<Body> line;
+    if (last_.outputs.is_static() && last_.inputs.is_static()) line = row_of_known_tiles();
+    Body body = line ? std::move(*line) : row_of_any_tiles();
+    Dim inner = 1;
+    for (size_t a = d_.axes.size() - 1; a-- > 0;) {
+      const Expr place = floordiv(row, inner);
+      body = with_let(places_[a], simplify(a == 0 ? place : floormod(place, d_.axes[a].outputs)), std::move(body));
+      inner *= d_.axes[a].outputs;
+    }
+    const Expr low = simplify(floordiv(block * Expr(rows_), blocks_)), high = simplify(floordiv((block + Expr(1)) * Expr(rows_), blocks_));
+    body = one(Stmt::loop(row, low, high, Expr(1), std::move(body)));
+    body = with_let(channel_, simplify(group * Expr(width())), std::move(body));
+    const Dim tasks = d_.images * blocks_ * groups_;
+    const Expr task = make_index("task", tasks);
+    const Dim inner_extent = rows_first() ? Dim(groups_) : blocks_, outer_extent = rows_first() ? blocks_ : Dim(groups_);
+    const Expr outer = simplify(floormod(floordiv(task, inner_extent), outer_extent));
+    body = with_let(rows_first() ? group : block, simplify(floormod(task, inner_extent)), std::move(body));
+    body = with_let(rows_first() ? block : group, outer, std::move(body));
+    body = with_let(image_, simplify(floordiv(task, inner_extent * outer_extent)), std::move(body));
+    emit_.kernel().flops =
+        2.0 * static_cast<double>(d_.images.typical()) * static_cast<double>(d_.outputs().typical()) * static_cast<double>(d_.channels * d_.taps());
+    emit_.finish(task, tasks, std::move(body));
+  }
+};
+
+}  // namespace
+
+std::optional<Depthwise> describe_depthwise(const Graph& graph, const Node& node) {
+  const auto conv = match<Conv>(node);
+  if (!conv || !graph.is_constant(conv->weight)) return std::nullopt;
+  const TensorType& xt = graph.type(conv->x);
+  const Shape &x = xt.shape, &w = graph.type(conv->weight).shape, &out = graph.type(node.results[0]).shape;
+  if (xt.rank() < 3 || !is_float(xt.dtype) || graph.type(conv->weight).dtype != xt.dtype || !x[1].is_static()) return std::nullopt;
+  if (x[1] < 2 || x[1] != conv->groups || w[0] != conv->groups || out.elements() == 0 || w.elements() == 0) return std::nullopt;
+  const Access access = resolve_access(graph, conv->x, 1);
+  const LinearIndex at = linear_index(access.flat, access.vars).value();
+  if (at.strides[1] != 1 || graph.type(access.base).dtype != xt.dtype) return std::nullopt;
+  Depthwise d;
+  d.dtype = xt.dtype;
+  d.a = access.base;
+  d.b = conv->weight;
+  d.bias = conv->bias;
+  d.images = x[0];
+  d.image_step = at.strides[0];
+  d.offset = at.offset;
+  d.channels = x[1];
+  for (int64_t s = 0; s + 2 < xt.rank(); ++s)
+    d.axes.push_back({out[s + 2], x[s + 2], at.strides[static_cast<size_t>(s) + 2], w[s + 2], conv->stride[s], conv->padding[s], conv->dilation[s]});
+  if (d.axes.back().taps > widest_filter) return std::nullopt;
+  return d;
+}
+
+bool lower_depthwise(PendingProgram& program, const Region& region) {
+  auto d = region.anchor ? describe_depthwise(*program.graph, *region.anchor) : std::nullopt;
+  if (!d) return false;
+  DepthwiseLowering(program, region, std::move(*d)).run();
+  return true;
+}
+
+}  // namespace mica::lower

@@ -1,0 +1,51 @@
+#pragma once
+// Depthwise convolution (groups = channels = results) over any number of spatial axes, channels last.
+#include "emit.h"
+#include "mica/ops/rules.h"
+
+namespace mica::lower {
+
+/// One spatial axis.
+struct DepthwiseAxis {
+  Dim outputs, inputs;
+  Dim step;  ///< elements from one input position to the next
+  int64_t taps = 1, stride = 1, padding = 0, dilation = 1;
+  /// Some tap of some output lies outside.
+  bool leaves() const {
+    const Dim last = (outputs - 1) * stride + (taps - 1) * dilation - padding;
+    return padding > 0 || !Dim::surely_less(last, inputs);
+  }
+};
+
+struct Depthwise {
+  DType dtype = DType::f32;  ///< of input, weight and result
+  DType sums() const { return working(dtype); }
+  Value a, b;
+  OptValue bias;
+  Dim images = 1;
+  Dim image_step = 0, offset = 0;  ///< elements of `a`
+  int64_t channels = 1;
+  std::vector<DepthwiseAxis> axes;  ///< outermost first
+  int64_t taps() const {
+    int64_t product = 1;
+    for (const DepthwiseAxis& axis : axes) product *= axis.taps;
+    return product;
+  }
+  /// Places of one channel.
+  Dim inputs() const { return over_axes(&DepthwiseAxis::inputs); }
+  Dim outputs() const { return over_axes(&DepthwiseAxis::outputs); }
+
+ private:
+  Dim over_axes(Dim DepthwiseAxis::* size) const {
+    Dim product = 1;
+    for (const DepthwiseAxis& axis : axes) product *= axis.*size;
+    return product;
+  }
+};
+
+/// The depthwise convolution that a node is, if its channels lie side by side in memory and its filter is constant.
+std::optional<Depthwise> describe_depthwise(const Graph& graph, const Node& node);
+/// Its kernel. False when the region's anchor is none.
+bool lower_depthwise(PendingProgram& program, const Region& region);
+
+}  // namespace mica::lower
