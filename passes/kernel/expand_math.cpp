@@ -195,9 +195,20 @@ class Expander {
   bool fused_;
 };
 
+/// Sums of 1 and a function that lose what makes the function dear: its relative precision near 0. A GELU is one.
+Expr sum_with_one(const Expr& e) {
+  if (e->op != ExprOp::add || e->type.dtype != DType::f32) return {};
+  const size_t one = is_constant(e->args[0], 1) ? 0 : 1;
+  const Expr& f = e->args[1 - one];
+  if (!is_constant(e->args[one], 1) || f->op != ExprOp::erf || f->type != e->type) return {};
+  return one_plus_erf_f32(f->args[0]);
+}
+
+Expr expanded(const Expr& e, const Expander& expander) { return rewrite(rewrite(e, sum_with_one), expander); }
+
 void expand(std::vector<Stmt>& body, const Expander& expander) {
   const auto apply = [&](Expr& e) {
-    if (e) e = rewrite(e, expander);
+    if (e) e = expanded(e, expander);
   };
   for (Stmt& s : body) {
     for (Expr* e : {&s.low, &s.high, &s.step, &s.index, &s.value, &s.mask, &s.condition}) apply(*e);
@@ -208,7 +219,7 @@ void expand(std::vector<Stmt>& body, const Expander& expander) {
 
 }  // namespace
 
-Expr expand_math(const Expr& e, const Target& target) { return rewrite(e, Expander(target)); }
+Expr expand_math(const Expr& e, const Target& target) { return expanded(e, Expander(target)); }
 
 void expand_math(Kernel& kernel, const Target& target) { expand(kernel.body, Expander(target)); }
 

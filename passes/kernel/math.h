@@ -35,6 +35,8 @@ Expr exp_f32(const Expr& x);
 Expr log_f32(const Expr& x);
 Expr tanh_f32(const Expr& x);
 Expr erf_f32(const Expr& x);
+/// 1 + erf(x), right to 2^-23 or so: what the sum of the two keeps of erf.
+Expr one_plus_erf_f32(const Expr& x);
 Expr expm1_f32(const Expr& x);
 
 Expr exp_f64(const Expr& x);

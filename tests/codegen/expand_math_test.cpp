@@ -140,6 +140,37 @@ TEST_P(Math, single_without_fma) {
 }
 INSTANTIATE_TEST_SUITE_P(Functions, Math, testing::ValuesIn(cases), [](const auto& info) { return std::string(name_of(info.param.op)); });
 
+/// 1 + erf(x) is one function: right to two units of what the sum can hold, 0 and 2 at the ends, NaN of NaN whatever its bits are.
+TEST(MathSum, one_plus_erf) {
+  for (const char* cpu : {"native", "x86-64-v2"}) {
+    Diagnostics diagnostics;
+    const Target target = std::string_view(cpu) == "native" ? native_target() : *make_target(cpu, "", diagnostics);
+    std::vector<float> x = samples<float>(-6, 6, (1 << 18) - 16);
+    x.push_back(std::bit_cast<float>(0x7fc001ffu));
+    while (x.size() % 16) x.push_back(std::bit_cast<float>(0xffc12345u));
+    std::vector<float> y(x.size());
+    Kernel kernel = map_kernel(ExprOp::erf, DType::f32, static_cast<int64_t>(x.size()), target.lanes(4), false);
+    Expr& value = kernel.body[0].body[0].value;
+    value = make_broadcast(imm(DType::f32, 1), value->type.lanes) + value;
+    expand_math(kernel, target);
+    CompiledProgram program(program_of(std::move(kernel)), target);
+    program.run({x.data(), y.data()});
+    double worst = 0;
+    for (size_t i = 0; i < x.size(); ++i) {
+      if (std::isnan(x[i])) {
+        EXPECT_TRUE(std::isnan(y[i])) << std::bit_cast<uint32_t>(x[i]);
+        continue;
+      }
+      const double exact = static_cast<double>(1 + erfl(x[i]));
+      if (x[i] < -6) EXPECT_EQ(y[i], 0) << x[i];
+      if (x[i] > 6) EXPECT_EQ(y[i], 2) << x[i];
+      worst = std::max(worst, std::fabs(y[i] - exact));
+    }
+    printf("  1 + erf, %s: %.2f units of 2^-23\n", cpu, worst * 0x1p23);
+    EXPECT_LE(worst, 2 * 0x1p-23);
+  }
+}
+
 long double floor_mod(long double a, long double b) {
   const long double m = fmodl(a, b);
   return m != 0 && (b < 0) != (m < 0) ? m + b : m;
