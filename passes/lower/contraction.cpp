@@ -49,18 +49,17 @@ Tile choose_tile(const Contraction& c, const Target& target, int32_t lanes) {
 
 // ---- packing ----
 /// Panels of `width` columns, in each of them the steps of k, `group` of them side by side for a column.
-template <class From, class To, class Convert>
-std::vector<std::byte> pack(const Contraction& c, const From* source, int64_t width, int64_t group, Convert&& convert) {
+template <class T> std::vector<std::byte> pack(const Contraction& c, const T* source, int64_t width, int64_t group) {
   const int64_t panels = ceil_div(c.n, width), steps = ceil_div(c.k, group);
-  std::vector<std::byte> bytes(static_cast<size_t>(c.groups * panels * c.taps * steps * width * group) * sizeof(To));
-  To* out = reinterpret_cast<To*>(bytes.data());
+  std::vector<std::byte> bytes(static_cast<size_t>(c.groups * panels * c.taps * steps * width * group) * sizeof(T));
+  T* out = reinterpret_cast<T*>(bytes.data());
   for (int64_t g = 0; g < c.groups; ++g) {
     for (int64_t p = 0; p < panels; ++p) {
       for (int64_t t = 0; t < c.taps; ++t) {
         for (int64_t step = 0; step < steps; ++step) {
           for (int64_t j = 0; j < width * group; ++j, ++out) {
             const int64_t n = p * width + j / group, k = step * group + j % group;
-            *out = n < c.n && k < c.k ? convert(source[c.b_at(g, t, k, n)]) : To(0);
+            *out = n < c.n && k < c.k ? source[c.b_at(g, t, k, n)] : T(0);
           }
         }
       }
@@ -169,21 +168,13 @@ class ContractionLowering {
     panel_outer_ = b_bytes > a_bytes || a_bytes * static_cast<double>(element) < static_cast<double>(emit_.target().l2_bytes) / 2;
   }
 
-  template <class T> const T* source() const { return graph_.constant(c_.b).as<T>().data(); }
-  std::vector<std::byte> packed() const {
-    const auto same = [](auto x) { return x; };
-    if (c_.dtype == DType::f64) return pack<double, double>(c_, source<double>(), width_, group_, same);
-    if (c_.dtype == DType::f32) return pack<float, float>(c_, source<float>(), width_, group_, same);
-    return pack<uint16_t, uint16_t>(c_, source<uint16_t>(), width_, group_, same);
-  }
-
   void prepare_operands() {
     if (c_.padded) zero_row_ = program_.zero_tail(c_.a, c_.k);
     a_ = c_.inner ? emit_.temporary(c_.inner->a, false) : emit_.buffer_of(c_.a);
     if (c_.inner) {
       b_ = emit_.prepared_buffer(c_.inner->b(width_), c_.dtype, c_.groups * panels_.size() * c_.k.size() * width_, false);
     } else if (c_.packed) {
-      std::vector<std::byte> bytes = packed();
+      std::vector<std::byte> bytes = pack_panels(graph_, c_, width_, group_);
       const int64_t elements = static_cast<int64_t>(bytes.size()) / size_of(c_.dtype);
       const std::string& name = graph_.constant(c_.b).name;
       b_ = emit_.weight_buffer(program_.add_weight(std::move(bytes), name), c_.dtype, elements);
@@ -603,6 +594,18 @@ Epilogue make_epilogue(Emitter& emit, const Region& region, const std::vector<Ex
   out.value = emit.flatten(simplify(value));
   out.index = flat_index(graph.type(region.output), *where);
   return out;
+}
+
+int64_t panel_width(const Contraction& c, const Target& target) {
+  const int32_t lanes = target.lanes(size_of(c.sums()));
+  return choose_tile(c, target, lanes).vectors * lanes;
+}
+
+std::vector<std::byte> pack_panels(const Graph& graph, const Contraction& c, int64_t width, int64_t group) {
+  const ConstantData& b = graph.constant(c.b);
+  if (c.dtype == DType::f64) return pack(c, b.as<double>().data(), width, group);
+  if (c.dtype == DType::f32) return pack(c, b.as<float>().data(), width, group);
+  return pack(c, b.as<uint16_t>().data(), width, group);
 }
 
 void emit_contraction(PendingProgram& program, const Region& region, Contraction contraction) {

@@ -74,6 +74,11 @@ struct Contraction {
 
 /// The contraction that a node is, if it is one that can be scheduled (describe_contraction.cpp).
 std::optional<Contraction> describe(const Graph& graph, const Node& node);
+/// Columns of a panel in the kernel of one.
+int64_t panel_width(const Contraction& contraction, const Target& target);
+/// A constant B in panels of so many columns, [groups, panels, taps, steps, width, group]: `group` steps of k side by side, zeros where there is no
+/// such column or step.
+std::vector<std::byte> pack_panels(const Graph& graph, const Contraction& contraction, int64_t width, int64_t group);
 /// The kernel of one.
 void emit_contraction(PendingProgram& program, const Region& region, Contraction contraction);
 /// The same convolution with fewer products (winograd.cpp). False when it does not have the form or nothing would be won.

@@ -8,6 +8,7 @@
 // improving the accuracy of Winograd convolution for deep neural networks", arXiv 1803.10986).
 #include <algorithm>
 #include <array>
+#include <utility>
 
 #include "contraction.h"
 #include "mica/ops/conv.h"
@@ -67,7 +68,7 @@ struct Winograd {
   Value base;                ///< holds the input
   std::vector<Dim> strides;  ///< of its axes, in elements
   Dim offset = 0;
-  Dim height, width, out_height, out_width;
+  Dim images, height, width, out_height, out_width;
   int64_t channels = 1, outputs = 1;
   bool padded = false;
   Dim tiles_x, tiles_y, tiles;
@@ -84,23 +85,32 @@ bool fits(const Graph& graph, const Conv& op) {
 
 /// Time of one convolution on a core in vector multiply-adds: a model of what was measured, good to compare the two.
 struct Cost {
-  double direct, winograd;
+  Dim direct, winograd;
+  /// Where the direct form surely takes longer, by a margin.
+  Dim gain() const { return direct * 9 - winograd * 10; }
 };
 
 Cost estimate(const Winograd& w, const Target& target) {
-  const double lanes = target.lanes(size_of(w.dtype)), c = static_cast<double>(w.channels), n = static_cast<double>(w.outputs);
-  const double tiles = static_cast<double>(w.tiles.typical());
-  const double places = static_cast<double>(w.tiles.typical() / std::max<int64_t>(1, w.tiles_x.typical() * w.tiles_y.typical())) *
-                        static_cast<double>(w.out_height.typical() * w.out_width.typical());
-  const double in_vectors = std::ceil(c / lanes), out_vectors = std::ceil(n / lanes);
-  // A row tile of few rows waits for its loads of B.
-  const double rows = std::min(tiles, 6.0), waits = std::max(1.0, (rows + 4) / (rows * 4) + 0.05);
+  const int64_t lanes = target.lanes(size_of(w.dtype)), in_vectors = ceil_div(w.channels, lanes), out_vectors = ceil_div(w.outputs, lanes);
   // The transforms wait for V and M on their way through the second cache.
-  constexpr double input_vector = 1000, output_vector = 850, bytes_per_step = 4;
-  const double more_weights = (products - taps * taps) * c * n * static_cast<double>(size_of(w.dtype));
-  return {
-      places * taps * taps * c * out_vectors,
-      products * tiles * c * out_vectors * waits + tiles * (in_vectors * input_vector + out_vectors * output_vector) + more_weights / bytes_per_step};
+  constexpr int64_t input_vector = 1000, output_vector = 850, bytes_per_step = 4;
+  const int64_t more_weights = (products - taps * taps) * w.channels * w.outputs * size_of(w.dtype);
+  const Dim places = w.images * w.out_height * w.out_width;
+  const int64_t tile = products * w.channels * out_vectors + in_vectors * input_vector + out_vectors * output_vector;
+  return {places * (taps * taps * w.channels * out_vectors), w.tiles * tile + Dim(more_weights / bytes_per_step)};
+}
+
+enum class Choice : uint8_t { direct, winograd, by_size };
+
+/// The faster form, by the sizes at the ends of the symbols' ranges: where they do not agree the run decides.
+Choice choose(const Dim& gain, const Symbols& symbols) {
+  bool always = true, never = true;
+  for (const bool high : {false, true}) {
+    std::vector<int64_t> sizes;
+    for (const Symbol& s : symbols.all()) sizes.push_back(high ? s.high : s.low);
+    (gain.at(sizes) > 0 ? never : always) = false;
+  }
+  return always ? Choice::winograd : never ? Choice::direct : Choice::by_size;
 }
 
 /// Tiles of a chunk: V and M of it fit the second caches of two cores.
@@ -137,10 +147,9 @@ std::optional<Winograd> describe(const PendingProgram& program, const Region& re
   w.height = x.shape[2], w.width = x.shape[3], w.out_height = out[2], w.out_width = out[3];
   w.tiles_y = Dim::ceil_div(w.out_height, out_tile);
   w.tiles_x = Dim::ceil_div(w.out_width, out_tile);
-  w.tiles = x.shape[0] * w.tiles_y * w.tiles_x;
-  const Cost cost = estimate(w, *program.target);
-  const bool faster = cost.winograd < 0.9 * cost.direct;
-  if (w.tiles.low() < 1 || (program.options.winograd == WinogradUse::automatic && !faster)) return std::nullopt;
+  w.images = x.shape[0];
+  w.tiles = w.images * w.tiles_y * w.tiles_x;
+  if (w.tiles.low() < 1) return std::nullopt;
   choose_chunk(w, *program.target);
   return w;
 }
@@ -149,8 +158,13 @@ using Body = std::vector<Stmt>;
 
 class WinogradLowering {
  public:
-  WinogradLowering(PendingProgram& program, const Region& region, Winograd w)
-      : program_(program), graph_(*program.graph), region_(region), w_(std::move(w)), lanes_(program.target->lanes(size_of(w_.dtype))) {}
+  WinogradLowering(PendingProgram& program, const Region& region, Winograd w, const Contraction& direct)
+      : program_(program),
+        graph_(*program.graph),
+        region_(region),
+        w_(std::move(w)),
+        direct_(direct),
+        lanes_(program.target->lanes(size_of(w_.dtype))) {}
 
   void run() {
     v_ = add_products(w_.channels);
@@ -168,6 +182,7 @@ class WinogradLowering {
   const Graph& graph_;
   const Region& region_;
   Winograd w_;
+  const Contraction& direct_;
   int32_t lanes_;
   Value v_, m_;
   std::optional<Value> trip_;
@@ -196,7 +211,7 @@ class WinogradLowering {
   /// `body` for the tile that is number `local` of this trip, if there is one.
   template <class F> Body at_tile(Emitter& emit, const Expr& local, F&& body) const {
     const Expr tile = make_index("tile", w_.trips * w_.chunk);
-    const Dim& images = graph_.type(w_.op.x).shape[0];
+    const Dim& images = w_.images;
     const Place place{images == 1 ? Expr(0) : make_place("image", images), make_place("tile_y", w_.tiles_y), make_place("tile_x", w_.tiles_x)};
     Body inner = body(place);
     inner = with_let(place.x, simplify(floormod(tile, w_.tiles_x)), std::move(inner));
@@ -323,55 +338,48 @@ class WinogradLowering {
   }
 
   // ---- U ----
-  /// The filter in panels: [panels, channels, taps, taps, width], zeros behind the last output.
-  std::vector<std::byte> filter_panels(int64_t width) const {
-    const int64_t panels = ceil_div(w_.outputs, width), places = taps * taps;
-    std::vector<std::byte> bytes(static_cast<size_t>(panels * w_.channels * places * width) * sizeof(float));
-    const float* weight = graph_.constant(w_.op.weight).as<float>().data();
-    float* to = reinterpret_cast<float*>(bytes.data());
-    for (int64_t n = 0; n < w_.outputs; ++n) {
-      for (int64_t c = 0; c < w_.channels; ++c) {
-        float* line = to + (n / width * w_.channels + c) * places * width + n % width;
-        for (int64_t i = 0; i < places; ++i) line[i * width] = weight[(n * w_.channels + c) * places + i];
-      }
-    }
-    return bytes;
-  }
-
-  /// Four times as large as the filter, so it is made when the library is loaded; in fp64, so that U is rounded once.
+  /// Four times as large as the filter, so it is made when the library is loaded; in fp64, so that U is rounded once. The file has the filter as the
+  /// direct form reads it, which may stand beside this one.
   uint32_t transform_filter(int64_t width) {
     const int64_t panels = ceil_div(w_.outputs, width), places = taps * taps, elements = products * panels * w_.channels * width;
+    const int64_t from_width = panel_width(direct_, *program_.target), from_panels = ceil_div(w_.outputs, from_width);
     const auto prepared = static_cast<uint32_t>(program_.prepared.size());
     program_.prepared.push_back(elements * size_of(w_.dtype));
     Emitter emit(program_, region_);
     emit.kernel().name = "conv_winograd_weights";
-    const uint32_t g = emit.weight_buffer(program_.add_weight(filter_panels(width), graph_.constant(w_.op.weight).name), w_.dtype,
-                                          panels * w_.channels * places * width);
+    const uint32_t g = emit.weight_buffer(program_.add_weight(pack_panels(graph_, direct_, from_width, 1), graph_.constant(w_.op.weight).name),
+                                          w_.dtype, from_panels * places * w_.channels * from_width);
     const uint32_t u = emit.prepared_buffer(prepared, w_.dtype, elements, true);
     const int32_t lanes = program_.target->lanes(size_of(DType::f64));
     const ExprType wide{DType::f64, lanes};
     const uint32_t tap = emit.local("tap", wide, places, Memory::registers), half = emit.local("half", wide, in_tile * taps, Memory::registers);
-    // A task is a channel of a panel.
-    const Expr task = make_index("task", panels * w_.channels), column = make_index("column", width);
+    // A task is a channel of one of the file's panels.
+    const Expr task = make_index("task", from_panels * w_.channels), column = make_index("column", from_width);
+    const Expr from = make_index("from", from_panels), channel = make_index("channel", w_.channels), n = make_index("n", from_panels * from_width);
     Body body;
     for (int64_t i = 0; i < places; ++i) {
-      const Expr at = simplify((task * Expr(places) + Expr(i)) * Expr(width) + column);
+      const Expr at = simplify(((from * Expr(places) + Expr(i)) * Expr(w_.channels) + channel) * Expr(from_width) + column);
       body.push_back(Stmt::store(tap, Expr(i), cast(DType::f64, make_load(g, {w_.dtype, lanes}, {make_ramp(at, Expr(1), lanes)}))));
     }
-    const auto line = [&](uint32_t from, int64_t first, int64_t step) {
+    const auto line = [&](uint32_t buffer, int64_t first, int64_t step) {
       std::array<Expr, taps> x;
-      for (int64_t i = 0; i < taps; ++i) x[i] = make_load(from, wide, {Expr(first + i * step)});
+      for (int64_t i = 0; i < taps; ++i) x[i] = make_load(buffer, wide, {Expr(first + i * step)});
       return x;
     };
     for (int64_t i = 0; i < in_tile; ++i) {
       for (int64_t q = 0; q < taps; ++q) body.push_back(Stmt::store(half, Expr(i * taps + q), combination(filter_rows[i], line(tap, q, taps))));
     }
+    const Expr panel = simplify(floordiv(n, width)), inside = simplify(floormod(n, width));
     for (int64_t e = 0; e < products; ++e) {
       const Expr value = cast(w_.dtype, combination(filter_rows[e % in_tile], line(half, e / in_tile * taps, 1)));
-      const Expr at = simplify((Expr(e * panels * w_.channels) + task) * Expr(width) + column);
+      const Expr at = simplify(((Expr(e * panels) + panel) * Expr(w_.channels) + channel) * Expr(width) + inside);
       body.push_back(Stmt::store(u, make_ramp(at, Expr(1), lanes), value));
     }
-    emit.finish_at_load(task, panels * w_.channels, one(Stmt::loop(column, Expr(0), Expr(width), Expr(lanes), std::move(body))));
+    if (from_panels * from_width > panels * width) body = one(Stmt::branch(n < Expr(panels * width), std::move(body)));
+    body = with_let(n, simplify(from * Expr(from_width) + column), std::move(body));
+    body = one(Stmt::loop(column, Expr(0), Expr(from_width), Expr(lanes), std::move(body)));
+    body = with_let(channel, simplify(floormod(task, w_.channels)), std::move(body));
+    emit.finish_at_load(task, from_panels * w_.channels, with_let(from, simplify(floordiv(task, w_.channels)), std::move(body)));
     return prepared;
   }
 
@@ -420,13 +428,47 @@ class WinogradLowering {
   }
 };
 
+/// The step that writes whether `gain` is positive.
+PendingStep decide(Value to, const Dim& gain, const std::string& label) {
+  PendingStep step;
+  step.label = label + ": which form";
+  step.operands = {{Operand::Kind::value, to, 0}};
+  Kernel& k = step.kernel;
+  k.name = "decide";
+  k.buffers = {{"to", {DType::b8, 1}, 1}};
+  k.buffers[0].written = true;
+  k.task = make_var("task", 0, 1);
+  k.body.push_back(Stmt::store(0, 0, Expr(gain) > Expr(0)));
+  return step;
+}
+
+/// The steps that `emit` appends, taken off again.
+template <class Emit> std::vector<PendingStep> steps_of(PendingProgram& program, Emit&& emit) {
+  std::vector<PendingStep> outer = std::exchange(program.steps, {});
+  emit();
+  return std::exchange(program.steps, std::move(outer));
+}
+
 }  // namespace
 
 bool lower_winograd(PendingProgram& program, const Region& region, const Contraction& direct) {
-  if (program.options.winograd == WinogradUse::off) return false;
-  auto w = describe(program, region, direct);
+  const WinogradUse use = program.options.winograd;
+  if (use == WinogradUse::off) return false;
+  const auto w = describe(program, region, direct);
   if (!w) return false;
-  WinogradLowering(program, region, std::move(*w)).run();
+  const Dim gain = estimate(*w, *program.target).gain();
+  const Choice choice = use == WinogradUse::always ? Choice::winograd : choose(gain, program.graph->symbols);
+  if (choice == Choice::direct) return false;
+  const auto here = [&] { WinogradLowering(program, region, *w, direct).run(); };
+  if (choice == Choice::winograd) return here(), true;
+  PendingStep branch;
+  branch.kind = Step::Kind::branch;
+  branch.condition = Operand{Operand::Kind::value, program.add_temporary({DType::b8, {}, {}}), 0};
+  branch.body = steps_of(program, here);
+  branch.otherwise = steps_of(program, [&] { emit_contraction(program, region, direct); });
+  branch.label = branch.otherwise.back().label;
+  program.steps.push_back(decide(branch.condition->value, gain, branch.label));
+  program.steps.push_back(std::move(branch));
   return true;
 }
 

@@ -141,6 +141,13 @@ const Ranged all_ranged[] = {
      "torch.avg_pool2d(x, [3, 3], [1, 2], [1, 1])",
      {{4, 4}, {14, 14}, {7, 9}, {6, 5}}},
     {"windows", "H=3..9, W=4..9", "x=f32[1, 2, H, W]", "return torch.im2col(x, [2, 3], [1, 1], [1, 0], [1, 1])", {{3, 4}, {9, 9}, {5, 8}}},
+    // Few places are faster in the direct form, many in Winograd's: the run decides.
+    {"convolution_in_two_forms",
+     "H=1..40, W=1..40",
+     "x=f32[1, 64, H, W]",
+     "y = torch.conv2d(torch.tanh(x), w, b, [1, 1], [1, 1]); return torch.relu(y) + x, y.mean([2, 3])",
+     {{1, 1}, {1, 7}, {4, 4}, {5, 9}, {13, 12}, {40, 40}},
+     "w=f32[64, 64, 3, 3] in -0.1..0.1, b=f32[64]"},
     {"winograd_convolution",
      "H=3..70, W=4..60",
      "x=f32[1, 32, H, W]",
