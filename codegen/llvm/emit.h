@@ -61,6 +61,8 @@ class KernelEmitter {
   void emit_let(const Stmt& s);
   void emit_branch(const Stmt& s);
   void emit_check(const Stmt& s);
+  void configure_tiles();
+  void emit_tile(const Stmt& s);
   void emit_fault(llvm::Value* ok, int32_t code, int32_t site, llvm::Value* value);
   llvm::Function* fault_function();
   llvm::BasicBlock* new_block(const char* name);

@@ -1,6 +1,9 @@
 // The function of a kernel and its statements.
+#include <llvm/IR/IntrinsicsX86.h>
 #include <llvm/IR/MDBuilder.h>
 #include <llvm/IR/Verifier.h>
+
+#include <array>
 
 #include "emit.h"
 #include "mica/runtime/frame.h"
@@ -55,6 +58,7 @@ llvm::Function* KernelEmitter::run() {
   first->setName("first");
   last->setName("last");
 
+  if (!kernel_.tiles.empty()) configure_tiles();
   // The caller never passes an empty range.
   auto* body = new_block("task");
   auto* done = new_block("done");
@@ -72,6 +76,7 @@ llvm::Function* KernelEmitter::run() {
   b_.CreateCondBr(b_.CreateICmpSLT(next, last), body, done);
   done->moveAfter(b_.GetInsertBlock());
   b_.SetInsertPoint(done);
+  if (!kernel_.tiles.empty()) b_.CreateIntrinsic(llvm::Intrinsic::x86_tilerelease, {}, {});
   b_.CreateRetVoid();
   return function_;
 }
@@ -112,6 +117,10 @@ void KernelEmitter::emit(const Stmt& s) {
     case Stmt::Kind::branch: emit_branch(s); return;
     case Stmt::Kind::check: emit_check(s); return;
     case Stmt::Kind::prefetch: emit_prefetch(s); return;
+    case Stmt::Kind::tile_zero:
+    case Stmt::Kind::tile_load:
+    case Stmt::Kind::tile_store:
+    case Stmt::Kind::tile_dot: emit_tile(s); return;
   }
 }
 
@@ -197,6 +206,37 @@ void KernelEmitter::emit_check(const Stmt& s) {
   if (value->getType()->isIntegerTy() && !value->getType()->isIntegerTy(64)) value = b_.CreateSExtOrTrunc(value, b_.getInt64Ty());
   if (!value->getType()->isIntegerTy(64)) value = b_.getInt64(0);
   emit_fault(ok, s.fault_code, s.site, value);
+}
+
+/// Gives the matrix registers their shapes: palette 1 of LDTILECFG (Intel SDM vol. 2A), bytes of a row at 16, rows at 48.
+void KernelEmitter::configure_tiles() {
+  MICA_CHECK(static_cast<int32_t>(kernel_.tiles.size()) <= target_.tiles.registers, kernel_.name + ": more matrix tiles than the target has");
+  std::array<uint8_t, 64> bytes = {1};
+  for (size_t i = 0; i < kernel_.tiles.size(); ++i) {
+    const TileShape& t = kernel_.tiles[i];
+    MICA_CHECK(t.rows <= target_.tiles.rows && t.bytes <= target_.tiles.row_bytes, kernel_.name + ": a matrix tile larger than the target's");
+    bytes[16 + 2 * i] = static_cast<uint8_t>(t.bytes);
+    bytes[48 + i] = static_cast<uint8_t>(t.rows);
+  }
+  auto* constant = llvm::ConstantDataArray::get(context_, bytes);
+  auto* shapes = new llvm::GlobalVariable(module_, constant->getType(), true, llvm::GlobalValue::PrivateLinkage, constant, "tile_shapes");
+  shapes->setAlignment(llvm::Align(64));
+  b_.CreateIntrinsic(llvm::Intrinsic::x86_ldtilecfg, {}, {shapes});
+}
+
+/// The intrinsics that name their registers: nothing is allocated, so a kernel's tiles are where it says.
+void KernelEmitter::emit_tile(const Stmt& s) {
+  const auto number = [&](uint32_t tile) { return b_.getInt8(static_cast<uint8_t>(tile)); };
+  switch (s.kind) {
+    case Stmt::Kind::tile_zero: b_.CreateIntrinsic(llvm::Intrinsic::x86_tilezero, {}, {number(s.tile)}); return;
+    case Stmt::Kind::tile_dot: b_.CreateIntrinsic(llvm::Intrinsic::x86_tdpbf16ps, {}, {number(s.tile), number(s.left), number(s.right)}); return;
+    default: break;
+  }
+  const int64_t size = size_of(kernel_.buffers.at(s.buffer).element.dtype);
+  llvm::Value* step = b_.CreateMul(emit(s.step), b_.getInt64(static_cast<uint64_t>(size)));
+  const bool load = s.kind == Stmt::Kind::tile_load;
+  b_.CreateIntrinsic(load ? llvm::Intrinsic::x86_tileloadd64 : llvm::Intrinsic::x86_tilestored64, {},
+                     {number(s.tile), address(s.buffer, emit(s.index)), step});
 }
 
 /// Records the fault on a cold path when `ok` is false; execution goes on.

@@ -2,9 +2,8 @@
 #include "contraction.h"
 
 #include <algorithm>
-#include <cstring>
 
-#include "emit.h"
+#include "contraction_operands.h"
 
 namespace mica::lower {
 
@@ -47,27 +46,6 @@ Tile choose_tile(const Contraction& c, const Target& target, int32_t lanes) {
   return best;
 }
 
-// ---- packing ----
-/// Panels of `width` columns, in each of them the steps of k, `group` of them side by side for a column.
-template <class T> std::vector<std::byte> pack(const Contraction& c, const T* source, int64_t width, int64_t group) {
-  const int64_t panels = ceil_div(c.n, width), steps = ceil_div(c.k, group);
-  std::vector<std::byte> bytes(static_cast<size_t>(c.groups * panels * c.taps * steps * width * group) * sizeof(T));
-  T* out = reinterpret_cast<T*>(bytes.data());
-  for (int64_t g = 0; g < c.groups; ++g) {
-    for (int64_t p = 0; p < panels; ++p) {
-      for (int64_t t = 0; t < c.taps; ++t) {
-        for (int64_t step = 0; step < steps; ++step) {
-          for (int64_t j = 0; j < width * group; ++j, ++out) {
-            const int64_t n = p * width + j / group, k = step * group + j % group;
-            *out = n < c.n && k < c.k ? source[c.b_at(g, t, k, n)] : T(0);
-          }
-        }
-      }
-    }
-  }
-  return bytes;
-}
-
 class ContractionLowering {
  public:
   ContractionLowering(PendingProgram& program, const Region& region, Contraction c)
@@ -107,9 +85,8 @@ class ContractionLowering {
   Dim blocks_ = 1;           ///< groups of row tiles; a task is a batch entry, a block, a panel
   int64_t block_tiles_ = 1;  ///< most tiles of a block
   bool panel_outer_ = true;
-  uint32_t a_ = 0, b_ = 0, rows_ = 0, taps_ = 0, partial_ = 0;
-  std::vector<uint32_t> axes_;
-  Dim zero_row_ = 0;
+  uint32_t a_ = 0, b_ = 0, partial_ = 0;
+  std::optional<RowOffsets> rows_;
   Expr panel_, tap_;
   Epilogue stored_;
 
@@ -169,26 +146,11 @@ class ContractionLowering {
   }
 
   void prepare_operands() {
-    if (c_.padded) zero_row_ = program_.zero_tail(c_.a, c_.k);
+    rows_.emplace(emit_, c_);
     a_ = c_.inner ? emit_.temporary(c_.inner->a, false) : emit_.buffer_of(c_.a);
-    if (c_.inner) {
-      b_ = emit_.prepared_buffer(c_.inner->b(width_), c_.dtype, c_.groups * panels_.size() * c_.k.size() * width_, false);
-    } else if (c_.packed) {
-      std::vector<std::byte> bytes = pack_panels(graph_, c_, width_, group_);
-      const int64_t elements = static_cast<int64_t>(bytes.size()) / size_of(c_.dtype);
-      const std::string& name = graph_.constant(c_.b).name;
-      b_ = emit_.weight_buffer(program_.add_weight(std::move(bytes), name), c_.dtype, elements);
-    } else {
-      b_ = emit_.buffer_of(c_.b);
-    }
-    const auto table = [&](const std::vector<int32_t>& entries, const char* name) {
-      std::vector<std::byte> bytes(entries.size() * sizeof(int32_t));
-      std::memcpy(bytes.data(), entries.data(), bytes.size());
-      return emit_.weight_buffer(program_.add_weight(std::move(bytes), name), DType::i32, static_cast<int64_t>(entries.size()));
-    };
-    if (!c_.rows.empty()) rows_ = table(c_.rows, "row offsets");
-    if (!c_.tap_offsets.empty() && c_.taps > 1) taps_ = table(c_.tap_offsets, "tap offsets");
-    for (const RowAxis& axis : c_.row_axes) axes_.push_back(table(axis.offsets, "axis offsets"));
+    if (c_.inner) b_ = emit_.prepared_buffer(c_.inner->b(width_), c_.dtype, c_.groups * panels_.size() * c_.k.size() * width_, false);
+    else if (c_.packed) b_ = pack_b(emit_, c_, {width_, group_, Dim::ceil_div(c_.k, group_).size()});
+    else b_ = emit_.buffer_of(c_.b);
   }
 
   void prepare_epilogue() {
@@ -200,66 +162,6 @@ class ContractionLowering {
     stored_.index = c_.inner->at;
     stored_.buffer = emit_.temporary(c_.inner->result, true);
     emit_.kernel().name = c_.inner->name;
-  }
-
-  /// Offset of row m for the current tap in A, the batch included.
-  Expr row_offset(const Expr& m) const {
-    if (!axes_.empty()) return sum_of_axes(m);
-    if (c_.padded) {
-      const Expr entry = cast(DType::i64, make_load(rows_, {DType::i32, 1}, {simplify(m * Expr(c_.taps) + tap_)}));
-      const Expr inside = simplify(c_.a_base + entry);
-      return select(entry < Expr(0), Expr(zero_row_), inside);
-    }
-    Expr offset = c_.rows.empty() ? m * Expr(c_.a_row) : cast(DType::i64, make_load(rows_, {DType::i32, 1}, {m}));
-    if (c_.taps > 1) offset = offset + cast(DType::i64, make_load(taps_, {DType::i32, 1}, {tap_}));
-    return simplify(c_.a_base + offset);
-  }
-
-  /// Output position of row m along each spatial axis, where offsets are computed.
-  std::vector<Expr> spatial_places(const Expr& m) const {
-    std::vector<Expr> places;
-    for (size_t s = 0; s < c_.spatial.size(); ++s) {
-      Dim inner = 1;
-      for (size_t t = s + 1; t < c_.spatial.size(); ++t) inner *= c_.spatial[t].outputs;
-      const Expr place = floordiv(m, inner);
-      places.push_back(simplify(s == 0 ? place : floormod(place, c_.spatial[s].outputs)));
-    }
-    return places;
-  }
-
-  /// row_offset from the position on each spatial axis.
-  Expr offset_at(const std::vector<Expr>& places) const {
-    Expr offset = c_.a_base, inside;
-    int64_t taps = c_.taps;
-    for (size_t s = 0; s < c_.spatial.size(); ++s) {
-      const SpatialAxis& axis = c_.spatial[s];
-      taps /= axis.taps;
-      const Expr tap = simplify(floormod(floordiv(tap_, taps), axis.taps));
-      const Expr at = simplify(places[s] * Expr(axis.stride) + tap * Expr(axis.dilation) - Expr(axis.padding));
-      offset = offset + at * Expr(axis.step);
-      const Dim last = (axis.outputs - 1) * axis.stride + (axis.taps - 1) * axis.dilation - axis.padding;
-      const auto require = [&](const Expr& e) { inside = inside ? inside && e : e; };
-      if (axis.padding > 0) require(at >= Expr(0));
-      if (!Dim::surely_less(last, axis.inputs)) require(at < Expr(axis.inputs));
-    }
-    offset = simplify(offset);
-    return inside ? select(inside, offset, Expr(zero_row_)) : offset;
-  }
-
-  /// row_offset from the tables of the spatial axes.
-  Expr sum_of_axes(const Expr& m) const {
-    Expr sum;
-    int64_t outputs = c_.m.size(), taps = c_.taps;
-    for (size_t s = 0; s < axes_.size(); ++s) {
-      const RowAxis& axis = c_.row_axes[s];
-      outputs /= axis.outputs;
-      taps /= axis.taps;
-      const Expr o = floormod(floordiv(m, outputs), axis.outputs), t = floormod(floordiv(tap_, taps), axis.taps);
-      const Expr entry = cast(DType::i64, make_load(axes_[s], {DType::i32, 1}, {simplify(o * Expr(axis.taps) + t)}));
-      sum = sum ? sum + entry : entry;
-    }
-    if (!c_.padded) return simplify(c_.a_base + sum);
-    return select(sum < Expr(0), Expr(zero_row_), simplify(c_.a_base + sum));
   }
 
   /// Element of B for step `k` (in units of group_ where B is packed) and the first column of a vector.
@@ -329,17 +231,12 @@ class ContractionLowering {
     std::vector<std::pair<Expr, Expr>> hoisted;  // what does not depend on the tap
     for (int64_t i = acc.rows; i-- > 0;) {
       const Expr m = simplify(m0 + Expr(i));
-      Expr offset;
-      if (c_.spatial.empty()) {
-        offset = row_offset(m);
-      } else {
-        std::vector<Expr> places;
-        for (const Expr& place : spatial_places(m)) {
-          hoisted.emplace_back(make_var("place", 0, int64_t{1} << 40), place);
-          places.push_back(hoisted.back().first);
-        }
-        offset = offset_at(places);
+      std::vector<Expr> places;
+      for (const Expr& place : rows_->places(m)) {
+        hoisted.emplace_back(make_var("place", 0, int64_t{1} << 40), place);
+        places.push_back(hoisted.back().first);
       }
+      const Expr offset = rows_->at(m, places, tap_);
       std::vector<Stmt> wrapped;
       wrapped.push_back(Stmt::let(offsets[i], offset, std::move(inner)));
       inner = std::move(wrapped);
@@ -378,14 +275,6 @@ class ContractionLowering {
   }
 
   Expr in_sums(const Expr& x) const { return convert(c_.sums(), x); }
-
-  /// A pair of elements as one integer, the first in its low half.
-  static Expr pair_bits(const Expr& first, const Expr& second) {
-    const auto bits = [](const Expr& x) { return cast(DType::i32, bitcast(DType::i16, x)); };
-    const auto number = [&](int64_t i) { return make_broadcast(imm_i(DType::i32, i), first->type.lanes); };
-    const Expr low = make_binary(ExprOp::band, bits(first), number(0xffff));
-    return second ? make_binary(ExprOp::bor, low, make_binary(ExprOp::shl, bits(second), number(16))) : low;
-  }
 
   /// What a step multiplies: a vector of B (all of its pairs for dot2), and what of A goes to every lane. `alone`: of a pair only the first
   /// is there.
@@ -601,13 +490,6 @@ int64_t panel_width(const Contraction& c, const Target& target) {
   return choose_tile(c, target, lanes).vectors * lanes;
 }
 
-std::vector<std::byte> pack_panels(const Graph& graph, const Contraction& c, int64_t width, int64_t group) {
-  const ConstantData& b = graph.constant(c.b);
-  if (c.dtype == DType::f64) return pack(c, b.as<double>().data(), width, group);
-  if (c.dtype == DType::f32) return pack(c, b.as<float>().data(), width, group);
-  return pack(c, b.as<uint16_t>().data(), width, group);
-}
-
 void emit_contraction(PendingProgram& program, const Region& region, Contraction contraction) {
   ContractionLowering(program, region, std::move(contraction)).run();
 }
@@ -616,7 +498,7 @@ bool lower_contraction(PendingProgram& program, const Region& region) {
   auto c = region.anchor ? describe(*program.graph, *region.anchor) : std::nullopt;
   if (!c) return false;
   MICA_CHECK(!c->padded || program.can_have_tail(c->a), "a padded operand lives in the arena");
-  if (!lower_winograd(program, region, *c)) emit_contraction(program, region, std::move(*c));
+  if (!lower_winograd(program, region, *c) && !lower_matrix_tiles(program, region, *c)) emit_contraction(program, region, std::move(*c));
   return true;
 }
 

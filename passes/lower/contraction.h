@@ -76,13 +76,12 @@ struct Contraction {
 std::optional<Contraction> describe(const Graph& graph, const Node& node);
 /// Columns of a panel in the kernel of one.
 int64_t panel_width(const Contraction& contraction, const Target& target);
-/// A constant B in panels of so many columns, [groups, panels, taps, steps, width, group]: `group` steps of k side by side, zeros where there is no
-/// such column or step.
-std::vector<std::byte> pack_panels(const Graph& graph, const Contraction& contraction, int64_t width, int64_t group);
 /// The kernel of one.
 void emit_contraction(PendingProgram& program, const Region& region, Contraction contraction);
 /// The same convolution with fewer products (winograd.cpp). False when it does not have the form or nothing would be won.
 bool lower_winograd(PendingProgram& program, const Region& region, const Contraction& direct);
+/// The kernel of one by the target's matrix registers (matrix_tiles.cpp). False where it has none for these operands, or they do not fit.
+bool lower_matrix_tiles(PendingProgram& program, const Region& region, const Contraction& c);
 
 /// What a region stores for an element of its anchor, which is a sum and a bias.
 struct Epilogue {

@@ -259,7 +259,7 @@ void renumber(Stmt& s, const std::function<Expr(const Expr&)>& fix, uint32_t par
   for (Expr* e : {&s.low, &s.high, &s.step, &s.index, &s.value, &s.mask, &s.condition}) {
     if (*e) *e = fix(*e);
   }
-  if ((s.kind == Stmt::Kind::store || s.kind == Stmt::Kind::prefetch) && s.buffer >= local_base) s.buffer = s.buffer - local_base + params;
+  if (s.buffer >= local_base) s.buffer = s.buffer - local_base + params;
   for (Stmt& b : s.body) renumber(b, fix, params);
   for (Stmt& b : s.otherwise) renumber(b, fix, params);
 }

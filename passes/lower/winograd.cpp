@@ -10,7 +10,7 @@
 #include <array>
 #include <utility>
 
-#include "contraction.h"
+#include "contraction_operands.h"
 #include "mica/ops/conv.h"
 
 namespace mica::lower {
@@ -347,8 +347,7 @@ class WinogradLowering {
     program_.prepared.push_back(elements * size_of(w_.dtype));
     Emitter emit(program_, region_);
     emit.kernel().name = "conv_winograd_weights";
-    const uint32_t g = emit.weight_buffer(program_.add_weight(pack_panels(graph_, direct_, from_width, 1), graph_.constant(w_.op.weight).name),
-                                          w_.dtype, from_panels * places * w_.channels * from_width);
+    const uint32_t g = pack_b(emit, direct_, {from_width, 1, direct_.k.size()});
     const uint32_t u = emit.prepared_buffer(prepared, w_.dtype, elements, true);
     const int32_t lanes = program_.target->lanes(size_of(DType::f64));
     const ExprType wide{DType::f64, lanes};

@@ -279,6 +279,8 @@ Result<CompileReport> compile(const Options& options, Diagnostics& diagnostics) 
                                    .debug_memory = options.debug_memory},
                                   diagnostics);
   if (!program) return Failure{};
+  if (std::ranges::all_of(program->kernels, [](const Kernel& k) { return k.tiles.empty(); })) target->drop_tiles();
+  report.target = *target;
   if (options.emit != EmitKind::kernel) expand_math(*program, *target);
   if (options.verify_each) {
     Diagnostics found;

@@ -218,6 +218,7 @@ class Interpreter {
       local_.emplace_back(static_cast<size_t>(elements_[i] * size_of(b.element.dtype)));
     }
     for (auto& l : local_) base_.push_back(l.data());
+    for (const TileShape& t : kernel.tiles) tiles_.emplace_back(static_cast<size_t>(t.rows * t.bytes));
   }
 
   bool run(int64_t first, int64_t last) {
@@ -261,6 +262,47 @@ class Interpreter {
       case Stmt::Kind::check:
         if (eval(s.condition)[0].i == 0) record(s.fault_code, s.site, s.value && !is_float(s.value->type.dtype) ? eval(s.value)[0].i : 0);
         return;
+      case Stmt::Kind::tile_zero: return tiles_[s.tile].assign(tiles_[s.tile].size(), std::byte{0});
+      case Stmt::Kind::tile_load:
+      case Stmt::Kind::tile_store: return tile_access(s);
+      case Stmt::Kind::tile_dot: return tile_dot(s);
+    }
+  }
+
+  void tile_access(const Stmt& s) {
+    const bool store = s.kind == Stmt::Kind::tile_store;
+    const TileShape& shape = kernel_.tiles[s.tile];
+    const int64_t index = eval(s.index)[0].i, step = eval(s.step)[0].i, size = size_of(kernel_.buffers.at(s.buffer).element.dtype);
+    std::byte* at = tiles_[s.tile].data();
+    for (int64_t row = 0; row < shape.rows; ++row) {
+      for (int64_t i = 0; i < shape.bytes / size; ++i, at += size) {
+        std::byte* p = element(s.buffer, index + row * step + i, store ? "stores to" : "reads");
+        if (!p) return;
+        std::memcpy(store ? p : at, store ? at : p, static_cast<size_t>(size));
+      }
+    }
+  }
+
+  void tile_dot(const Stmt& s) {
+    const TileShape &shape = kernel_.tiles[s.tile], &left = kernel_.tiles[s.left], &right = kernel_.tiles[s.right];
+    const auto bf16 = [&](uint32_t tile, int64_t at) {
+      uint16_t bits;
+      std::memcpy(&bits, tiles_[tile].data() + 2 * at, 2);
+      return bf16_value(bits);
+    };
+    for (int64_t m = 0; m < shape.rows; ++m) {
+      for (int64_t n = 0; n < shape.bytes / 4; ++n) {
+        float sums[2] = {0, 0};
+        for (int64_t k = 0; k < right.rows; ++k) {
+          for (int64_t half = 0; half < 2; ++half)
+            sums[half] = std::fmaf(bf16(s.left, m * left.bytes / 2 + 2 * k + half), bf16(s.right, k * right.bytes / 2 + 2 * n + half), sums[half]);
+        }
+        std::byte* at = tiles_[s.tile].data() + m * shape.bytes + 4 * n;
+        float sum;
+        std::memcpy(&sum, at, 4);
+        sum += sums[0] + sums[1];
+        std::memcpy(at, &sum, 4);
+      }
     }
   }
 
@@ -463,6 +505,7 @@ class Interpreter {
   std::vector<int64_t> elements_;  ///< of each buffer, lanes counted
   std::vector<std::byte*> base_;
   std::vector<std::vector<std::byte>> local_;
+  std::vector<std::vector<std::byte>> tiles_;
   std::unordered_map<uint32_t, Lanes> vars_;
   std::unordered_map<const ExprNode*, Lanes> memo_;
   bool good_ = true;

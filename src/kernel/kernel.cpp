@@ -66,6 +66,42 @@ Stmt Stmt::prefetch(uint32_t buffer, Expr index) {
   return s;
 }
 
+Stmt Stmt::tile_zero(uint32_t tile) {
+  Stmt s;
+  s.kind = Kind::tile_zero;
+  s.tile = tile;
+  return s;
+}
+
+namespace {
+Stmt tile_access(Stmt::Kind kind, uint32_t tile, uint32_t buffer, Expr index, Expr row_step) {
+  Stmt s;
+  s.kind = kind;
+  s.tile = tile;
+  s.buffer = buffer;
+  s.index = std::move(index);
+  s.step = std::move(row_step);
+  return s;
+}
+}  // namespace
+
+Stmt Stmt::tile_load(uint32_t tile, uint32_t buffer, Expr index, Expr row_step) {
+  return tile_access(Kind::tile_load, tile, buffer, std::move(index), std::move(row_step));
+}
+
+Stmt Stmt::tile_store(uint32_t tile, uint32_t buffer, Expr index, Expr row_step) {
+  return tile_access(Kind::tile_store, tile, buffer, std::move(index), std::move(row_step));
+}
+
+Stmt Stmt::tile_dot(uint32_t tile, uint32_t left, uint32_t right) {
+  Stmt s;
+  s.kind = Kind::tile_dot;
+  s.tile = tile;
+  s.left = left;
+  s.right = right;
+  return s;
+}
+
 uint32_t Kernel::params() const {
   uint32_t count = 0;
   while (count < buffers.size() && buffers[count].memory == Memory::param) ++count;

@@ -59,7 +59,10 @@ class Parser {
       k.task = bind(name, 0, k.tasks.high(), DType::i64);
     }
     expect("{");
-    while (accept("local")) k.buffers.push_back(buffer(k.buffers.size()));
+    while (accept("local")) {
+      if (accept("tile")) k.tiles.push_back(tile_shape(k.tiles.size()));
+      else k.buffers.push_back(buffer(k.buffers.size()));
+    }
     k.body = block();
     expect("}");
     return k;
@@ -302,19 +305,74 @@ class Parser {
       check.fault_code = static_cast<int32_t>(code);
       return check;
     }
+    if (accept("tile")) return tile_statement();
     const bool prefetch = accept("prefetch");
-    expect("%");
-    const int64_t target = integer();
-    if (target < 0 || target >= static_cast<int64_t>(kernel_->buffers.size())) fail(fmt::format("there is no buffer %{}", target));
-    expect("[");
-    const Expr index = expression();
-    expect("]");
-    if (prefetch) return Stmt::prefetch(static_cast<uint32_t>(target), index);
+    const uint32_t target = buffer_number();
+    const Expr index = place();
+    if (prefetch) return Stmt::prefetch(target, index);
     expect("=");
     const Expr value = expression();
     // A mask stands on the store's own line; an `if` on the next one is a statement.
     const bool masked = text_.substr(at_, text_.find('\n', at_) - at_).find_first_not_of(' ') != std::string_view::npos && accept("if");
-    return Stmt::store(static_cast<uint32_t>(target), index, value, masked ? expression() : Expr());
+    return Stmt::store(target, index, value, masked ? expression() : Expr());
+  }
+
+  uint32_t buffer_number() {
+    expect("%");
+    const int64_t number = integer();
+    if (number < 0 || number >= static_cast<int64_t>(kernel_->buffers.size())) fail(fmt::format("there is no buffer %{}", number));
+    return static_cast<uint32_t>(number);
+  }
+
+  /// "[i]"
+  Expr place() {
+    expect("[");
+    const Expr index = expression();
+    expect("]");
+    return index;
+  }
+
+  TileShape tile_shape(size_t number) {
+    TileShape shape;
+    if (integer() != static_cast<int64_t>(number)) fail("tiles are numbered from 0, in order");
+    expect("has");
+    shape.rows = static_cast<int32_t>(integer());
+    expect("rows");
+    expect("of");
+    shape.bytes = static_cast<int32_t>(integer());
+    expect("bytes");
+    return shape;
+  }
+
+  uint32_t tile_number() {
+    const int64_t number = integer();
+    if (number < 0 || number >= static_cast<int64_t>(kernel_->tiles.size())) fail(fmt::format("there is no tile {}", number));
+    return static_cast<uint32_t>(number);
+  }
+
+  /// What stands behind "tile".
+  Stmt tile_statement() {
+    const uint32_t tile = tile_number();
+    if (accept("+=")) {
+      expect("dot2");
+      expect("(");
+      const uint32_t left = tile_number();
+      expect(",");
+      const uint32_t right = tile_number();
+      expect(")");
+      return Stmt::tile_dot(tile, left, right);
+    }
+    const bool store = accept("store");
+    if (!store) {
+      expect("=");
+      if (accept("0")) return Stmt::tile_zero(tile);
+      expect("load");
+    }
+    const uint32_t buffer = buffer_number();
+    const Expr index = place();
+    expect("rows");
+    const Expr step = expression();
+    return store ? Stmt::tile_store(tile, buffer, index, step) : Stmt::tile_load(tile, buffer, index, step);
   }
 
   Expr binary(ExprOp op, const Expr& a, const Expr& b) {
@@ -423,12 +481,10 @@ class Parser {
     const ExprType t = type();
     expect(">");
     expect("(");
-    expect("%");
-    const int64_t source = integer();
-    if (source < 0 || source >= static_cast<int64_t>(kernel_->buffers.size())) fail(fmt::format("there is no buffer %{}", source));
+    const uint32_t source = buffer_number();
     expect(",");
     const Expr index = expression();
-    return make_load(static_cast<uint32_t>(source), t, {index}, following_mask());
+    return make_load(source, t, {index}, following_mask());
   }
 
   /// ", mask=...)" or ")".

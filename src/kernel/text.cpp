@@ -33,6 +33,8 @@ class Printer {
     if (kernel_.task) text_ += fmt::format(" tasks {} in [0, {})", to_string(kernel_.task), to_string(Expr(kernel_.tasks)));
     text_ += " {\n";
     for (uint32_t i = params; i < kernel_.buffers.size(); ++i) text_ += "  local " + buffer(i) + "\n";
+    for (size_t i = 0; i < kernel_.tiles.size(); ++i)
+      text_ += fmt::format("  local tile {} has {} rows of {} bytes\n", i, kernel_.tiles[i].rows, kernel_.tiles[i].bytes);
     block(kernel_.body, 1);
     return text_ + "}\n";
   }
@@ -42,6 +44,7 @@ class Printer {
     const Buffer& b = kernel_.buffers[i];
     return fmt::format("%{} {}: {}[{}] {} align {}", i, b.name, type_text(b.element), to_string(Expr(b.elements)), memory_text(b), b.alignment);
   }
+  static std::string rows(const Stmt& s) { return fmt::format("%{}[{}] rows {}", s.buffer, to_string(s.index), to_string(s.step)); }
   void block(const std::vector<Stmt>& body, int depth) {
     for (const Stmt& s : body) statement(s, depth);
   }
@@ -76,6 +79,10 @@ class Printer {
         text_ += fmt::format("{}check {} else fault {}{} of {}\n", pad, to_string(s.condition), s.site,
                              s.fault_code == 1 ? "" : fmt::format(" code {}", s.fault_code), to_string(s.value));
         return;
+      case Stmt::Kind::tile_zero: text_ += fmt::format("{}tile {} = 0\n", pad, s.tile); return;
+      case Stmt::Kind::tile_load: text_ += fmt::format("{}tile {} = load {}\n", pad, s.tile, rows(s)); return;
+      case Stmt::Kind::tile_store: text_ += fmt::format("{}tile {} store {}\n", pad, s.tile, rows(s)); return;
+      case Stmt::Kind::tile_dot: text_ += fmt::format("{}tile {} += dot2({}, {})\n", pad, s.tile, s.left, s.right); return;
     }
   }
 

@@ -26,6 +26,9 @@ class Verifier {
       fail("there is no task variable");
       return false;
     }
+    for (const TileShape& t : kernel_.tiles) {
+      if (t.rows < 1 || t.bytes < 4 || t.bytes % 4) fail("a tile of {} rows of {} bytes", t.rows, t.bytes);
+    }
     // Within a range of sizes no bound is reached for certain.
     bind(kernel_.task, kernel_.tasks.is_static() ? std::optional(Interval{0, kernel_.tasks.size() - 1}) : std::nullopt);
     block(kernel_.body, true);
@@ -77,7 +80,40 @@ class Verifier {
         expression(s.condition, always);
         if (s.value) expression(s.value, always);
         return;
+      case Stmt::Kind::tile_zero: has_tile(s.tile); return;
+      case Stmt::Kind::tile_load: tile_access(s, DType::bf16, always); return;
+      case Stmt::Kind::tile_store: tile_access(s, DType::f32, always); return;
+      case Stmt::Kind::tile_dot: tile_dot(s); return;
     }
+  }
+
+  bool has_tile(uint32_t number) {
+    if (number < kernel_.tiles.size()) return true;
+    fail("there is no tile {}", number);
+    return false;
+  }
+
+  void tile_access(const Stmt& s, DType dtype, bool always) {
+    for (const Expr& e : {s.index, s.step}) {
+      expression(e, always);
+      if (!(e->type == ExprType{DType::i64, 1})) return fail("tile {} is at {}, which is not one i64", s.tile, to_string(e));
+    }
+    if (s.buffer >= kernel_.buffers.size()) return fail("tile {} is in buffer %{}, which does not exist", s.tile, s.buffer);
+    if (!has_tile(s.tile)) return;
+    const Buffer& b = kernel_.buffers[s.buffer];
+    if (s.kind == Stmt::Kind::tile_store && b.memory == Memory::param && !b.written) fail("store to {}, which is not declared as written", b.name);
+    if (b.memory == Memory::registers) fail("tile {} is in {}, which has no address", s.tile, b.name);
+    if (!(b.element == ExprType{dtype, 1})) fail("tile {} holds {}, {} does not", s.tile, name_of(dtype), b.name);
+    if (!always) return;
+    const TileShape& t = kernel_.tiles[s.tile];
+    in_bounds(s.index, b, t.bytes / size_of(dtype));
+    in_bounds(simplify(s.index + Expr(t.rows - 1) * s.step), b, t.bytes / size_of(dtype));
+  }
+
+  void tile_dot(const Stmt& s) {
+    if (!has_tile(s.tile) || !has_tile(s.left) || !has_tile(s.right)) return;
+    const TileShape &c = kernel_.tiles[s.tile], &a = kernel_.tiles[s.left], &b = kernel_.tiles[s.right];
+    if (c.rows != a.rows || c.bytes != b.bytes || a.bytes != 4 * b.rows) fail("shapes of tile {} += dot2({}, {})", s.tile, s.left, s.right);
   }
 
   void loop(const Stmt& s, bool always) {

@@ -1,12 +1,14 @@
 // Host detection by CPUID or the auxiliary vector; the features are the same table that a compiled model checks at run time.
 #include "host.h"
 
+#include <algorithm>
 #include <fstream>
 
 #include "mica/runtime/cpu_features.h"
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#include <unistd.h>
 #elif defined(__aarch64__)
 #include <sys/auxv.h>
 #endif
@@ -41,6 +43,10 @@ std::vector<std::string> host_features() {
   for (const mica_x86_feature& f : mica_x86_features) {
     if ((cpuid(f.leaf, f.subleaf).r[f.reg] >> f.bit & 1) && (state & f.xcr0) == f.xcr0) features.emplace_back(f.name);
   }
+  // What the system refuses is as good as not there.
+  if (std::ranges::find(features, "amx-tile") != features.end() &&
+      syscall(MICA_SYS_ARCH_PRCTL, MICA_ARCH_REQ_XCOMP_PERM, MICA_XFEATURE_XTILEDATA) != 0)
+    std::erase_if(features, [](const std::string& f) { return f.starts_with("amx-"); });
   return features;
 }
 

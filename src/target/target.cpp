@@ -13,6 +13,11 @@ namespace mica {
 
 bool Target::has(const std::string& feature) const { return std::binary_search(features.begin(), features.end(), feature); }
 
+void Target::drop_tiles() {
+  std::erase_if(features, [](const std::string& f) { return f.starts_with("amx-"); });
+  tiles = {};
+}
+
 namespace {
 
 using Features = std::set<std::string, std::less<>>;
@@ -46,6 +51,7 @@ constexpr Implication implications[] = {{"ssse3", "sse3"},
                                         {"avx512fp16", "avx512bw"},
                                         {"avx512fp16", "avx512dq"},
                                         {"avx512fp16", "avx512vl"},
+                                        {"amx-bf16", "amx-tile"},
                                         {"avxvnni", "avx2"},
                                         {"avxifma", "avx2"},
                                         {"avxvnniint8", "avx2"},
@@ -180,6 +186,8 @@ void describe(Target& t, Architecture architecture) {
   t.vector_registers = wide ? 32 : 16;
   t.masked_memory = t.vector_bits >= 256;
   t.dot_bf16 = wide && t.has("avx512bf16");
+  // Epilogues read a tile's rows as vectors of the same length.
+  if (wide && t.has("amx-bf16")) t.tiles = {.registers = 8, .rows = 16, .row_bytes = 64, .dot_bf16 = true};
   t.dot_i8 = wide ? t.has("avx512vnni") : t.has("avxvnni");
 }
 

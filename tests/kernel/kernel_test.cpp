@@ -196,6 +196,62 @@ TEST(KernelInterpret, products_of_pairs) {
   for (int i = 0; i < 4; ++i) EXPECT_EQ(y[i], 0.5f + 3 * (2 * i + 1) - 2 * (2 * i + 2)) << i;
 }
 
+constexpr const char* tiles =
+    R"(kernel tiles(%0 a: bf16[14] read align 64, %1 b: bf16[16] read align 64, %2 y: f32[6] write align 64) tasks t.1 in [0, 1) {
+  local tile 0 has 3 rows of 8 bytes
+  local tile 1 has 3 rows of 8 bytes
+  local tile 2 has 2 rows of 8 bytes
+  tile 0 = 0
+  for k.2 in [0, 2) step 1 {
+    tile 1 = load %0[0] rows 5
+    tile 2 = load %1[(k.2 * 8)] rows 4
+    tile 0 += dot2(1, 2)
+  }
+  tile 0 store %2[0] rows 2
+}
+)";
+
+TEST(KernelInterpret, products_of_tiles) {
+  EXPECT_EQ(without_numbers(to_string(parsed(tiles))), without_numbers(tiles));
+  EXPECT_EQ(verify_errors(tiles), "");
+  std::vector<uint16_t> a, b;
+  for (int i = 0; i < 14; ++i) a.push_back(to_bf16(i));
+  for (int i = 0; i < 16; ++i) b.push_back(to_bf16(i - 5));
+  std::vector<float> y(6);
+  KernelFault fault;
+  Diagnostics diagnostics;
+  const auto bytes = [](auto& v) { return reinterpret_cast<std::byte*>(v.data()); };
+  ASSERT_TRUE(interpret(parsed(tiles), {bytes(a), bytes(b), bytes(y)}, 0, 1, fault, diagnostics)) << diagnostics.to_string();
+  for (int m = 0; m < 3; ++m) {
+    for (int n = 0; n < 2; ++n) {
+      int sum = 0;
+      for (int step = 0; step < 2; ++step) {
+        for (int k = 0; k < 4; ++k) sum += (5 * m + k) * (8 * step + k / 2 * 4 + 2 * n + k % 2 - 5);
+      }
+      EXPECT_EQ(y[static_cast<size_t>(2 * m + n)], static_cast<float>(sum)) << m << ", " << n;
+    }
+  }
+}
+
+TEST(KernelVerify, tiles) {
+  const auto changed = [](std::string_view from, std::string_view to) {
+    std::string text = tiles;
+    text.replace(text.find(from), from.size(), to);
+    return verify_errors(text);
+  };
+  EXPECT_NE(changed("bf16[14]", "bf16[13]").find("outside its 13 elements"), std::string::npos);
+  EXPECT_NE(changed("f32[6]", "f32[5]").find("outside its 5 elements"), std::string::npos);
+  EXPECT_NE(changed("tile 2 has 2 rows", "tile 2 has 1 rows").find("shapes of tile 0 += dot2(1, 2)"), std::string::npos);
+  EXPECT_NE(changed("y: f32[6] write", "y: f32[6] read").find("not declared as written"), std::string::npos);
+  EXPECT_NE(changed("a: bf16", "a: f16").find("tile 1 holds bf16, a does not"), std::string::npos);
+  EXPECT_NE(changed("3 rows of 8 bytes", "3 rows of 6 bytes").find("a tile of 3 rows of 6 bytes"), std::string::npos);
+  Diagnostics diagnostics;
+  std::string text = tiles;
+  text.replace(text.find("dot2(1, 2)"), 10, "dot2(1, 3)");
+  EXPECT_FALSE(parse_kernel(text, diagnostics));
+  EXPECT_NE(diagnostics.to_string().find("there is no tile 3"), std::string::npos);
+}
+
 TEST(KernelInterpret, reports_an_access_outside) {
   const Kernel k = parsed("kernel k(%0 x: f32[4] write align 64) tasks t.1 in [0, 9) {\n  %0[t.1] = 0:f32\n}\n");
   std::vector<float> x(4);

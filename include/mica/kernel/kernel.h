@@ -28,21 +28,40 @@ struct Buffer {
 
 enum class ForKind : uint8_t { serial, unrolled };
 
+/// One matrix register of a kernel: `rows` rows of `bytes` bytes.
+struct TileShape {
+  int32_t rows = 16, bytes = 64;
+  friend bool operator==(const TileShape&, const TileShape&) = default;
+};
+
 /// A statement; which fields count depends on `kind`.
 struct Stmt {
-  enum class Kind : uint8_t { block, loop, store, let, branch, check, prefetch };
+  enum class Kind : uint8_t {
+    block,
+    loop,
+    store,
+    let,
+    branch,
+    check,
+    prefetch,
+    tile_zero,
+    tile_load,   ///< rows of bf16 from `buffer`, the first at `index`, the others each `step` elements on
+    tile_store,  ///< rows of f32 to `buffer`, likewise
+    tile_dot     ///< f32 sums of `tile` += pairs of bf16 of `left` x pairs of `right`
+  };
   Kind kind = Kind::block;
   std::vector<Stmt> body;       ///< block, loop, branch (then), let: what sees the variable
   std::vector<Stmt> otherwise;  ///< branch
   Expr var;                     ///< loop, let
-  Expr low, high, step;         ///< loop: low <= var < high
+  Expr low, high, step;         ///< loop: low <= var < high; tiles: see Kind
   ForKind for_kind = ForKind::serial;
   uint32_t buffer = 0;      ///< store, prefetch
   Expr index, value, mask;  ///< store: index scalar, or a vector (ramp of stride 1 = contiguous; else scatter); let: value; mask optional;
                             ///< prefetch: index scalar, of any value: a hint that the line will be read soon, which is not a read
   Expr condition;           ///< branch; check: must hold, else the fault `site` with `value` is recorded (and execution goes on: guard what follows)
   int32_t site = 0;         ///< check
-  int32_t fault_code = 1;   ///< check: the mica_fault_code of runtime/frame.h that is recorded (1 index, 2 division, 3 value)
+  uint32_t tile = 0, left = 0, right = 0;  ///< numbers of matrix registers
+  int32_t fault_code = 1;                  ///< check: the mica_fault_code of runtime/frame.h that is recorded (1 index, 2 division, 3 value)
 
   static Stmt block(std::vector<Stmt> body);
   static Stmt loop(Expr var, Expr low, Expr high, Expr step, std::vector<Stmt> body, ForKind kind = ForKind::serial);
@@ -51,14 +70,20 @@ struct Stmt {
   static Stmt branch(Expr condition, std::vector<Stmt> then, std::vector<Stmt> otherwise = {});
   static Stmt check(Expr condition, int32_t site, Expr value);
   static Stmt prefetch(uint32_t buffer, Expr index);
+  static Stmt tile_zero(uint32_t tile);
+  static Stmt tile_load(uint32_t tile, uint32_t buffer, Expr index, Expr row_step);
+  static Stmt tile_store(uint32_t tile, uint32_t buffer, Expr index, Expr row_step);
+  /// tile[m, n] += sum over k of left[m, 2k] * right[k, 2n] and of left[m, 2k + 1] * right[k, 2n + 1], each summed first; k in order.
+  static Stmt tile_dot(uint32_t tile, uint32_t left, uint32_t right);
 };
 
 /// A kernel runs its body for every task in [first, last) that its thread is given; tasks are independent of each other.
 struct Kernel {
-  std::string name;             ///< unique in its program; made of what it does ("conv2d_relu_3")
-  std::vector<Buffer> buffers;  ///< params first
-  Expr task;                    ///< the task variable
-  Dim tasks = 1;                ///< extent of the parallel loop
+  std::string name;              ///< unique in its program; made of what it does ("conv2d_relu_3")
+  std::vector<Buffer> buffers;   ///< params first
+  Expr task;                     ///< the task variable
+  Dim tasks = 1;                 ///< extent of the parallel loop
+  std::vector<TileShape> tiles;  ///< matrix registers; undefined where a task begins
   std::vector<Stmt> body;
   double flops = 0, bytes = 0;  ///< of the whole kernel, for reports
   uint32_t params() const;      ///< number of param buffers

@@ -17,6 +17,10 @@ struct mica_x86_feature {
 #define MICA_XCR0_AVX 0x6u
 #define MICA_XCR0_AVX512 0xE6u
 #define MICA_XCR0_AMX 0x60000u
+/* Of these registers Linux gives a process the large ones on request only: arch_prctl(ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA). */
+#define MICA_SYS_ARCH_PRCTL 158
+#define MICA_ARCH_REQ_XCOMP_PERM 0x1023
+#define MICA_XFEATURE_XTILEDATA 18
 
 static const struct mica_x86_feature mica_x86_features[] = {
     {"cmov", 1, 0, 3, 15, 0},

@@ -8,6 +8,12 @@
 
 namespace mica {
 
+/// Registers that hold small matrices, of `rows` rows of `row_bytes` bytes at most; none where `registers` is 0.
+struct MatrixTiles {
+  int32_t registers = 0, rows = 0, row_bytes = 0;
+  bool dot_bf16 = false;  ///< products of pairs of bf16 are added up in f32
+};
+
 /// A machine described by what it can do; passes and schedules ask this, never a CPU's name.
 struct Target {
   std::string triple;                 ///< "x86_64-unknown-linux-gnu"
@@ -19,9 +25,12 @@ struct Target {
   bool fma = false;
   bool dot_bf16 = false;  ///< dpbf16ps or bfdot
   bool dot_i8 = false;    ///< VNNI u8s8
+  MatrixTiles tiles;
   int64_t l1_bytes = 32 << 10, l2_bytes = 1 << 20, l3_bytes = 16 << 20;
   int32_t lanes(int64_t element_bytes) const { return static_cast<int32_t>(vector_bits / 8 / element_bytes); }
   bool has(const std::string& feature) const;
+  /// Without the features that only kernels with matrix tiles need: code that uses none asks the machine for none.
+  void drop_tiles();
 };
 
 /// `name` is "native", an x86-64 level, "aarch64", or an LLVM CPU name; `features` "+avx512f,-fma" adjusts it.

@@ -34,6 +34,14 @@ static int cpu_has(const char* name, size_t length) {
   }
   return 0;
 }
+
+/* Asks for the matrix registers, for all threads that this process has or will have; 0, or an error number. */
+static int ask_for_tiles(void) {
+  const int saved = *__errno_location();
+  const int error = syscall(MICA_SYS_ARCH_PRCTL, MICA_ARCH_REQ_XCOMP_PERM, MICA_XFEATURE_XTILEDATA) ? *__errno_location() : 0;
+  *__errno_location() = saved;
+  return error;
+}
 #elif defined(__aarch64__)
 static int cpu_has(const char* name, size_t length) {
   const unsigned long words[2] = {getauxval(AT_HWCAP), getauxval(AT_HWCAP2)};
@@ -43,11 +51,14 @@ static int cpu_has(const char* name, size_t length) {
   }
   return 0;
 }
+
+static int ask_for_tiles(void) { return 0; }
 #endif
 
 int mica_check_cpu(const char* features, char* error, size_t error_bytes) {
   char missing[160];
   size_t used = 0;
+  int tiles = 0;
   while (*features) {
     size_t length = 0;
     while (features[length] && features[length] != ' ') ++length;
@@ -56,8 +67,16 @@ int mica_check_cpu(const char* features, char* error, size_t error_bytes) {
       memcpy(missing + used, features, length);
       used += length;
     }
+    tiles |= length == 8 && memcmp(features, "amx-tile", length) == 0;
     features += length;
     while (*features == ' ') ++features;
+  }
+  const int refused = tiles && !used ? ask_for_tiles() : 0;
+  if (refused) {
+    return mica_say(error, error_bytes, MICA_ERR_CPU,
+                    "the system refuses this process the matrix registers that the model was compiled for (arch_prctl: error %d%s); compile it "
+                    "with --cpu-features -amx-tile",
+                    refused, refused == 28 ? ", a thread's alternate signal stack is too small" : "");
   }
   if (!used) return MICA_OK;
   missing[used] = 0;

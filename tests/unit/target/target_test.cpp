@@ -45,6 +45,20 @@ TEST(Target, cpus_by_name) {
   EXPECT_EQ(made("aarch64").cpu, "generic");
 }
 
+TEST(Target, matrix_registers) {
+  const Target rapids = made("sapphirerapids");
+  EXPECT_EQ(rapids.tiles.registers, 8);
+  EXPECT_TRUE(rapids.tiles.dot_bf16);
+  EXPECT_TRUE(made("x86-64-v4", "+amx-bf16").has("amx-tile"));
+  EXPECT_FALSE(made("sapphirerapids", "-amx-tile").has("amx-bf16"));
+  EXPECT_FALSE(made("sapphirerapids", "-amx-tile").tiles.dot_bf16);
+  EXPECT_EQ(made("znver5").tiles.registers, 0);
+  Target without = rapids;
+  without.drop_tiles();
+  EXPECT_FALSE(without.has("amx-tile"));
+  EXPECT_TRUE(without.has("avx512bf16"));
+}
+
 TEST(Target, every_known_cpu_is_made_with_sorted_features) {
   for (const std::string& name : known_cpus()) {
     const Target t = made(name);

@@ -1,0 +1,363 @@
+// The schedule of contractions (contraction.h) for targets with matrix registers: blocks of accumulators stay in them while k goes by, then pass
+// through a small buffer to the epilogue, which reads them as vectors.
+//
+// A tile is loaded from rows at one distance. Where A is like that (linear layers, matrix products, 1x1 convolutions) its tiles come straight from
+// memory, and the last block of rows moves up to end at the last row, so that nothing behind it is read; only its new rows are stored. Else the
+// rows of a block are gathered first, all taps side by side and zeros behind them, once for all the panels of a task. So k has no tail there.
+// B is packed in pairs of k, tile by tile, at compile time or, where it is computed, by the task. Each step asks for the tiles of B some steps on.
+#include <algorithm>
+
+#include "contraction_operands.h"
+
+namespace mica::lower {
+
+namespace {
+
+constexpr int64_t least_products = 1 << 13;    ///< of a batch entry; below, giving the registers their shapes costs as much
+constexpr int64_t gathered_bytes = 224 << 10;  ///< stack for the rows of a block
+constexpr int64_t packed_bytes = 128 << 10;    ///< stack for a panel of B that is computed
+constexpr int64_t least_tasks = 16, wanted_tasks = 64;
+constexpr int64_t steps_ahead = 4;  ///< that B is asked for: less than the first cache holds
+constexpr int64_t least_step = 16;  ///< elements of k in a tile; with fewer, gathering A to fill them is faster
+
+/// What the registers hold: `row_tiles` x `vectors` accumulators, of `rows` rows in all.
+struct Block {
+  int64_t rows = 1, row_tiles = 1, vectors = 1;
+};
+
+Block choose_block(const Contraction& c, const MatrixTiles& tiles) {
+  const int64_t most_rows = 2 * tiles.rows, columns = tiles.row_bytes / 4, m = c.m.is_static() ? c.m.size() : c.m.high();
+  Block b;
+  b.rows = m <= most_rows ? m : c.m.is_static() ? ceil_div(m, ceil_div(m, most_rows)) : most_rows;
+  b.row_tiles = ceil_div(b.rows, tiles.rows);
+  b.vectors = std::min<int64_t>(b.row_tiles == 1 ? 4 : 2, ceil_div(c.n.size(), columns));
+  return b;
+}
+
+class MatrixTileLowering {
+ public:
+  MatrixTileLowering(PendingProgram& program, const Region& region, Contraction c)
+      : program_(program), region_(region), target_(*program.target), c_(std::move(c)), flat_(c_), emit_(program, region) {}
+
+  /// False when it does not fit; then nothing was made.
+  bool run() {
+    lanes_ = target_.tiles.row_bytes / 4;
+    block_ = choose_block(c_, target_.tiles);
+    if (!choose_depth()) return false;
+    width_ = block_.vectors * lanes_;
+    panels_ = ceil_div(c_.n.size(), width_);
+    blocks_ = Dim::ceil_div(c_.m, block_.rows);
+    if (!c_.packed && steps_ * depth_ * width_ * 2 > packed_bytes) return false;
+    choose_tasks();
+    prepare();
+    emit();
+    return true;
+  }
+
+ private:
+  PendingProgram& program_;
+  const Region& region_;
+  const Target& target_;
+  Contraction c_;
+  Contraction flat_;  ///< as it is packed and multiplied: where A is gathered, its taps are part of k
+  Emitter emit_;
+  int32_t lanes_ = 16;
+  Block block_;
+  bool gather_ = false;
+  int64_t depth_ = 32, steps_ = 1;  ///< elements of k in a tile, and tiles along k
+  int64_t pitch_ = 0;               ///< elements from one gathered row to the next
+  int64_t width_ = 32, panels_ = 1;
+  int64_t group_ = 1, groups_ = 1;  ///< panels of a task
+  Dim blocks_ = 1, shares_ = 1;     ///< blocks of rows, and in how many shares tasks take them
+  bool panels_outer_ = true;
+  std::optional<RowOffsets> rows_;
+  uint32_t a_ = 0, b_ = 0, sums_ = 0, gathered_ = 0;
+  Expr panel_;
+  Epilogue stored_;
+
+  // ---- decisions ----
+  bool choose_depth() {
+    const int64_t k = c_.k.size(), most = target_.tiles.row_bytes / 2;
+    const bool even_rows = !c_.padded && c_.rows.empty() && c_.row_axes.empty() && c_.spatial.empty() && !(c_.m.low() < block_.rows);
+    depth_ = most;
+    while (depth_ > 2 && k % depth_ != 0) depth_ -= 2;
+    gather_ = !even_rows || k % depth_ != 0 || depth_ < std::min(least_step, k);
+    if (!gather_) {
+      steps_ = k / depth_;
+      return true;
+    }
+    flat_.taps = 1;
+    flat_.k = c_.taps * k;
+    if (c_.packed) {
+      flat_.b_at = [at = c_.b_at, k](int64_t g, int64_t, int64_t kk, int64_t n) { return at(g, kk / k, kk % k, n); };
+    }
+    const int64_t steps = ceil_div(flat_.k.size(), most);
+    depth_ = ceil_div(ceil_div(flat_.k.size(), steps), 2) * 2;
+    steps_ = steps;
+    // Whole vectors are stored, and an odd number of lines between rows keeps them out of one set of a cache.
+    const int64_t stored = (c_.taps - 1) * k + ceil_div(k, most) * most;
+    pitch_ = (ceil_div(std::max(stored, steps_ * depth_), most) | 1) * most;
+    const auto bytes = [&] { return block_.rows * pitch_ * 2; };
+    if (bytes() > gathered_bytes && block_.row_tiles > 1) block_ = {target_.tiles.rows, 1, block_.vectors};
+    return bytes() <= gathered_bytes;
+  }
+
+  int64_t panel_bytes() const { return flat_.taps * steps_ * depth_ * width_ * 2; }
+
+  void choose_tasks() {
+    Dim outer = 1;
+    for (const Expr& v : c_.batch) outer *= extent_end(v);
+    const int64_t blocks = std::max<int64_t>(1, blocks_.is_static() ? blocks_.size() : ceil_div(c_.m.typical(), block_.rows));
+    const int64_t entries = std::max<int64_t>(1, outer.is_static() ? outer.size() : outer.typical());
+    const int64_t a_bytes = c_.m.typical() * flat_.k.size() * 2, b_bytes = panels_ * panel_bytes(), cache = target_.l2_bytes / 2;
+    group_ = 1;
+    if (gather_) {
+      group_ = panels_;
+      if (blocks > 2) group_ = std::clamp<int64_t>(cache / panel_bytes(), std::min<int64_t>(2, panels_), panels_);
+      while (group_ > 2 && entries * blocks * ceil_div(panels_, group_) < least_tasks) group_ = ceil_div(group_, 2);
+    }
+    if (!c_.packed) group_ = 1;
+    groups_ = ceil_div(panels_, group_);
+    // A task of few rows reads its panel for little.
+    const int64_t shared = std::max<int64_t>(1, (a_bytes + cache - 1) / cache), wanted = ceil_div(wanted_tasks, entries * groups_);
+    const int64_t least = gather_ ? 1 : c_.packed ? 2 : 8;
+    const int64_t shares = std::max(shared, std::min(wanted, std::max<int64_t>(1, blocks / least)));
+    shares_ = blocks_.is_static() ? Dim(std::min(shares, blocks)) : Dim::max(Dim::min(Dim(shares), blocks_), 1);
+    panels_outer_ = b_bytes > a_bytes || a_bytes < cache;
+  }
+
+  // ---- buffers ----
+  uint32_t accumulator(int64_t i, int64_t j) const { return static_cast<uint32_t>(i * block_.vectors + j); }
+  uint32_t left(int64_t i) const { return static_cast<uint32_t>(block_.row_tiles * block_.vectors + i); }
+  /// With one row of accumulators a register can serve several vectors of B, one after the other.
+  uint32_t right(int64_t j) const {
+    const uint32_t first = left(block_.row_tiles), count = static_cast<uint32_t>(target_.tiles.registers) - first;
+    return first + static_cast<uint32_t>(j) % count;
+  }
+  int64_t rows_of(int64_t i) const { return std::min<int64_t>(target_.tiles.rows, block_.rows - i * target_.tiles.rows); }
+
+  void prepare() {
+    Kernel& k = emit_.kernel();
+    k.tiles.resize(std::min<size_t>(static_cast<size_t>(target_.tiles.registers), left(block_.row_tiles) + static_cast<size_t>(block_.vectors)));
+    const auto depth = static_cast<int32_t>(depth_);
+    for (int64_t i = 0; i < block_.row_tiles; ++i) {
+      const auto rows = static_cast<int32_t>(rows_of(i));
+      for (int64_t j = 0; j < block_.vectors; ++j) k.tiles[accumulator(i, j)] = {rows, 4 * lanes_};
+      k.tiles[left(i)] = {rows, 2 * depth};
+    }
+    for (int64_t j = 0; j < block_.vectors; ++j) k.tiles[right(j)] = {depth / 2, 4 * lanes_};
+
+    rows_.emplace(emit_, c_);
+    a_ = emit_.buffer_of(c_.a);
+    b_ = c_.packed ? pack_b(emit_, flat_, {width_, 2, steps_ * depth_ / 2, depth_ / 2, lanes_}) : emit_.buffer_of(c_.b);
+    stored_ = make_epilogue(emit_, region_, c_.result, c_.dtype, c_.bias, c_.bias_index);
+    sums_ = emit_.local("sums", {c_.sums(), 1}, block_.rows * width_, Memory::stack);
+    if (gather_) gathered_ = emit_.local("gathered", {c_.dtype, 1}, block_.rows * pitch_, Memory::stack);
+  }
+
+  // ---- statements ----
+  using Body = std::vector<Stmt>;
+  static Expr fresh(const char* name) { return make_var(name, 0, int64_t{1} << 40); }
+  static Body loop(const Expr& v, const Expr& high, Body body) { return one(Stmt::loop(v, Expr(0), high, Expr(1), std::move(body))); }
+  Expr column(int64_t j) const { return simplify(panel_ * Expr(width_) + Expr(j * lanes_)); }
+  Expr column_mask(int64_t j) const { return c_.n.size() % width_ == 0 ? Expr() : tail_mask(column(j), Expr(c_.n), lanes_); }
+
+  /// Rows [first, end) of A, one behind the other from `first` on.
+  Body gather(const Expr& first, const Expr& end) {
+    const int64_t k = c_.k.size(), vector = target_.tiles.row_bytes / 2, stored = (c_.taps - 1) * k + ceil_div(k, vector) * vector;
+    const Expr m = make_index("row", c_.m), tap = var("tap", c_.taps), chunk = var("chunk", ceil_div(k, vector)), from = fresh("from"),
+               to = fresh("to");
+    const ExprType type{c_.dtype, static_cast<int32_t>(vector)};
+    const Expr at = simplify(chunk * Expr(vector)), mask = k % vector ? tail_mask(at, Expr(k), type.lanes) : Expr();
+    const auto place = [&](const Expr& e) { return make_ramp(simplify(e), Expr(1), type.lanes); };
+    Body body = one(Stmt::store(gathered_, place(to + tap * Expr(k) + at), make_load(a_, type, {place(from + at)}, mask)));
+    body = k > vector ? loop(chunk, Expr(ceil_div(k, vector)), std::move(body)) : with_let(chunk, Expr(0), std::move(body));
+    std::vector<Expr> places;
+    const std::vector<Expr> values = rows_->places(m);
+    for (size_t i = 0; i < values.size(); ++i) places.push_back(fresh("place"));
+    body = with_let(from, rows_->at(m, places, tap), std::move(body));
+    body = c_.taps > 1 ? loop(tap, Expr(c_.taps), std::move(body)) : with_let(tap, Expr(0), std::move(body));
+    for (size_t i = values.size(); i-- > 0;) body = with_let(places[i], values[i], std::move(body));
+    if (stored < steps_ * depth_) {
+      Body zeros =
+          one(Stmt::store(gathered_, place(to + Expr(std::max<int64_t>(0, steps_ * depth_ - vector))), make_broadcast(imm(c_.dtype, 0), type.lanes)));
+      append(zeros, std::move(body));
+      body = std::move(zeros);
+    }
+    body = with_let(to, simplify((m - first) * Expr(pitch_)), std::move(body));
+    return one(Stmt::loop(m, first, end, Expr(1), std::move(body)));
+  }
+
+  /// Tile of B for a step of k and a vector of a panel that begins at `first`.
+  Expr b_tile(const Expr& first, const Expr& step, int64_t j) const {
+    return simplify(first + (step * Expr(block_.vectors) + Expr(j)) * Expr(depth_ * lanes_));
+  }
+
+  /// A panel of a computed B, as a constant one is packed.
+  Body pack_panel(uint32_t to) {
+    const int64_t k = c_.k.size(), pairs = steps_ * depth_ / 2;
+    const auto row = [&](const Expr& at, int64_t j) {
+      const Expr index = simplify(c_.b_base + at * Expr(c_.b_row) + column(j));
+      return make_load(b_, {c_.dtype, lanes_}, {make_ramp(index, Expr(1), lanes_)}, column_mask(j));
+    };
+    const auto store = [&](const Expr& pair, auto&& value) {
+      Body body;
+      for (int64_t j = 0; j < block_.vectors; ++j) {
+        const Expr place = simplify(b_tile(Expr(0), floordiv(pair, depth_ / 2), j) + floormod(pair, depth_ / 2) * Expr(2 * lanes_));
+        body.push_back(Stmt::store(to, make_ramp(place, Expr(1), 2 * lanes_), value(j)));
+      }
+      return body;
+    };
+    const Expr pair = var("pair", pairs), first = simplify(pair * Expr(2));
+    Body out = one(Stmt::loop(pair, Expr(0), Expr(k / 2), Expr(1),
+                              store(pair, [&](int64_t j) { return bitcast(c_.dtype, pair_bits(row(first, j), row(first + Expr(1), j))); })));
+    if (k % 2) append(out, store(Expr(k / 2), [&](int64_t j) { return bitcast(c_.dtype, pair_bits(row(Expr(k - 1), j), {})); }));
+    const Expr rest = var("pair", pairs);
+    if (ceil_div(k, 2) < pairs) {
+      const Expr zero = make_broadcast(imm(c_.dtype, 0), 2 * lanes_);
+      out.push_back(Stmt::loop(rest, Expr(ceil_div(k, 2)), Expr(pairs), Expr(1), store(rest, [&](int64_t) { return zero; })));
+    }
+    return out;
+  }
+
+  /// Asks for the tile of B that begins at `first`.
+  Stmt ask_for(uint32_t b, const Expr& first) const {
+    const Expr line = var("line", depth_ / 2);
+    return Stmt::loop(line, Expr(0), Expr(depth_ / 2), Expr(1), one(Stmt::prefetch(b, simplify(first + line * Expr(2 * lanes_)))), ForKind::unrolled);
+  }
+
+  /// Sums of a block whose first row is `m0` with `vectors` vectors of a panel, which lies in `b` from `b_first` on.
+  Body multiply(const Expr& m0, uint32_t b, const Expr& b_first, int64_t vectors) {
+    Body out;
+    for (int64_t i = 0; i < block_.row_tiles; ++i) {
+      for (int64_t j = 0; j < vectors; ++j) out.push_back(Stmt::tile_zero(accumulator(i, j)));
+    }
+    const Expr tap = var("tap", c_.taps), step = var("step", steps_), a_first = fresh("a");
+    const Expr row_step = gather_ ? Expr(pitch_) : Expr(c_.a_row);
+    const uint32_t a = gather_ ? gathered_ : a_;
+    const Expr b_step = gather_ ? step : simplify(tap * Expr(steps_) + step);
+    Body body;
+    for (int64_t i = 0; i < block_.row_tiles; ++i) {
+      const Expr a_at = simplify(a_first + Expr(i * target_.tiles.rows) * row_step + step * Expr(depth_));
+      body.push_back(Stmt::tile_load(left(i), a, a_at, row_step));
+      for (int64_t j = 0; j < vectors; ++j) {
+        if (i == 0) {
+          body.push_back(Stmt::tile_load(right(j), b, b_tile(b_first, b_step, j), Expr(2 * lanes_)));
+          if (c_.packed) body.push_back(ask_for(b, b_tile(b_first, b_step + Expr(steps_ahead), j)));
+        }
+        body.push_back(Stmt::tile_dot(accumulator(i, j), left(i), right(j)));
+      }
+    }
+    body = loop(step, Expr(steps_), std::move(body));
+    body = with_let(a_first, gather_ ? Expr(0) : rows_->at(m0, {}, tap), std::move(body));
+    if (!gather_ && c_.taps > 1) body = loop(tap, Expr(c_.taps), std::move(body));
+    else body = with_let(tap, Expr(0), std::move(body));
+    append(out, std::move(body));
+    for (int64_t i = 0; i < block_.row_tiles; ++i) {
+      for (int64_t j = 0; j < vectors; ++j)
+        out.push_back(Stmt::tile_store(accumulator(i, j), sums_, Expr(i * target_.tiles.rows * width_ + j * lanes_), Expr(width_)));
+    }
+    return out;
+  }
+
+  /// Stores rows [first, end) of the block that begins at m0.
+  Body epilogue(const Expr& m0, const Expr& first, const Expr& end, int64_t vectors) {
+    Body body;
+    for (int64_t j = 0; j < vectors; ++j) {
+      const Expr mask = column_mask(j);
+      const Expr sum =
+          make_load(sums_, {c_.sums(), lanes_}, {make_ramp(simplify((c_.m_var - m0) * Expr(width_) + Expr(j * lanes_)), Expr(1), lanes_)});
+      const Expr value = substitute(stored_.value, {{stored_.sum, sum}});
+      body.push_back(
+          vector_store(stored_.buffer, stored_.index, vectorize(value, c_.n_var, column(j), lanes_, mask), c_.n_var, column(j), lanes_, mask));
+    }
+    return one(Stmt::loop(c_.m_var, first, end, Expr(1), std::move(body)));
+  }
+
+  /// A panel for the block of rows from m0 on, of which [first, end) are stored.
+  Body panel(const Expr& m0, const Expr& first, const Expr& end, uint32_t b) {
+    const Expr entry = simplify(c_.group * Expr(panels_) + panel_);
+    const Expr b_first = c_.packed ? simplify(entry * Expr(flat_.taps * steps_ * depth_ * width_)) : Expr(0);
+    const auto with = [&](int64_t vectors) {
+      Body body = multiply(m0, b, b_first, vectors);
+      append(body, epilogue(m0, first, end, vectors));
+      return body;
+    };
+    const int64_t in_last = ceil_div(c_.n.size() - (panels_ - 1) * width_, lanes_);
+    if (in_last == block_.vectors) return with(block_.vectors);
+    if (panels_ == 1) return with(in_last);
+    return one(Stmt::branch(panel_ < Expr(panels_ - 1), with(block_.vectors), with(in_last)));
+  }
+
+  Body over_blocks(const Expr& low, const Expr& high, const Expr& panel_low, const Expr& panel_high, uint32_t b) {
+    const Expr block = var("block", blocks_), m0 = make_index("m0", c_.m), first = make_index("first", c_.m), end = make_index("end", c_.m + 1);
+    const bool whole = c_.m % block_.rows == 0;
+    const Expr begin = simplify(block * Expr(block_.rows)), behind = simplify(begin + Expr(block_.rows));
+    Body body = panel(m0, first, end, b);
+    body = group_ == 1 ? with_let(panel_, panel_low, std::move(body)) : one(Stmt::loop(panel_, panel_low, panel_high, Expr(1), std::move(body)));
+    if (gather_) {
+      Body gathered = gather(first, end);
+      append(gathered, std::move(body));
+      body = std::move(gathered);
+    }
+    body = with_let(end, whole ? behind : min(behind, Expr(c_.m)), std::move(body));
+    body = with_let(m0, gather_ || whole ? first : min(first, Expr(c_.m - block_.rows)), std::move(body));
+    body = with_let(first, begin, std::move(body));
+    return one(Stmt::loop(block, low, high, Expr(1), std::move(body)));
+  }
+
+  void emit() {
+    panel_ = var("panel", panels_);
+    const Expr share = var("share", shares_), group = var("panels", groups_);
+    const Expr low = make_index("low", blocks_ + 1), high = make_index("high", blocks_ + 1);
+    const Expr panel_low = make_index("panel_low", panels_), panel_high = make_index("panel_high", panels_ + 1);
+    Body body;
+    if (c_.packed) {
+      body = over_blocks(low, high, panel_low, panel_high, b_);
+    } else {
+      const uint32_t packed = emit_.local("packed", {c_.dtype, 1}, steps_ * depth_ * width_, Memory::stack);
+      body = with_let(panel_, panel_low, pack_panel(packed));
+      append(body, over_blocks(low, high, panel_low, panel_high, packed));
+    }
+    body = with_let(high, simplify(floordiv((share + Expr(1)) * Expr(blocks_), shares_)), std::move(body));
+    body = with_let(low, simplify(floordiv(share * Expr(blocks_), shares_)), std::move(body));
+    body = with_let(panel_high, min(simplify((group + Expr(1)) * Expr(group_)), Expr(panels_)), std::move(body));
+    body = with_let(panel_low, simplify(group * Expr(group_)), std::move(body));
+    std::vector<Expr> order = c_.batch;
+    order.push_back(panels_outer_ ? group : share);
+    order.push_back(panels_outer_ ? share : group);
+    finish(std::move(body), order);
+  }
+
+  /// A task for every value of the variables, the last one fastest.
+  void finish(Body body, const std::vector<Expr>& order) {
+    Dim tasks = 1;
+    for (const Expr& v : order) tasks *= extent_end(v);
+    const Expr task = make_index("task", tasks);
+    Dim stride = 1;
+    for (size_t i = order.size(); i-- > 0;) {
+      const Expr place = floordiv(task, stride);
+      body = with_let(order[i], simplify(i == 0 && !tasks.is_static() ? place : floormod(place, extent_end(order[i]))), std::move(body));
+      stride *= extent_end(order[i]);
+    }
+    Dim outer = 1;
+    for (const Expr& v : c_.batch) outer *= extent_end(v);
+    emit_.kernel().flops = 2.0 * static_cast<double>(outer.typical()) * static_cast<double>(c_.m.typical()) * static_cast<double>(c_.n.size()) *
+                           static_cast<double>(c_.k.size() * c_.taps);
+    emit_.finish(task, tasks, std::move(body));
+  }
+};
+
+/// What the registers multiply, and enough of it.
+bool fits(const Contraction& c, const Target& target) {
+  if (!target.tiles.dot_bf16 || c.dtype != DType::bf16 || c.inner || !c.k.is_static() || !c.n.is_static()) return false;
+  return c.m.typical() * c.n.size() * c.k.size() * c.taps >= least_products && (c.packed || c.taps == 1);
+}
+
+}  // namespace
+
+bool lower_matrix_tiles(PendingProgram& program, const Region& region, const Contraction& c) {
+  return fits(c, *program.target) && MatrixTileLowering(program, region, c).run();
+}
+
+}  // namespace mica::lower

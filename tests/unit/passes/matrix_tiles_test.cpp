@@ -1,0 +1,109 @@
+// Contractions by matrix registers, on the kernel interpreter: every way in which rows, columns and k end, on any machine.
+#include "lowered.h"
+
+namespace mica {
+namespace {
+
+using test::LowerPlan;
+using test::optimised;
+
+constexpr LowerPlan tiled = {"sapphirerapids"};
+
+bool has_tiles(const Program& p) {
+  return std::ranges::any_of(p.kernels, [](const Kernel& k) { return !k.tiles.empty(); });
+}
+
+/// Inputs that 16 bits hold exactly, so that all that is rounded is the result.
+std::vector<HostTensor> coarse_inputs(const Graph& graph) {
+  std::vector<HostTensor> inputs = test::random_inputs(graph);
+  for (HostTensor& t : inputs)
+    for (double& x : t.real) x = std::round(16 * x) / 16;
+  return inputs;
+}
+
+void expect_tiled(const std::string& text, const LowerPlan& plan = tiled) {
+  SCOPED_TRACE(text);
+  const Graph graph = optimised(text);
+  EXPECT_TRUE(has_tiles(test::lower(graph, plan)));
+  test::expect_lowered(graph, coarse_inputs(graph), plan, 1e-2);
+}
+
+std::string linear(int64_t m, int64_t k, int64_t n) {
+  return fmt::format(
+      "graph(%x: bf16[{}, {}]) {{ %w = constant random<1> : bf16[{}, {}] %b = constant random<2> : f32[{}] %y = linear(%x, %w, bias=%b) "
+      "return %y }}",
+      m, k, n, k, n);
+}
+
+std::string conv(std::string_view x, std::string_view weight, std::string_view rest) {
+  return fmt::format("graph(%x: bf16{}) {{ %w = constant random<1> : bf16{} %a = conv(%x, %w, {}) return %a }}", x, weight, rest);
+}
+
+TEST(matrix_tiles, rows_end_anywhere) {
+  for (int64_t m : {1, 2, 15, 16, 17, 31, 32, 33, 47, 48, 49, 64, 65, 97}) expect_tiled(linear(m, 96, 96));
+}
+
+TEST(matrix_tiles, columns_end_anywhere) {
+  for (int64_t n : {1, 15, 16, 17, 31, 33, 48, 49, 63, 64, 65, 80, 100}) {
+    expect_tiled(linear(40, 224, n));
+    expect_tiled(linear(9, 1024, n));
+  }
+}
+
+TEST(matrix_tiles, k_ends_anywhere) {
+  for (int64_t k : {16, 17, 31, 32, 33, 34, 40, 48, 62, 64, 65, 96, 184, 257}) expect_tiled(linear(37, k, 40));
+}
+
+TEST(matrix_tiles, what_lies_behind_a_row_is_not_multiplied) {
+  // Infinity here: zeros that stand in the packed B would make NaN of it.
+  for (int64_t k : {33, 40, 100}) {
+    const Graph graph = test::parse(linear(40, k, 32));
+    std::vector<HostTensor> inputs = coarse_inputs(graph);
+    inputs[0].real[static_cast<size_t>(k)] = INFINITY;
+    const auto bytes = test::run_program(test::lower(graph, tiled), graph, inputs);
+    const HostTensor y = to_host(graph.type(graph.outputs[0]), bytes[0]);
+    for (int64_t m = 0; m < 40; ++m) { EXPECT_TRUE(m == 1 || std::isfinite(y.real[static_cast<size_t>(m * 32)])) << m << " of " << k; }
+  }
+}
+
+TEST(matrix_tiles, convolutions) {
+  for (const std::string& text : {conv("[1, 16, 7, 7]", "[33, 16, 3, 3]", "stride=[1, 1], padding=[1, 1], dilation=[1, 1]"),
+                                  conv("[2, 64, 7, 5]", "[48, 64, 1, 1]", "stride=[1, 1], padding=[0, 0], dilation=[1, 1]"),
+                                  conv("[1, 37, 9, 8]", "[19, 37, 3, 3]", "stride=[2, 1], padding=[2, 1], dilation=[2, 1]"),
+                                  conv("[1, 40, 8, 8]", "[24, 40, 1, 1]", "stride=[2, 2], padding=[0, 0], dilation=[1, 1]"),
+                                  conv("[2, 24, 6, 6]", "[36, 8, 3, 3]", "stride=[1, 1], padding=[1, 1], dilation=[1, 1], groups=3"),
+                                  conv("[1, 3, 19, 18]", "[16, 3, 7, 7]", "stride=[2, 2], padding=[3, 3], dilation=[1, 1]"),
+                                  conv("[1, 32, 16]", "[32, 32, 5]", "stride=[1], padding=[0], dilation=[1]"),
+                                  conv("[1, 32, 4, 4, 4]", "[16, 32, 2, 2, 2]", "stride=[1, 1, 1], padding=[1, 1, 1], dilation=[1, 1, 1]")})
+    expect_tiled(text);
+}
+
+TEST(matrix_tiles, a_residual_in_place_is_added_once) {
+  // The last block of rows overlaps the one before; what both compute is stored by one of them.
+  expect_tiled(
+      "graph(%x: bf16[50, 64], %r: bf16[50, 64]) { %w = constant random<1> : bf16[64, 64] %s = relu(%r) %y = linear(%x, %w) %z = add(%y, %s) return "
+      "%z }");
+}
+
+TEST(matrix_tiles, products_of_computed_matrices) {
+  for (const char* text : {"graph(%a: bf16[2, 37, 64], %b: bf16[2, 64, 40]) { %c = matmul(%a, %b) return %c }",
+                           "graph(%a: bf16[3, 17, 33], %b: bf16[3, 33, 21]) { %c = matmul(%a, %b) return %c }",
+                           "graph(%a: bf16[2, 1, 40, 48], %b: bf16[3, 48, 16]) { %c = matmul(%a, %b) return %c }",
+                           "graph(%a: bf16[2, 33, 64], %b: bf16[2, 33, 64]) { %t = permute(%b, axes=[0, 2, 1]) %c = matmul(%a, %t) return %c }"})
+    expect_tiled(text);
+}
+
+TEST(matrix_tiles, little_cache_makes_other_tasks) {
+  expect_tiled(linear(200, 64, 96), {"sapphirerapids", true, WinogradUse::automatic, 1 << 12});
+  expect_tiled(conv("[1, 32, 14, 14]", "[96, 32, 3, 3]", "stride=[1, 1], padding=[1, 1], dilation=[1, 1]"),
+               {"sapphirerapids", true, WinogradUse::automatic, 1 << 12});
+}
+
+TEST(matrix_tiles, are_left_where_they_do_not_pay) {
+  EXPECT_FALSE(has_tiles(test::lower(linear(4, 32, 16), tiled)));
+  EXPECT_FALSE(has_tiles(test::lower(linear(64, 64, 64), {"cooperlake"})));
+  EXPECT_FALSE(has_tiles(test::lower("graph(%x: f32[64, 64]) { %w = constant random<1> : f32[64, 64] %y = linear(%x, %w) return %y }", tiled)));
+}
+
+}  // namespace
+}  // namespace mica
