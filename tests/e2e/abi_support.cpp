@@ -81,6 +81,13 @@ artifact::Image wait_image() {
   return image;
 }
 
+artifact::Image late_image() {
+  artifact::Image image = image_of("late");
+  image.descriptor.inputs = {{"microseconds", DType::i32, {}}};
+  image.descriptor.outputs = {{"threads", DType::i32, {}}};
+  return image;
+}
+
 artifact::Image barriers_image(int64_t max_threads) {
   artifact::Image image = image_of("barriers");
   image.descriptor.inputs = {{"count", DType::i64, {}}};

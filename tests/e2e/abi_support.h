@@ -33,6 +33,7 @@ std::string shell(const std::string& command);
 
 /// Images of the models in tests/e2e/abi. The weights of lookup.c: w[r, c] = 100 r + c.
 artifact::Image lookup_image(const std::string& arch = "x86_64");
+artifact::Image late_image();
 artifact::Image wait_image();
 artifact::Image barriers_image(int64_t max_threads = 64);
 artifact::Image floats_image();

@@ -46,6 +46,26 @@ TEST(AbiThreads, cost_of_a_barrier) {
   printf("  a barrier of 2 threads: %.0f ns\n", best / count * 1e9);
 }
 
+/// Threads of a run of late.c.
+int32_t run_late(const Library& library, const Session& session, int32_t microseconds) {
+  int32_t threads = 0;
+  const mica_tensor in = {sizeof in, &microseconds, sizeof microseconds, MICA_I32, 0, nullptr, nullptr};
+  const mica_tensor out = {sizeof out, &threads, sizeof threads, MICA_I32, 0, nullptr, nullptr};
+  EXPECT_EQ(library.api->run(session.context, &in, 1, &out, 1), MICA_OK);
+  return threads;
+}
+
+TEST(AbiThreads, a_caller_whose_workers_are_kept_off_their_cpus_goes_on_alone_for_a_while) {
+  const TemporaryFolder folder;
+  const Library library(link(late_image(), folder / "m.so"));
+  const Session session(library.api, 2);
+  EXPECT_EQ(run_late(library, session, 20000), 2);
+  EXPECT_EQ(run_late(library, session, 20000), 1);  // a trial, which is faster
+  usleep(1100000);                                  // the finding is forgotten
+  EXPECT_EQ(run_late(library, session, 20000), 2);
+  EXPECT_EQ(run_late(library, session, 20000), 1);
+}
+
 TEST(AbiThreads, contexts_run_at_the_same_time) {
   const TemporaryFolder folder;
   const Library library(link(lookup_image(), folder / "m.so"));

@@ -8,16 +8,28 @@
  * t - 2^k; after ceil(log2 n) rounds each has heard of all. A signal is the number of the barrier, written to a cache line
  * that one thread writes and one reads. A partner can be one barrier ahead, hence the comparison by signed difference.
  *
+ * A busy machine: a thread that is off its CPU keeps all others waiting, at worst for a time slice at every barrier, and then one thread alone can be
+ * many times faster than all (two models on two CPUs were measured at 0.07 and 0.28 of their speed). When the threads of a run have slept for a third
+ * of it, the next run is made by the caller alone, as a trial; if that took less time, the following runs are too, for a while that doubles each time
+ * that the same is found again. Results do not depend on the number of threads, so this is not to be seen but in time.
+ *
  * Fork: the pool lies in pages that a child sees as zeros, and all zeros means "no worker started, nobody runs": the child
  * drops the parent's workers by construction and starts its own at its first run. Where the kernel cannot wipe pages
  * (before Linux 4.14) the process id is compared at each run instead. */
 #include "runtime.h"
 
-enum { LINE = 128, STACK_BYTES = 2 << 20, SPIN_NS = 100000 }; /* 128: the prefetcher pairs 64-byte lines */
+enum {
+  LINE = 128,
+  STACK_BYTES = 2 << 20,
+  SPIN_NS = 100000,
+  LEAST_PATIENCE_NS = 10000000,
+  MOST_PATIENCE_NS = 1000000000
+}; /* 128: the prefetcher pairs 64-byte lines */
 enum { NONE = 0, STARTING = 1, READY = 2, FAILED = 3 };
 
 struct slot {
   uint32_t barrier; /* barriers that this thread has entered */
+  int64_t slept_ns; /* in barriers, since ever */
   thread_handle handle;
   struct shared* shared;
   uint32_t tid;
@@ -40,6 +52,12 @@ struct shared {
   uint32_t stop;
   struct mica_run* run;
   uint32_t sleepers __attribute__((aligned(LINE)));
+  /* Whether runs are better made by the caller alone. */
+  int64_t alone_until __attribute__((aligned(LINE))); /* now_ns() */
+  int64_t trial_ns;                                   /* what a run of all threads took, when a run alone shall be compared with it; else 0 */
+  int64_t patience_ns;                                /* how long a finding holds */
+  int64_t next_trial;                                 /* now_ns(): no trial before */
+  int64_t slept_ns;                                   /* of all threads, at the end of the last run */
   /* slot[threads], then signal[rounds][threads] */
   struct slot slots[] __attribute__((aligned(LINE)));
 };
@@ -95,8 +113,8 @@ static void sleep_until(struct signal* signal, uint32_t number) {
 
 /* Waits until `signal` has reached `number`: spins for SPIN_NS, twice what it costs to be woken (next to not at all when
  * there are more threads than CPUs), then sleeps: the thread waited for is likely to be off its CPU and needs this one. A
- * thread that yields instead forfeits its share of a busy machine and was measured to be 5 to 10 times slower there. */
-static void await(struct signal* signal, uint32_t number, int scarce) {
+ * thread that yields instead forfeits its share of a busy machine and was measured to be 5 to 10 times slower there. Returns the time asleep. */
+static int64_t await(struct signal* signal, uint32_t number, int scarce) {
   int64_t start = 0;
   for (uint32_t spins = 1; !reached(&signal->barrier, number); ++spins) {
     relax();
@@ -105,8 +123,9 @@ static void await(struct signal* signal, uint32_t number, int scarce) {
     if (!start) start = now;
     if (!scarce && now - start < SPIN_NS) continue;
     sleep_until(signal, number);
-    return;
+    return now_ns() - now;
   }
+  return 0;
 }
 
 static void pool_barrier(struct mica_frame* frame, int64_t tid) {
@@ -118,7 +137,7 @@ static void pool_barrier(struct mica_frame* frame, int64_t tid) {
     int peer = (int)tid + (1 << round);
     if (peer >= threads) peer -= threads;
     send(signal_of(s, pool, round, peer), number);
-    await(signal_of(s, pool, round, (int)tid), number, pool->options.scarce);
+    s->slots[tid].slept_ns += await(signal_of(s, pool, round, (int)tid), number, pool->options.scarce);
   }
 }
 
@@ -131,7 +150,7 @@ static void no_barrier(struct mica_frame* frame, int64_t tid) {
 static uint32_t await_run(struct shared* s, uint32_t seen) {
   const struct mica_pool_options* o = &s->pool->options;
   /* With too few CPUs a spinning worker takes time from the caller's own work between runs. */
-  const int64_t spin_ns = o->scarce ? 0 : o->spin_us * 1000ll;
+  const int64_t spin_ns = o->scarce || mica_load(&s->alone_until) || mica_load(&s->trial_ns) ? 0 : o->spin_us * 1000ll;
   int64_t start = 0;
   for (uint32_t spins = 1;; ++spins) {
     uint32_t epoch = mica_load(&s->epoch);
@@ -229,25 +248,57 @@ int mica_pool_start(struct mica_pool* pool) {
   return threads;
 }
 
+static void run_together(struct mica_pool* pool, struct mica_run* run, int threads) {
+  struct shared* s = pool->shared;
+  const int64_t start = now_ns();
+  run->pool = pool;
+  run->frame.barrier = pool_barrier;
+  run->frame.nthreads = threads;
+  s->run = run;
+  advance_epoch(s);
+  run->main(&run->frame, 0, threads);
+  pool_barrier(&run->frame, 0);
+  int64_t slept = 0;
+  for (int i = 0; i < threads; ++i) slept += mica_load(&s->slots[i].slept_ns);
+  const int64_t now = now_ns(), lost = slept - s->slept_ns;
+  s->slept_ns = slept;
+  if (lost * 3 < (now - start) * (threads - 1)) mica_store(&s->patience_ns, 0);
+  else if (now >= mica_load(&s->next_trial)) mica_store(&s->trial_ns, now - start);
+  mica_store(&s->busy, 0);
+}
+
+static void run_alone(struct mica_run* run, struct shared* s) {
+  const int64_t start = now_ns(), other = __atomic_exchange_n(&s->trial_ns, 0, __ATOMIC_ACQ_REL);
+  run->frame.barrier = no_barrier;
+  run->frame.nthreads = 1;
+  run->main(&run->frame, 0, 1);
+  if (!other) return;
+  const int64_t now = now_ns();
+  int64_t patience = mica_load(&s->patience_ns) * 2;
+  if (patience < LEAST_PATIENCE_NS) patience = LEAST_PATIENCE_NS;
+  if (patience > MOST_PATIENCE_NS) patience = MOST_PATIENCE_NS;
+  mica_store(&s->patience_ns, patience);
+  mica_store(now - start < other ? &s->alone_until : &s->next_trial, now + patience);
+}
+
+/* Whether a run shall be the caller's alone: as a trial, or because that was found to be faster. */
+static int better_alone(struct shared* s) {
+  if (mica_load(&s->trial_ns)) return 1;
+  const int64_t until = mica_load(&s->alone_until);
+  if (!until) return 0;
+  if (now_ns() < until) return 1;
+  mica_store(&s->alone_until, 0);
+  return 0;
+}
+
 void mica_pool_run(struct mica_pool* pool, struct mica_run* run) {
   struct shared* s = pool->shared;
   const int threads = mica_pool_start(pool);
   const uint64_t fp = mica_fp_enter();
   uint32_t idle = 0;
-  if (threads == pool->options.threads && threads > 1 && __atomic_compare_exchange_n(&s->busy, &idle, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) {
-    run->pool = pool;
-    run->frame.barrier = pool_barrier;
-    run->frame.nthreads = threads;
-    s->run = run;
-    advance_epoch(s);
-    run->main(&run->frame, 0, threads);
-    pool_barrier(&run->frame, 0);
-    mica_store(&s->busy, 0);
-  } else {
-    run->frame.barrier = no_barrier;
-    run->frame.nthreads = 1;
-    run->main(&run->frame, 0, 1);
-  }
+  const int all = threads == pool->options.threads && threads > 1 && !better_alone(s);
+  if (all && __atomic_compare_exchange_n(&s->busy, &idle, 1, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED)) run_together(pool, run, threads);
+  else run_alone(run, s);
   mica_fp_leave(fp);
 }
 
