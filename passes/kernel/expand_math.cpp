@@ -195,13 +195,22 @@ class Expander {
   bool fused_;
 };
 
-/// Sums of 1 and a function that lose what makes the function dear: its relative precision near 0. A GELU is one.
-Expr sum_with_one(const Expr& e) {
+/// f where `e` is 1 + f(x) in f32 for the function `op`; else empty.
+Expr added_to_one(const Expr& e, ExprOp op) {
   if (e->op != ExprOp::add || e->type.dtype != DType::f32) return {};
   const size_t one = is_constant(e->args[0], 1) ? 0 : 1;
   const Expr& f = e->args[1 - one];
-  if (!is_constant(e->args[one], 1) || f->op != ExprOp::erf || f->type != e->type) return {};
-  return one_plus_erf_f32(f->args[0]);
+  return is_constant(e->args[one], 1) && f->op == op && f->type == e->type ? f : Expr();
+}
+
+/// Sums of 1 and a function that lose what makes the function dear: its relative precision near 0. A GELU is one, a sigmoid divides by one.
+Expr sum_with_one(const Expr& e) {
+  if (const Expr erf = added_to_one(e, ExprOp::erf)) return one_plus_erf_f32(erf->args[0]);
+  const Expr exp = e->op == ExprOp::div ? added_to_one(e->args[1], ExprOp::exp) : Expr();
+  if (!exp) return {};
+  bool needed = false;  // exp(x) itself, too
+  visit(e->args[0], [&](const Expr& n) { needed |= equivalent(n, exp); });
+  return needed ? Expr() : e->args[0] / one_plus_exp_f32(exp->args[0]);
 }
 
 Expr expanded(const Expr& e, const Expander& expander) { return rewrite(rewrite(e, sum_with_one), expander); }

@@ -11,7 +11,7 @@ namespace mica {
 ///   store y[i], select((x < lowest), 0, bitcast<f32>(... + shl(...)))
 ///   1 + erf(x) in f32
 ///     =>
-///   one function of x, for about half of what erf takes: the sum needs no relative precision near 0
+///   one function of x, for about half of what erf takes: the sum needs no relative precision near 0; so for a / (1 + exp(x))
 /// From here on no expression needs a library; vectors stay vectors. f32 and f64 are within 4 ULP (f32 exp, log, tanh, erf
 /// within 2); f16 and bf16 are computed in f32. Results below the smallest normal number may be flushed to zero. sin, cos
 /// and tan lose accuracy where |x| > 2^31.

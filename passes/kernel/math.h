@@ -32,6 +32,8 @@ struct Double2 {
 
 // All take x of their own type, scalar or vector.
 Expr exp_f32(const Expr& x);
+/// 1 + exp(x) in fewer steps than exp(x) alone takes, since no result is below 1.
+Expr one_plus_exp_f32(const Expr& x);
 Expr log_f32(const Expr& x);
 Expr tanh_f32(const Expr& x);
 Expr erf_f32(const Expr& x);

@@ -57,6 +57,17 @@ Expr exp_f32(const Expr& x) {
   return select(x < like(x, -87.33654022216797), like(x, 0), high);
 }
 
+Expr one_plus_exp_f32(const Expr& x) {
+  // Below -30 the sum is 1; from 89 on it overflows. A sign is left to the additions, which take it for nothing.
+  const Expr t = x->op == ExprOp::neg ? -at_least(at_most(x->args[0], 30), -89) : at_most(at_least(x, -30), 89);
+  // The exponent's bias is added with the number that rounds, so that what is shifted is a power of two. Half the sum, since 2^128 is none.
+  const Expr shift = like(x, magic + 126), shifted = fma(t, like(x, log2_e), shift), n = shifted - shift;
+  const Expr r = fma(n, like(x, -ln2_low), fma(n, like(x, -ln2_high), t));
+  const Expr p = polynomial(r, {1, 1, 0.4999999403953552, 0.16666430234909058, 0.04166800528764725, 0.008374195545911789, 0.0013843605993315578});
+  const Expr half = fma(p, bitcast(DType::f32, shl(bitcast(DType::i32, shifted), i32(23))), like(x, 0.5));
+  return half + half;
+}
+
 Expr log_f32(const Expr& x) {
   const double inf = std::numeric_limits<double>::infinity();
   const Expr bits = bitcast(DType::i32, x);

@@ -4,6 +4,8 @@
 // No input is padded. Rows of the filter outside the image are left out by the bounds of the loop over them. Along the last axis the
 // outputs come in tiles: those whose inputs are all inside are one loop, each of those at the border is written out, without the taps that
 // fall outside. Where the last axis depends on a symbol, outputs at the border are made one by one, with bounds for the taps.
+//
+// Where somebody takes the mean of each channel of the result (squeeze-excite), each task also adds up what it stores.
 #include "depthwise.h"
 
 #include <algorithm>
@@ -54,6 +56,11 @@ class DepthwiseLowering {
     a_ = emit_.buffer_of(d_.a);
     b_ = filter();
     stored_ = make_epilogue(emit_, region_, anchor, d_.dtype, d_.bias, n_);
+    if (is_summed_up(anchor)) {
+      const Value sums = program_.add_temporary({d_.sums(), {d_.images * blocks_ * d_.channels}, {}});
+      program_.place_sums[program_.global(region_.output).id] = {sums, blocks_.size()};
+      place_sums_ = emit_.temporary(sums, true);
+    }
     emit();
   }
 
@@ -73,6 +80,8 @@ class DepthwiseLowering {
   Expr image_, n_, channel_, row_, filter_;
   std::vector<Expr> places_;
   Epilogue stored_;
+  std::optional<uint32_t> place_sums_;  ///< PlaceSums, where they are wanted
+  uint32_t row_sum_ = 0, block_sum_ = 0;
 
   // ---- choices ----
   int64_t width() const { return vectors_ * lanes_; }
@@ -115,6 +124,23 @@ class DepthwiseLowering {
   void choose_blocks() {
     blocks_ = Dim::max(Dim::min(Dim::ceil_div(wanted_tasks, d_.images * groups_), Dim::ceil_div(rows_, least_rows)), 1);
     if (blocks_.is_static() && rows_.is_static()) blocks_ = std::clamp<int64_t>(blocks_, 1, rows_);
+  }
+  /// Some kernel reads the sums over all places of what is stored, which is stored place by place.
+  bool is_summed_up(const std::vector<Expr>& anchor) const {
+    const TensorType& type = graph_.type(region_.output);
+    const auto where = store_indices(graph_, region_, anchor);
+    if (type.dtype != d_.sums() || !blocks_.is_static() || type.rank() != static_cast<int64_t>(anchor.size())) return false;
+    for (size_t a = 0; a < anchor.size(); ++a)
+      if (!equivalent((*where)[a], anchor[a])) return false;
+    for (const Node& n : graph_.nodes) {
+      bool reads = false, sums = false;
+      n.for_operands([&](Value v) { reads |= v == region_.output; });
+      if (!reads || !n.info->define || n.results.size() != 1) continue;
+      Define define(graph_, n, 0);
+      visit(n.info->define(n, define), [&](const Expr& e) { sums |= is_place_sum(graph_, e, region_.output); });
+      if (sums) return true;
+    }
+    return false;
   }
   /// Whoever made a wide map has gone by rows, and by channels where there are more of those.
   bool rows_first() const { return d_.outputs().typical() > d_.channels; }
@@ -266,9 +292,41 @@ class DepthwiseLowering {
       const std::vector<VarBinding> here{{places_.back(), simplify(x + Expr(i))}};
       const Expr value = simplify(substitute(stored_.value, here)), index = simplify(substitute(stored_.index, here));
       for (int64_t j = 0; j < vectors_; ++j) {
-        const Expr bound = substitute(value, {{stored_.sum, vector_at(sums, i * vectors_ + j)}});
-        out.push_back(vector_store(stored_.buffer, index, vectorize(bound, n_, column(j), lanes_, mask(j)), n_, column(j), lanes_, mask(j)));
+        const Expr sum = vector_at(sums, i * vectors_ + j);
+        Expr result = vectorize(substitute(value, {{stored_.sum, sum}}), n_, column(j), lanes_, mask(j));
+        if (place_sums_) {  // the result takes the place of the sum that it is made of
+          out.push_back(Stmt::store(sums, Expr(i * vectors_ + j), make_broadcast(result, lanes_)));
+          result = sum;
+        }
+        out.push_back(vector_store(stored_.buffer, index, result, n_, column(j), lanes_, mask(j)));
       }
+    }
+    for (int64_t j = 0; place_sums_ && j < vectors_; ++j) {
+      std::vector<Expr> terms = {vector_at(row_sum_, j)};
+      for (int64_t i = 0; i < outputs; ++i) terms.push_back(vector_at(sums, i * vectors_ + j));
+      out.push_back(Stmt::store(row_sum_, Expr(j), in_pairs(std::move(terms))));
+    }
+    return out;
+  }
+
+  static Expr in_pairs(std::vector<Expr> terms) {
+    for (; terms.size() > 1; terms.resize((terms.size() + 1) / 2)) {
+      for (size_t i = 0; 2 * i + 1 < terms.size(); ++i) terms[i] = terms[2 * i] + terms[2 * i + 1];
+      if (terms.size() % 2) terms[terms.size() / 2] = terms.back();
+    }
+    return terms[0];
+  }
+
+  /// The rows of a task with the sums of what they store, row by row, so that no lane adds up a long chain.
+  Body with_place_sums(const Expr& block, const Expr& row, const Expr& low, const Expr& high, Body line) {
+    Body inner = cleared(row_sum_, 1);
+    append(inner, std::move(line));
+    for (int64_t j = 0; j < vectors_; ++j) inner.push_back(Stmt::store(block_sum_, Expr(j), vector_at(block_sum_, j) + vector_at(row_sum_, j)));
+    Body out = cleared(block_sum_, 1);
+    out.push_back(Stmt::loop(row, low, high, Expr(1), std::move(inner)));
+    for (int64_t j = 0; j < vectors_; ++j) {
+      const Expr at = simplify((image_ * Expr(blocks_) + block) * Expr(d_.channels) + column(j));
+      out.push_back(Stmt::store(*place_sums_, make_ramp(at, Expr(1), lanes_), vector_at(block_sum_, j), mask(j)));
     }
     return out;
   }
@@ -349,6 +407,10 @@ class DepthwiseLowering {
     channel_ = make_place("channel", groups_ * width());
     row_ = make_var("at", -anywhere, anywhere);
     filter_ = make_var("filter", 0, anywhere);
+    if (place_sums_) {
+      row_sum_ = emit_.local("row_sum", vector_type(), vectors_, Memory::stack);
+      block_sum_ = emit_.local("block_sum", vector_type(), vectors_, Memory::stack);
+    }
     std::optional<Body> line;
     if (last_.outputs.is_static() && last_.inputs.is_static()) line = row_of_known_tiles();
     Body body = line ? std::move(*line) : row_of_any_tiles();
@@ -359,7 +421,8 @@ class DepthwiseLowering {
       inner *= d_.axes[a].outputs;
     }
     const Expr low = simplify(floordiv(block * Expr(rows_), blocks_)), high = simplify(floordiv((block + Expr(1)) * Expr(rows_), blocks_));
-    body = one(Stmt::loop(row, low, high, Expr(1), std::move(body)));
+    if (place_sums_) body = with_place_sums(block, row, low, high, std::move(body));
+    else body = one(Stmt::loop(row, low, high, Expr(1), std::move(body)));
     body = with_let(channel_, simplify(group * Expr(width())), std::move(body));
     const Dim tasks = d_.images * blocks_ * groups_;
     const Expr task = make_index("task", tasks);

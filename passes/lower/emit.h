@@ -49,6 +49,12 @@ struct Alias {
   int64_t offset = 0;  ///< elements
 };
 
+/// What the kernel that makes a value [N, C, places...] also adds up: for each block of places their sum, [N, blocks, C].
+struct PlaceSums {
+  Value sums;  ///< numbered through
+  int64_t blocks = 1;
+};
+
 /// A program whose values have no addresses yet.
 struct PendingProgram {
   const Graph* graph = nullptr;  ///< the one that is being lowered: the program's, or a region
@@ -65,6 +71,7 @@ struct PendingProgram {
   std::vector<TensorType> types;
   std::map<uint32_t, Tail> tails;  ///< of the value that owns the memory; zero fill
   std::map<uint32_t, Alias> aliases;
+  std::map<uint32_t, PlaceSums> place_sums;
   std::map<uint32_t, Binding> places;  ///< of values that lie elsewhere than in the arena: io, state, trip
   std::map<uint32_t, ConstantData> constants;
   std::map<uint32_t, ConstantData> initial_states;
@@ -168,6 +175,8 @@ Stmt vector_store(uint32_t buffer, const Expr& index, const Expr& value, const E
 /// Mask of the lanes whose position base + lane is below `extent`.
 Expr tail_mask(const Expr& base, const Expr& extent, int32_t lanes);
 
+/// True when `e` is the sum over all places of value `v`, which is [N, C, places...].
+bool is_place_sum(const Graph& graph, const Expr& e, Value v);
 /// The generic road: any region in expression form, tiled, vectorised, parallel.
 void lower_generic(PendingProgram& program, const Region& region);
 /// One kernel an operand for a concatenation.

@@ -628,7 +628,44 @@ void mark_same_places(Emitter& emit, const Nest& nest) {
     if (here) emit.mark_same_place(buffer);
 }
 
+/// Sums over all places of a value that its own kernel has begun: variables in their stead, and what those stand for.
+std::vector<VarBinding> take_place_sums(Emitter& emit, Expr& value) {
+  PendingProgram& program = emit.program();
+  std::vector<VarBinding> taken;
+  value = rewrite(value, [&](const Expr& n) -> Expr {
+    if (n->op != ExprOp::reduce || n->args[0]->op != ExprOp::load) return {};
+    const Expr& load = n->args[0];
+    const Value v{load->id};
+    const auto known = program.place_sums.find(program.global(v).id);
+    if (known == program.place_sums.end() || !is_place_sum(emit.graph(), n, v)) return {};
+    const auto& [sums, blocks] = known->second;
+    const int64_t channels = emit.graph().type(v).shape[1];
+    const Expr block = make_index("block", blocks), at = (load->args[0] * Expr(blocks) + block) * Expr(channels) + load->args[1];
+    taken.push_back(
+        {make_var("sum", 0, 1, n->type.dtype), make_reduce(ReduceOp::sum, {block}, make_load(emit.temporary(sums, false), n->type, {simplify(at)}))});
+    return taken.back().var;
+  });
+  return taken;
+}
+
 }  // namespace
+
+bool is_place_sum(const Graph& graph, const Expr& e, Value v) {
+  if (e->op != ExprOp::reduce || e->reduce_op != ReduceOp::sum || e->args[0]->op != ExprOp::load) return false;
+  const Expr& load = e->args[0];
+  const Shape& shape = graph.type(v).shape;
+  if (load->id != v.id || load->masked || load->args.size() < 3 || e->vars.size() + 2 != load->args.size()) return false;
+  for (size_t a = 0; a < load->args.size(); ++a) {
+    bool whole = false, depends = false;
+    for (const Expr& var : e->vars) {
+      depends |= depends_on(load->args[a], var->id);
+      whole |=
+          load->args[a]->op == ExprOp::var && load->args[a]->id == var->id && var->int_value == 0 && extent_of(var) == shape[static_cast<int64_t>(a)];
+    }
+    if (a < 2 ? depends : !whole) return false;
+  }
+  return true;
+}
 
 void lower_generic(PendingProgram& program, const Region& region) {
   const Graph& graph = *program.graph;
@@ -654,9 +691,10 @@ void lower_generic(PendingProgram& program, const Region& region) {
     domain = type;
   }
   emit.output(region.output);
-  const Expr value = Inliner(graph, inlined).expand(region.output, *where);
+  Expr value = Inliner(graph, inlined).expand(region.output, *where);
+  const std::vector<VarBinding> sums = take_place_sums(emit, value);
   lay_out_constants(emit, value, domain, vars);
-  nest.value = emit.flatten(value);
+  nest.value = substitute(emit.flatten(value), sums);
   nest.index = flat_index(type, *where);
   order_vars(domain, vars, nest);
   mark_same_places(emit, nest);

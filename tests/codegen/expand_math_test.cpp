@@ -140,6 +140,38 @@ TEST_P(Math, single_without_fma) {
 }
 INSTANTIATE_TEST_SUITE_P(Functions, Math, testing::ValuesIn(cases), [](const auto& info) { return std::string(name_of(info.param.op)); });
 
+/// 1 / (1 + exp(x)) has one function for its divisor: 0, 1/2 and 1 where they belong, NaN of NaN whatever its bits are.
+TEST(MathSum, one_plus_exp) {
+  for (const char* cpu : {"native", "x86-64-v2"}) {
+    for (const bool negated : {false, true}) {
+      Diagnostics diagnostics;
+      const Target target = std::string_view(cpu) == "native" ? native_target() : *make_target(cpu, "", diagnostics);
+      std::vector<float> x = samples<float>(-100, 100, (1 << 18) - 16);
+      for (const float special : {0.0F, HUGE_VALF, -HUGE_VALF, 3e38F, -3e38F, std::bit_cast<float>(0x7fc001ffu)}) x.push_back(special);
+      while (x.size() % 16) x.push_back(std::bit_cast<float>(0xffc12345u));
+      std::vector<float> y(x.size());
+      Kernel kernel = map_kernel(ExprOp::exp, DType::f32, static_cast<int64_t>(x.size()), target.lanes(4), false);
+      Expr& value = kernel.body[0].body[0].value;
+      const Expr one = make_broadcast(imm(DType::f32, 1), value->type.lanes);
+      value = one / (one + exp(negated ? -value->args[0] : value->args[0]));
+      expand_math(kernel, target);
+      CompiledProgram program(program_of(std::move(kernel)), target);
+      program.run({x.data(), y.data()});
+      double worst = 0;
+      for (size_t i = 0; i < x.size(); ++i) {
+        if (std::isnan(x[i])) {
+          EXPECT_TRUE(std::isnan(y[i])) << std::bit_cast<uint32_t>(x[i]);
+          continue;
+        }
+        const long double exact = 1 / (1 + expl(negated ? -static_cast<long double>(x[i]) : x[i]));
+        if (exact >= std::numeric_limits<float>::min()) worst = std::max(worst, ulp_error<float>(y[i], exact));
+        else EXPECT_LE(y[i], 1.2e-38F) << x[i];
+      }
+      EXPECT_LE(worst, 3) << cpu << ", negated " << negated;
+    }
+  }
+}
+
 /// 1 + erf(x) is one function: right to two units of what the sum can hold, 0 and 2 at the ends, NaN of NaN whatever its bits are.
 TEST(MathSum, one_plus_erf) {
   for (const char* cpu : {"native", "x86-64-v2"}) {
