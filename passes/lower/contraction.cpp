@@ -149,8 +149,37 @@ class ContractionLowering {
     rows_.emplace(emit_, c_);
     a_ = c_.inner ? emit_.temporary(c_.inner->a, false) : emit_.buffer_of(c_.a);
     if (c_.inner) b_ = emit_.prepared_buffer(c_.inner->b(width_), c_.dtype, c_.groups * panels_.size() * c_.k.size() * width_, false);
+    else if (c_.gate) b_ = emit_.temporary(gated_b(), false);
     else if (c_.packed) b_ = pack_b(emit_, c_, {width_, group_, Dim::ceil_div(c_.k, group_).size()});
     else b_ = emit_.buffer_of(c_.b);
+  }
+
+  /// A packed B for each image, times the gate: a small kernel before this one.
+  Value gated_b() {
+    const TensorType& gate = graph_.type(*c_.gate);
+    const Expr image = c_.batch[0], panel = var("panel", panels_), k = var("k", c_.k);
+    const Dim images = extent_end(image);
+    const int64_t elements = panels_.size() * c_.k.size() * width_;
+    const Value product = program_.add_temporary({c_.dtype, {images * elements}, {}});
+    Emitter emit(program_, region_);
+    emit.kernel().name += "_gate";
+    const uint32_t b = pack_b(emit, c_, {width_, group_, c_.k.size()}), factors = emit.buffer_of(*c_.gate), to = emit.temporary(product, true);
+    std::vector<Expr> at(static_cast<size_t>(gate.rank()), Expr(0));
+    at[0] = gate.shape[0] == 1 ? Expr(0) : image;
+    at[1] = k;
+    const Expr factor = make_broadcast(make_load(factors, {c_.dtype, 1}, {flat_index(gate, at)}), lanes_), row = panel * Expr(c_.k) + k;
+    std::vector<Stmt> body;
+    for (int64_t j = 0; j < tile_.vectors; ++j) {
+      const Expr from = simplify(row * Expr(width_) + Expr(j * lanes_));
+      const Expr x = make_load(b, {c_.dtype, lanes_}, {make_ramp(from, Expr(1), lanes_)});
+      body.push_back(Stmt::store(to, make_ramp(simplify(image * Expr(elements) + from), Expr(1), lanes_), x * factor));
+    }
+    body = one(Stmt::loop(k, Expr(0), Expr(c_.k), Expr(1), std::move(body)));
+    const Expr task = make_index("task", images * panels_);
+    body = with_let(panel, simplify(floormod(task, panels_)), std::move(body));
+    body = with_let(image, simplify(floordiv(task, panels_)), std::move(body));
+    emit.finish(task, images * panels_, std::move(body));
+    return product;
   }
 
   void prepare_epilogue() {

@@ -66,6 +66,8 @@ struct Contraction {
   std::function<int64_t(int64_t g, int64_t tap, int64_t k, int64_t n)> b_at;
   int64_t groups = 1;
   Expr group;  ///< over `batch`; which packed B
+  /// B's steps of k are multiplied by these, [batch or 1, k, 1...], before they are used: what the op itself would multiply A by.
+  OptValue gate;
   OptValue bias;
   Expr bias_index;             ///< over batch, n_var
   int64_t chain = max_chain;   ///< steps of k that one accumulator may take

@@ -5,6 +5,7 @@
 #include "depthwise.h"
 #include "mica/ops/conv.h"
 #include "mica/ops/matmul.h"
+#include "mica/ops/pointwise.h"
 #include "mica/support/defect.h"
 
 namespace mica::lower {
@@ -164,9 +165,49 @@ std::optional<Contraction> describe_conv(const Graph& graph, const Node& node, c
   return c;
 }
 
+/// x = value * gate, with one factor for each channel.
+struct Gated {
+  Value value, gate;
+};
+/// Such an x of a 1x1 convolution that nobody else reads, where the filter has much fewer elements than the image: there the filter is
+/// multiplied by the gate (squeeze-excite) instead of the image.
+std::optional<Gated> gated(const Graph& graph, const Conv& op) {
+  const Node* producer = graph.producer(op.x);
+  const auto mul = producer ? match<Mul>(*producer) : std::nullopt;
+  if (!mul || op.groups != 1 || !graph.is_constant(op.weight) || graph.count_uses()[op.x.id] != 1) return std::nullopt;
+  const TensorType &x = graph.type(op.x), &w = graph.type(op.weight);
+  bool result = false;
+  graph.for_results([&](Value v) { result |= v == op.x; });
+  constexpr int64_t fewer = 4;
+  int64_t places = 1;
+  for (int64_t a = 2; a < x.rank(); ++a) {
+    if (w.shape[a] != 1 || op.stride[a - 2] != 1 || op.padding[a - 2] != 0 || op.pad_after(a - 2) != 0) return std::nullopt;
+    places *= x.shape[a].typical();
+  }
+  if (result || x.dtype != working(x.dtype) || places < fewer * w.shape[0].size()) return std::nullopt;
+  const auto is_gate = [&](Value v) {
+    const TensorType& t = graph.type(v);
+    bool per_channel = t.dtype == x.dtype && t.rank() == x.rank() && t.shape[1] == x.shape[1] && (t.shape[0] == x.shape[0] || t.shape[0] == 1);
+    for (int64_t a = 2; per_channel && a < t.rank(); ++a) per_channel = t.shape[a] == 1;
+    return per_channel;
+  };
+  const auto is_whole = [&](Value v) { return graph.type(v).dtype == x.dtype && graph.type(v).shape == x.shape; };
+  if (is_whole(mul->x) && is_gate(mul->y)) return Gated{mul->x, mul->y};
+  if (is_whole(mul->y) && is_gate(mul->x)) return Gated{mul->y, mul->x};
+  return std::nullopt;
+}
+
 /// Zeros for padding cannot stand behind the caller's buffers or a constant: a view of one is copied first, and a convolution that
 /// reads one as it is takes the generic road.
 std::optional<Contraction> describe_conv(const Graph& graph, const Node& node, const Conv& op) {
+  if (const auto g = gated(graph, op)) {
+    auto c = describe_conv(graph, node, op, resolve_access(graph, g->value, 1));
+    if (c && !c->padded) {
+      c->gate = g->gate;
+      c->group = c->batch[0];
+      return c;
+    }
+  }
   const auto is_fixed = [&](Value v) { return !has_own_place(graph, v); };
   const Access access = resolve_access(graph, op.x, 1);
   auto c = describe_conv(graph, node, op, access);
@@ -319,7 +360,9 @@ std::vector<Access> scheduled_operands(const Graph& graph, const Node& node) {
   if (const auto d = describe_depthwise(graph, node)) return of(*d);
   const auto c = describe(graph, node);
   MICA_CHECK(c.has_value());
-  return of(*c);
+  std::vector<Access> accesses = of(*c);
+  if (c->gate) accesses.push_back({*c->gate, {}, {}});
+  return accesses;
 }
 
 }  // namespace mica::lower
