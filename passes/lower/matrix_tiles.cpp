@@ -16,8 +16,8 @@ namespace {
 constexpr int64_t least_products = 1 << 13;    ///< of a batch entry; below, giving the registers their shapes costs as much
 constexpr int64_t gathered_bytes = 224 << 10;  ///< stack for the rows of a block
 constexpr int64_t packed_bytes = 128 << 10;    ///< stack for a panel of B that is computed
-constexpr int64_t least_tasks = 16, wanted_tasks = 64;
-constexpr int64_t steps_ahead = 4;  ///< that B is asked for: less than the first cache holds
+constexpr int64_t wanted_tasks = 64;
+constexpr int64_t steps_ahead = 8;  ///< that B is asked for: less than the first cache holds
 constexpr int64_t least_step = 16;  ///< elements of k in a tile; with fewer, gathering A to fill them is faster
 
 /// What the registers hold: `row_tiles` x `vectors` accumulators, of `rows` rows in all.
@@ -104,26 +104,39 @@ class MatrixTileLowering {
 
   int64_t panel_bytes() const { return flat_.taps * steps_ * depth_ * width_ * 2; }
 
+  /// Who takes what: threads share the panels where B is more than A, else the rows; so each reads its part of the larger operand.
   void choose_tasks() {
     Dim outer = 1;
     for (const Expr& v : c_.batch) outer *= extent_end(v);
     const int64_t blocks = std::max<int64_t>(1, blocks_.is_static() ? blocks_.size() : ceil_div(c_.m.typical(), block_.rows));
     const int64_t entries = std::max<int64_t>(1, outer.is_static() ? outer.size() : outer.typical());
-    const int64_t a_bytes = c_.m.typical() * flat_.k.size() * 2, b_bytes = panels_ * panel_bytes(), cache = target_.l2_bytes / 2;
-    group_ = 1;
-    if (gather_) {
-      group_ = panels_;
-      if (blocks > 2) group_ = std::clamp<int64_t>(cache / panel_bytes(), std::min<int64_t>(2, panels_), panels_);
-      while (group_ > 2 && entries * blocks * ceil_div(panels_, group_) < least_tasks) group_ = ceil_div(group_, 2);
-    }
-    if (!c_.packed) group_ = 1;
+    const int64_t a_bytes = c_.m.typical() * c_.k.size() * 2, b_bytes = panels_ * panel_bytes();
+    panels_outer_ = b_bytes > a_bytes;
+    // Panels of a task are read once a block of rows: they stay in the second cache, beside the rows.
+    const int64_t most = std::clamp<int64_t>(target_.l2_bytes * 5 / 8 / panel_bytes(), 1, panels_);
+    groups_ = panels_;
+    if (c_.packed && gather_) groups_ = groups_for(most, entries * blocks);
+    else if (c_.packed && !panels_outer_) groups_ = ceil_div(panels_, most);
+    group_ = ceil_div(panels_, groups_);
     groups_ = ceil_div(panels_, group_);
-    // A task of few rows reads its panel for little.
-    const int64_t shared = std::max<int64_t>(1, (a_bytes + cache - 1) / cache), wanted = ceil_div(wanted_tasks, entries * groups_);
-    const int64_t least = gather_ ? 1 : c_.packed ? 2 : 8;
+    const int64_t shared = ceil_div(c_.m.typical() * c_.k.size() * 2, target_.l2_bytes / 2), wanted = ceil_div(wanted_tasks, entries * groups_);
+    const int64_t least = !c_.packed ? 8 : group_ == 1 ? 2 : 1;  // blocks that make up for reading or packing a panel
     const int64_t shares = std::max(shared, std::min(wanted, std::max<int64_t>(1, blocks / least)));
     shares_ = blocks_.is_static() ? Dim(std::min(shares, blocks)) : Dim::max(Dim::min(Dim(shares), blocks_), 1);
-    panels_outer_ = b_bytes > a_bytes || a_bytes < cache;
+  }
+
+  /// In how many groups of at most `most` the panels go where each gathers its rows again: the sum over some numbers of threads of the time that the
+  /// one with most to do takes. Gathering a block takes three quarters of what multiplying it by a panel does.
+  int64_t groups_for(int64_t most, int64_t blocks) const {
+    int64_t best = panels_;
+    double least = 1e300;
+    for (int64_t groups = ceil_div(panels_, most); groups <= panels_; ++groups) {
+      const auto task = static_cast<double>(ceil_div(panels_, groups)) + 0.75;
+      double time = 0;
+      for (int64_t threads = 1; threads <= 16; threads *= 2) time += task * static_cast<double>(threads * ceil_div(groups * blocks, threads));
+      if (time < least * 0.999) least = time, best = groups;
+    }
+    return best;
   }
 
   // ---- buffers ----
