@@ -455,6 +455,15 @@ class GenericLowering {
     return loops;
   }
 
+  /// How many accumulators a reduction along lanes takes: as many vectors as one turn of its loop.
+  int accumulators_for(const Dim& extent) const {
+    const int64_t vectors = extent.typical() / lanes_;
+    if (!extent.is_static()) return vectors >= 4 ? 4 : 1;
+    for (const int wide : {4, 3, 2})
+      if (vectors >= wide && vectors % wide == 0) return wide;
+    return 1;
+  }
+
   /// Emits one reduction of the row and returns `value` with its result, and whatever the reduction staged, put in.
   Expr reduce_row(std::vector<Stmt>& out, const Expr& r, const Expr& v, Expr value) {
     const size_t lane = cheapest_lane(r);
@@ -464,8 +473,7 @@ class GenericLowering {
     std::vector<Expr> others = r->vars;
     others.erase(others.begin() + lane);
     const Expr body = r->args[0];
-    const int64_t vectors = extent.typical() / lanes_;
-    const int unroll = !fixed ? (vectors >= 4 ? 4 : 1) : vectors % 4 == 0 && vectors >= 4 ? 4 : vectors % 2 == 0 && vectors >= 2 ? 2 : 1;
+    const int unroll = accumulators_for(extent);
     const ExprType type{r->type.dtype, lanes_};
 
     // What this pass computes and a later one needs again is kept in a local row; what is the same all along it is no row.

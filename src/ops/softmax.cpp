@@ -16,7 +16,8 @@ Expr Softmax::define(const Softmax& op, Define& d) {
   if (!d.type(op.x).rank()) return convert(t, exp(x - x));
   const int64_t axis = from_front(op.axis, d.type(op.x).rank());
   const Expr top = d.reduce(ReduceOp::max, axis, x);
-  const Expr e = exp(x - top), result = e / d.reduce(ReduceOp::sum, axis, e);
+  // One division a row. The sum is not below 1 (or nothing is right anyway), so its reciprocal is a normal number.
+  const Expr e = exp(x - top), result = e * (like(x, 1) / d.reduce(ReduceOp::sum, axis, e));
   return convert(t, op.safe ? select(equal(top, like(x, -__builtin_inf())), like(x, 0), result) : result);
 }
 
