@@ -4,7 +4,8 @@
 // A tile is loaded from rows at one distance. Where A is like that (linear layers, matrix products, 1x1 convolutions) its tiles come straight from
 // memory, and the last block of rows moves up to end at the last row, so that nothing behind it is read; only its new rows are stored. Else the
 // rows of a block are gathered first, all taps side by side and zeros behind them, once for all the panels of a task. So k has no tail there.
-// B is packed in pairs of k, tile by tile, at compile time or, where it is computed, by the task. Each step asks for the tiles of B some steps on.
+// B is packed in pairs of k, tile by tile, at compile time or, where it is computed, by the task. Asking for B ahead was measured to cost more
+// than it saves: the prefetchers follow it, and a tile takes its sixteen lines at one a cycle already.
 #include <algorithm>
 
 #include "contraction_operands.h"
@@ -17,7 +18,6 @@ constexpr int64_t least_products = 1 << 13;    ///< of a batch entry; below, giv
 constexpr int64_t gathered_bytes = 224 << 10;  ///< stack for the rows of a block
 constexpr int64_t packed_bytes = 128 << 10;    ///< stack for a panel of B that is computed
 constexpr int64_t wanted_tasks = 64;
-constexpr int64_t steps_ahead = 8;  ///< that B is asked for: less than the first cache holds
 constexpr int64_t least_step = 16;  ///< elements of k in a tile; with fewer, gathering A to fill them is faster
 
 /// What the registers hold: `row_tiles` x `vectors` accumulators, of `rows` rows in all.
@@ -233,12 +233,6 @@ class MatrixTileLowering {
     return out;
   }
 
-  /// Asks for the tile of B that begins at `first`.
-  Stmt ask_for(uint32_t b, const Expr& first) const {
-    const Expr line = var("line", depth_ / 2);
-    return Stmt::loop(line, Expr(0), Expr(depth_ / 2), Expr(1), one(Stmt::prefetch(b, simplify(first + line * Expr(2 * lanes_)))), ForKind::unrolled);
-  }
-
   /// Sums of a block whose first row is `m0` with `vectors` vectors of a panel, which lies in `b` from `b_first` on.
   Body multiply(const Expr& m0, uint32_t b, const Expr& b_first, int64_t vectors) {
     Body out;
@@ -254,10 +248,7 @@ class MatrixTileLowering {
       const Expr a_at = simplify(a_first + Expr(i * target_.tiles.rows) * row_step + step * Expr(depth_));
       body.push_back(Stmt::tile_load(left(i), a, a_at, row_step));
       for (int64_t j = 0; j < vectors; ++j) {
-        if (i == 0) {
-          body.push_back(Stmt::tile_load(right(j), b, b_tile(b_first, b_step, j), Expr(2 * lanes_)));
-          if (c_.packed) body.push_back(ask_for(b, b_tile(b_first, b_step + Expr(steps_ahead), j)));
-        }
+        if (i == 0) body.push_back(Stmt::tile_load(right(j), b, b_tile(b_first, b_step, j), Expr(2 * lanes_)));
         body.push_back(Stmt::tile_dot(accumulator(i, j), left(i), right(j)));
       }
     }
