@@ -61,7 +61,8 @@ Result<Analysis> analyze(const std::filesystem::path& library, const SoInfo& inf
   }
   Analysis a;
   a.threads = model->threads();
-  a.peak = probe_machine(a.threads);
+  // Before and behind the runs: clocks rise, and other work comes and goes.
+  const MachinePeak before = probe_machine(a.threads);
   if (!model->run(inputs, diagnostics)) return Failure{};
   using Clock = std::chrono::steady_clock;
   const auto run_for = [&](double seconds) {
@@ -73,6 +74,8 @@ Result<Analysis> analyze(const std::filesystem::path& library, const SoInfo& inf
   run_for(std::min(0.2, options.seconds / 4));
   (void)model->measure(steps);
   a.runs = run_for(options.seconds);
+  const MachinePeak behind = probe_machine(a.threads);
+  a.peak = {std::max(before.flops, behind.flops), std::max(before.bytes, behind.bytes)};
   for (size_t k = 0; k < steps; ++k) {
     StepCost cost = describe_step(manifest, k);
     weigh(cost, model->step_times()[k], a.runs, a.peak);
