@@ -23,6 +23,12 @@ struct Tile {
   int64_t rows = 1, vectors = 1;
 };
 
+/// Vectors of the last panel that hold columns.
+int64_t last_vectors(const Dim& n, int64_t vectors, int32_t lanes) {
+  const int64_t width = vectors * lanes;
+  return n.is_static() ? ceil_div(n.size() - (ceil_div(n.size(), width) - 1) * width, lanes) : vectors;
+}
+
 Tile choose_tile(const Contraction& c, const Target& target, int32_t lanes) {
   // Every row takes a pointer of its own: 14 of them do not fit 16 general registers beside the counters.
   const std::vector<Tile> shapes =
@@ -35,9 +41,14 @@ Tile choose_tile(const Contraction& c, const Target& target, int32_t lanes) {
     if (s.vectors > 1 && (s.vectors - 1) * lanes >= n) continue;
     const int64_t panels = ceil_div(n, width), tiles = ceil_div(m, s.rows);
     const double rows = static_cast<double>(ceil_div(m, tiles));
-    // Per k step of a tile: rows * vectors multiply-adds at two a cycle, vectors + rows loads at two a cycle, and the loop itself.
-    const double cycles = std::max(rows * s.vectors / 2.0, (rows + s.vectors) / 2.0) + 0.5;
-    const double cost = cycles * static_cast<double>(panels * tiles);
+    // Per k step of a tile: rows * vectors multiply-adds at two a cycle, vectors + rows loads at two a cycle, the four cycles that one multiply-add
+    // waits for another, and the loop itself.
+    const auto cycles = [&](int64_t vectors) {
+      const auto v = static_cast<double>(vectors);
+      return std::max({rows * v / 2, (rows + v) / 2, 4.0}) + 0.5;
+    };
+    const double row = cycles(s.vectors) * static_cast<double>(panels - 1) + cycles(last_vectors(c.n, s.vectors, lanes));
+    const double cost = row * static_cast<double>(tiles);
     if (cost < best_cost * 0.995) {
       best_cost = cost;
       best = {c.m.is_static() ? ceil_div(m, tiles) : std::min(s.rows, m), s.vectors};
@@ -56,6 +67,7 @@ class ContractionLowering {
     group_ = c_.dtype == DType::bf16 ? 2 : 1;
     tile_ = choose_tile(c_, emit_.target(), lanes_);
     width_ = tile_.vectors * lanes_;
+    vectors_ = tile_.vectors;
     panels_ = Dim::ceil_div(c_.n, width_);
     tiles_ = Dim::ceil_div(c_.m, tile_.rows);
     tall_ = c_.m - tiles_ * (tile_.rows - 1);
@@ -76,6 +88,8 @@ class ContractionLowering {
   int64_t group_ = 1;  ///< steps of k that one multiplication takes
   Tile tile_;
   int64_t width_ = 1;
+  int64_t vectors_ = 1;       ///< of the panels that statements are made for: all, or the last one, which may be narrower
+  bool all_columns_ = false;  ///< those panels are full
   Dim panels_ = 1;
   Dim tiles_ = 1, tall_ = 1;  ///< row tiles; the first `tall_` have tile_.rows rows, the rest one less (below 0: see over_tiles)
   int64_t chunk_taps_ = 1;    ///< of one accumulator chain
@@ -204,10 +218,10 @@ class ContractionLowering {
     return ((c_.group * Expr(panels_) + panel_) * Expr(c_.taps) + tap) * Expr(Dim::ceil_div(c_.k, group_)) + k;
   }
 
-  bool ragged() const { return c_.n % width_ != 0; }
+  bool ragged() const { return !all_columns_ && c_.n % width_ != 0; }
   /// Lanes of vector `j` of the panel that are columns of the result; empty where all of them are.
   Expr column_mask(int64_t j) const {
-    if (!ragged()) return {};
+    if (!ragged() || (c_.n.is_static() && (j + 1 < vectors_ || c_.n % lanes_ == 0))) return {};
     return tail_mask(simplify(panel_ * Expr(width_) + Expr(j * lanes_)), Expr(c_.n), lanes_);
   }
 
@@ -346,7 +360,7 @@ class ContractionLowering {
     for (int64_t i = 0; i < rows; ++i) {
       const std::vector<VarBinding> at{{c_.m_var, simplify(m0 + Expr(i))}};
       const Expr value = simplify(substitute(stored_.value, at)), index = simplify(substitute(stored_.index, at));
-      for (int64_t j = 0; j < tile_.vectors; ++j) {
+      for (int64_t j = 0; j < vectors_; ++j) {
         const Expr column = simplify(panel_ * Expr(width_) + Expr(j * lanes_)), mask = column_mask(j);
         const Expr bound = substitute(value, {{stored_.sum, sum(i, j)}});
         out.push_back(vector_store(stored_.buffer, index, vectorize(bound, c_.n_var, column, lanes_, mask), c_.n_var, column, lanes_, mask));
@@ -398,7 +412,7 @@ class ContractionLowering {
 
   std::vector<Stmt> one_chain(const Expr& low, const Expr& high) {
     return over_tiles(low, high, [&](const Expr& m0, int64_t rows, const Expr& row) {
-      const Accumulators acc{emit_.local("acc", {c_.sums(), lanes_}, rows * tile_.vectors, Memory::registers), rows, tile_.vectors};
+      const Accumulators acc{emit_.local("acc", {c_.sums(), lanes_}, rows * vectors_, Memory::registers), rows, vectors_};
       std::vector<Stmt> body = accumulate(acc, m0, tile_of(row), Expr(0), Expr(c_.taps), Expr(0), Expr(c_.k));
       for (Stmt& s : epilogue(m0, rows, [&](int64_t i, int64_t j) { return acc.load(c_.sums(), lanes_, i, j); })) body.push_back(std::move(s));
       return body;
@@ -407,9 +421,9 @@ class ContractionLowering {
 
   /// Chains of at most max_chain steps are added up in a partial-sum buffer of the task, which the epilogue reads in the end.
   std::vector<Stmt> many_chains(const Expr& low, const Expr& high) {
-    const int64_t tile_vectors = tile_.rows * tile_.vectors;
-    partial_ = emit_.local("partial", {c_.sums(), lanes_}, tiles_per_block() * tile_vectors, Memory::stack);
-    const auto slot = [&](const Expr& row, int64_t i, int64_t j) { return simplify(row * Expr(tile_.vectors) + Expr(i * tile_.vectors + j)); };
+    const int64_t tile_vectors = tile_.rows * vectors_;
+    if (!partial_) partial_ = emit_.local("partial", {c_.sums(), lanes_}, tiles_per_block() * tile_vectors, Memory::stack);
+    const auto slot = [&](const Expr& row, int64_t i, int64_t j) { return simplify(row * Expr(vectors_) + Expr(i * vectors_ + j)); };
     const auto load = [&](const Expr& at) { return make_load(partial_, {c_.sums(), lanes_}, {at}); };
     const Expr tc = var("tap_chunk", tap_chunks_), kc = var("k_chunk", k_chunks_);
     const Expr tap_low = simplify(tc * Expr(chunk_taps_)), k_low = simplify(kc * Expr(chunk_k_));
@@ -419,11 +433,11 @@ class ContractionLowering {
                         : k_chunks_ * chunk_k_ == c_.k ? simplify(k_low + Expr(chunk_k_))
                                                        : min(k_low + Expr(chunk_k_), Expr(c_.k));
     std::vector<Stmt> chains = over_tiles(low, high, [&](const Expr& m0, int64_t rows, const Expr& row) {
-      const Accumulators acc{emit_.local("acc", {c_.sums(), lanes_}, rows * tile_.vectors, Memory::registers), rows, tile_.vectors};
+      const Accumulators acc{emit_.local("acc", {c_.sums(), lanes_}, rows * vectors_, Memory::registers), rows, vectors_};
       std::vector<Stmt> body;
       for (Stmt& s : accumulate(acc, m0, tile_of(row), tap_low, tap_high, k_low, k_high)) body.push_back(std::move(s));
       for (int64_t i = 0; i < rows; ++i) {
-        for (int64_t j = 0; j < tile_.vectors; ++j)
+        for (int64_t j = 0; j < vectors_; ++j)
           body.push_back(Stmt::store(partial_, slot(row, i, j), load(slot(row, i, j)) + acc.load(c_.sums(), lanes_, i, j)));
       }
       return body;
@@ -460,13 +474,23 @@ class ContractionLowering {
     return min(high, tiles);
   }
 
+  /// The statements of `make` for full panels, and again for the last one where that is narrower.
+  template <class Make> std::vector<Stmt> over_panels(Make&& make) {
+    if (!c_.n.is_static() || panels_ == 1 || c_.n % width_ == 0) return make();
+    all_columns_ = true;
+    std::vector<Stmt> full = make();
+    all_columns_ = false;
+    vectors_ = last_vectors(c_.n, tile_.vectors, lanes_);
+    return one(Stmt::branch(panel_ < Expr(panels_ - 1), std::move(full), make()));
+  }
+
   void emit() {
     panel_ = var("panel", panels_);
     tap_ = var("tap", c_.taps);
     const Expr block = var("block", blocks_);
     const Expr low = simplify(floordiv(block * Expr(tiles_), blocks_)), high = simplify(floordiv((block + Expr(1)) * Expr(tiles_), blocks_));
     const Expr low_var = make_index("low", tiles_ + 1), high_var = make_index("high", tiles_ + 1);
-    std::vector<Stmt> body = single_chain() ? one_chain(low_var, high_var) : many_chains(low_var, high_var);
+    std::vector<Stmt> body = over_panels([&] { return single_chain() ? one_chain(low_var, high_var) : many_chains(low_var, high_var); });
     if (c_.taps == 1 && single_chain()) body = with_let(tap_, Expr(0), std::move(body));
     body = with_let(low_var, low, with_let(high_var, wanted_tiles(high), std::move(body)));
     // task = (batch..., panel, block), (batch..., block, panel) or (block, batch..., panel)

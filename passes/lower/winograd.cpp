@@ -191,10 +191,12 @@ class WinogradLowering {
 
   // ---- what lies between the kernels: [products, chunk, columns] ----
   /// Elements from one product to the next. The line between them keeps 36 streams from falling into one set of a cache.
-  int64_t pitch(int64_t columns) const { return (ceil_div(w_.chunk * columns, lanes_) + 1) * lanes_; }
+  int64_t pitch(int64_t columns) const { return w_.chunk * row(columns) + lanes_; }
+  /// Elements of a tile's row: whole vectors, so that none lies across two lines of a cache.
+  int64_t row(int64_t columns) const { return ceil_div(columns, lanes_) * lanes_; }
   Value add_products(int64_t columns) { return program_.add_temporary({w_.dtype, {products * pitch(columns)}, {}}); }
   Expr product_at(int64_t product, const Expr& tile, const Expr& column, int64_t columns) const {
-    return make_ramp(simplify(Expr(product * pitch(columns)) + tile * Expr(columns) + column), Expr(1), lanes_);
+    return make_ramp(simplify(Expr(product * pitch(columns)) + tile * Expr(row(columns)) + column), Expr(1), lanes_);
   }
 
   // ---- tiles ----
@@ -297,7 +299,7 @@ class WinogradLowering {
       Six d;
       for (int64_t q = 0; q < in_tile; ++q) d[q] = make_load(half, vector_type(), {Expr(r * in_tile + q)});
       const Six t = input_transform(d);
-      for (int64_t q = 0; q < in_tile; ++q) body.push_back(Stmt::store(v, product_at(r * in_tile + q, local, column, w_.channels), t[q], mask));
+      for (int64_t q = 0; q < in_tile; ++q) body.push_back(Stmt::store(v, product_at(r * in_tile + q, local, column, w_.channels), t[q]));
     }
     return body;
   }
@@ -322,13 +324,13 @@ class WinogradLowering {
     c.groups = products;
     c.group = product;
     c.a_base = product * Expr(pitch(w_.channels));
-    c.a_row = w_.channels;
+    c.a_row = row(w_.channels);
     c.b = w_.op.weight;
     c.packed = true;
     c.chain = longest_chain;
     Inner inner;
     inner.a = v_, inner.result = m_;
-    inner.at = simplify(product * Expr(pitch(w_.outputs)) + c.m_var * Expr(w_.outputs) + c.n_var);
+    inner.at = simplify(product * Expr(pitch(w_.outputs)) + c.m_var * Expr(row(w_.outputs)) + c.n_var);
     inner.b = [this](int64_t width) { return transform_filter(width); };
     inner.name = "conv_winograd_product";
     if (!whole_chunks()) inner.rows = [this](Emitter& emit) { return simplify(min(Expr(w_.chunk), Expr(w_.tiles) - first_tile(emit))); };
@@ -396,7 +398,7 @@ class WinogradLowering {
       Body body;
       for (int64_t q = 0; q < in_tile; ++q) {
         Six d;
-        for (int64_t r = 0; r < in_tile; ++r) d[r] = make_load(m, vector_type(), {product_at(r * in_tile + q, local, column, w_.outputs)}, mask);
+        for (int64_t r = 0; r < in_tile; ++r) d[r] = make_load(m, vector_type(), {product_at(r * in_tile + q, local, column, w_.outputs)});
         column_of(emit, body, d);
         const Four t = output_transform(d);
         for (int64_t r = 0; r < out_tile; ++r) body.push_back(Stmt::store(half, Expr(r * in_tile + q), t[r]));
