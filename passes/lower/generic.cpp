@@ -347,18 +347,28 @@ class GenericLowering {
     std::vector<uint32_t> accs;
     std::vector<Combine> steps;
     std::vector<Stmt> stores;
-    ExprType type{r->type.dtype, lanes};
-    for (int64_t i = 0; i < rows; ++i) {
+    const auto row_at = [&](int64_t i) {
       std::vector<VarBinding> bind;
       if (row) bind.push_back({row, simplify(row_tile * Expr(rows) + Expr(i))});
-      const Expr body = simplify(substitute(r->args[0], bind));
+      return bind;
+    };
+    // A row may have the same number in every lane (zeros of a padding) where others have vectors.
+    ExprType type{r->type.dtype, 1};
+    std::vector<Expr> summands;
+    for (int64_t i = 0; i < rows; ++i) {
+      const Expr body = simplify(substitute(r->args[0], row_at(i)));
+      for (int j = 0; j < wide; ++j) summands.push_back(vectorize(body, v, simplify(base + Expr(int64_t{lanes} * j)), lanes, mask));
+    }
+    for (const Expr& s : summands) type = s->type.lanes > 1 || type.lanes == 1 ? s->type : type;
+    for (int64_t i = 0; i < rows; ++i) {
+      const std::vector<VarBinding> bind = row_at(i);
       const Expr value = simplify(substitute(nest_.value, bind));
       const Expr reduction = next_reduction(value);
       const Expr index = simplify(substitute(nest_.index, bind));
       for (int j = 0; j < wide; ++j) {
         const Expr at = simplify(base + Expr(int64_t{lanes} * j));
-        const Expr step = vectorize(body, v, at, lanes, mask);
-        if (i == 0 && j == 0) type = step->type;
+        const Expr summand = summands[static_cast<size_t>(i * wide + j)];
+        const Expr step = summand->type.lanes < type.lanes ? make_broadcast(summand, type.lanes) : summand;
         const uint32_t acc = emit_.local("acc", type, 1, Memory::registers);
         accs.push_back(acc);
         steps.push_back([&r, step](const Expr& now) { return multiply_add(r->reduce_op, now, step); });

@@ -28,6 +28,8 @@ constexpr Expression all_forms[] = {
      "torch.threshold(torch.nan_to_num(torch.hardtanh(torch.threshold(torch.nan_to_num(torch.hardtanh(torch.threshold(torch.nan_to_num(torch."
      "hardtanh(torch.threshold(torch.nan_to_num(torch.hardtanh(torch.avg_pool1d(x, [3], [2], [1]))), -1.5, 3.0))), -1.5, 3.0))), -1.5, 3.0))), -1.5, "
      "3.0)"},
+    // Whole rows of zeros beside rows that are read.
+    {"conv_of_few_rows", "x=f16[1, 1, 2, 5], w=f16[1, 1, 2, 2]", "torch.conv2d(x, w, None, [1, 1], [2, 2], [1, 1], 1)"},
     {"rrelu", "x=f32[2, 5]", "torch.rrelu(x, 0.1, 0.3, False)"},
     {"weight_norm", "v=f32[4, 3, 2], g=f32[4, 1, 1]", "torch._weight_norm(v, g, 0)"},
     {"instance_norm_running", "x=f32[2, 3, 8], m=f32[3], v=f32[3] in 1..2", "torch.instance_norm(x, None, None, m, v, False, 0.1, 1e-5, False)"},
