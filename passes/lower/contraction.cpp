@@ -23,12 +23,6 @@ struct Tile {
   int64_t rows = 1, vectors = 1;
 };
 
-/// Vectors of the last panel that hold columns.
-int64_t last_vectors(const Dim& n, int64_t vectors, int32_t lanes) {
-  const int64_t width = vectors * lanes;
-  return n.is_static() ? ceil_div(n.size() - (ceil_div(n.size(), width) - 1) * width, lanes) : vectors;
-}
-
 Tile choose_tile(const Contraction& c, const Target& target, int32_t lanes) {
   // Every row takes a pointer of its own: 14 of them do not fit 16 general registers beside the counters.
   const std::vector<Tile> shapes =
@@ -498,21 +492,8 @@ class ContractionLowering {
     const bool rows_outer = c_.inner && c_.inner->rows_outer;
     order.insert(rows_outer ? order.begin() : order.end(), block);
     order.insert(!rows_outer && panel_outer_ ? order.end() - 1 : order.end(), panel_);
-    Dim tasks = 1;
-    for (const Expr& v : order) tasks *= extent_end(v);
-    const Expr task = make_index("task", tasks);
-    Dim stride = 1;
-    for (size_t i = order.size(); i-- > 0;) {
-      // The outermost part is within its extent anyway; with integers `simplify` sees that.
-      const Expr place = floordiv(task, stride);
-      body = with_let(order[i], simplify(i == 0 && !tasks.is_static() ? place : floormod(place, extent_end(order[i]))), std::move(body));
-      stride *= extent_end(order[i]);
-    }
-    Dim outer = 1;
-    for (const Expr& v : c_.batch) outer *= extent_end(v);
-    emit_.kernel().flops = 2.0 * static_cast<double>(outer.typical()) * static_cast<double>(c_.m.typical()) * static_cast<double>(c_.n.typical()) *
-                           static_cast<double>(c_.k.typical() * c_.taps);
-    emit_.finish(task, tasks, std::move(body));
+    emit_.kernel().flops = flops_of(c_);
+    emit_.finish_over(order, std::move(body));
   }
 };
 

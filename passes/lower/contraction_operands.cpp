@@ -111,6 +111,17 @@ uint32_t pack_b(Emitter& emit, const Contraction& c, const Packing& packing) {
   return emit.weight_buffer(emit.program().add_weight(std::move(bytes), constant.name), c.dtype, elements);
 }
 
+int64_t last_vectors(const Dim& n, int64_t vectors, int32_t lanes) {
+  const int64_t width = vectors * lanes;
+  return n.is_static() ? ceil_div(n.size() - (ceil_div(n.size(), width) - 1) * width, lanes) : vectors;
+}
+
+double flops_of(const Contraction& c) {
+  double products = static_cast<double>(c.m.typical()) * static_cast<double>(c.n.typical()) * static_cast<double>(c.k.typical() * c.taps);
+  for (const Expr& v : c.batch) products *= static_cast<double>(extent_end(v).typical());
+  return 2 * products;
+}
+
 Expr pair_bits(const Expr& first, const Expr& second) {
   const auto bits = [](const Expr& x) { return cast(DType::i32, bitcast(DType::i16, x)); };
   const auto number = [&](int64_t i) { return make_broadcast(imm_i(DType::i32, i), first->type.lanes); };

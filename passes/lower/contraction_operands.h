@@ -36,6 +36,11 @@ struct Packing {
 /// The parameter that holds a constant B so.
 uint32_t pack_b(Emitter& emit, const Contraction& c, const Packing& packing);
 
+/// Of the panels of `vectors` vectors that n columns take, the vectors of the last one that hold columns; all where n depends on symbols.
+int64_t last_vectors(const Dim& n, int64_t vectors, int32_t lanes);
+/// Multiplications and additions of the whole.
+double flops_of(const Contraction& c);
+
 /// A pair of elements as one integer, the first in its low half; zero where `second` is empty.
 Expr pair_bits(const Expr& first, const Expr& second);
 

@@ -16,6 +16,7 @@
 #include "contraction.h"
 #include "mica/ops/conv.h"
 #include "mica/support/narrow_float.h"
+#include "place_sums.h"
 
 namespace mica::lower {
 
@@ -424,16 +425,9 @@ class DepthwiseLowering {
     if (place_sums_) body = with_place_sums(block, row, low, high, std::move(body));
     else body = one(Stmt::loop(row, low, high, Expr(1), std::move(body)));
     body = with_let(channel_, simplify(group * Expr(width())), std::move(body));
-    const Dim tasks = d_.images * blocks_ * groups_;
-    const Expr task = make_index("task", tasks);
-    const Dim inner_extent = rows_first() ? Dim(groups_) : blocks_, outer_extent = rows_first() ? blocks_ : Dim(groups_);
-    const Expr outer = simplify(floormod(floordiv(task, inner_extent), outer_extent));
-    body = with_let(rows_first() ? group : block, simplify(floormod(task, inner_extent)), std::move(body));
-    body = with_let(rows_first() ? block : group, outer, std::move(body));
-    body = with_let(image_, simplify(floordiv(task, inner_extent * outer_extent)), std::move(body));
     emit_.kernel().flops =
         2.0 * static_cast<double>(d_.images.typical()) * static_cast<double>(d_.outputs().typical()) * static_cast<double>(d_.channels * d_.taps());
-    emit_.finish(task, tasks, std::move(body));
+    emit_.finish_over({image_, rows_first() ? block : group, rows_first() ? group : block}, std::move(body));
   }
 };
 

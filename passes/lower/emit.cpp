@@ -271,6 +271,21 @@ void Emitter::finish(Expr task, const Dim& tasks, std::vector<Stmt> body, bool b
   program_.steps.push_back(std::move(step_));
 }
 
+void Emitter::finish_over(const std::vector<Expr>& order, std::vector<Stmt> body) {
+  Dim tasks = 1;
+  for (const Expr& v : order) tasks *= extent_end(v);
+  const Expr task = make_place("task", tasks);
+  Dim stride = 1;
+  for (size_t i = order.size(); i-- > 0;) {
+    const Dim extent = extent_end(order[i]);
+    // The outermost part is within its extent anyway; with integers `simplify` sees that.
+    const Expr place = floordiv(task, stride);
+    body = with_let(order[i], simplify(i == 0 && !tasks.is_static() ? place : floormod(place, extent)), std::move(body));
+    stride *= extent;
+  }
+  finish(task, tasks, std::move(body));
+}
+
 void Emitter::finish_at_load(Expr task, int64_t tasks, std::vector<Stmt> body) {
   complete(std::move(task), tasks, std::move(body));
   step_.barrier = false;

@@ -134,6 +134,8 @@ class Emitter {
   void mark_partial() { step_.partial = true; }
   /// Ends the kernel: `tasks` runs of `body` over `task`.
   void finish(Expr task, const Dim& tasks, std::vector<Stmt> body, bool barrier = true);
+  /// As finish, with a task for every value of the variables in `order`, from 0 on, the last one fastest.
+  void finish_over(const std::vector<Expr>& order, std::vector<Stmt> body);
   /// As finish, of a kernel that runs once, when the library is loaded.
   void finish_at_load(Expr task, int64_t tasks, std::vector<Stmt> body);
 
@@ -175,8 +177,6 @@ Stmt vector_store(uint32_t buffer, const Expr& index, const Expr& value, const E
 /// Mask of the lanes whose position base + lane is below `extent`.
 Expr tail_mask(const Expr& base, const Expr& extent, int32_t lanes);
 
-/// True when `e` is the sum over all places of value `v`, which is [N, C, places...].
-bool is_place_sum(const Graph& graph, const Expr& e, Value v);
 /// The generic road: any region in expression form, tiled, vectorised, parallel.
 void lower_generic(PendingProgram& program, const Region& region);
 /// One kernel an operand for a concatenation.

@@ -10,6 +10,7 @@
 #include "mica/ops/view.h"
 #include "mica/support/defect.h"
 #include "nest.h"
+#include "place_sums.h"
 
 namespace mica::lower {
 
@@ -108,19 +109,8 @@ class GenericLowering {
     Dim tasks = 1;
     while (split < outer.size() && tasks.typical() < 64) tasks *= extent_of(outer[split++]);
     for (size_t i = outer.size(); i-- > split;) body = loop_over(outer[i], std::move(body));
-    const Expr task = make_place("task", tasks);
-    Dim stride = 1;
-    for (size_t i = split; i-- > 0;) {
-      const Dim e = extent_of(outer[i]);
-      // The outermost part is within its extent anyway; with integers `simplify` sees that.
-      const Expr place = floordiv(task, stride);
-      const Expr value = simplify(i == 0 && !tasks.is_static() ? place : floormod(place, e));
-      std::vector<Stmt> wrapped;
-      wrapped.push_back(Stmt::let(outer[i], value, std::move(body)));
-      body = std::move(wrapped);
-      stride *= e;
-    }
-    emit_.finish(task, tasks, std::move(body));
+    outer.resize(split);
+    emit_.finish_over(outer, std::move(body));
   }
 
   template <class Body> std::vector<Stmt> vector_loop(const Dim& extent, Body&& body) {
@@ -646,44 +636,7 @@ void mark_same_places(Emitter& emit, const Nest& nest) {
     if (here) emit.mark_same_place(buffer);
 }
 
-/// Sums over all places of a value that its own kernel has begun: variables in their stead, and what those stand for.
-std::vector<VarBinding> take_place_sums(Emitter& emit, Expr& value) {
-  PendingProgram& program = emit.program();
-  std::vector<VarBinding> taken;
-  value = rewrite(value, [&](const Expr& n) -> Expr {
-    if (n->op != ExprOp::reduce || n->args[0]->op != ExprOp::load) return {};
-    const Expr& load = n->args[0];
-    const Value v{load->id};
-    const auto known = program.place_sums.find(program.global(v).id);
-    if (known == program.place_sums.end() || !is_place_sum(emit.graph(), n, v)) return {};
-    const auto& [sums, blocks] = known->second;
-    const int64_t channels = emit.graph().type(v).shape[1];
-    const Expr block = make_index("block", blocks), at = (load->args[0] * Expr(blocks) + block) * Expr(channels) + load->args[1];
-    taken.push_back(
-        {make_var("sum", 0, 1, n->type.dtype), make_reduce(ReduceOp::sum, {block}, make_load(emit.temporary(sums, false), n->type, {simplify(at)}))});
-    return taken.back().var;
-  });
-  return taken;
-}
-
 }  // namespace
-
-bool is_place_sum(const Graph& graph, const Expr& e, Value v) {
-  if (e->op != ExprOp::reduce || e->reduce_op != ReduceOp::sum || e->args[0]->op != ExprOp::load) return false;
-  const Expr& load = e->args[0];
-  const Shape& shape = graph.type(v).shape;
-  if (load->id != v.id || load->masked || load->args.size() < 3 || e->vars.size() + 2 != load->args.size()) return false;
-  for (size_t a = 0; a < load->args.size(); ++a) {
-    bool whole = false, depends = false;
-    for (const Expr& var : e->vars) {
-      depends |= depends_on(load->args[a], var->id);
-      whole |=
-          load->args[a]->op == ExprOp::var && load->args[a]->id == var->id && var->int_value == 0 && extent_of(var) == shape[static_cast<int64_t>(a)];
-    }
-    if (a < 2 ? depends : !whole) return false;
-  }
-  return true;
-}
 
 void lower_generic(PendingProgram& program, const Region& region) {
   const Graph& graph = *program.graph;

@@ -287,7 +287,7 @@ class MatrixTileLowering {
       append(body, epilogue(m0, first, end, vectors));
       return body;
     };
-    const int64_t in_last = ceil_div(c_.n.size() - (panels_ - 1) * width_, lanes_);
+    const int64_t in_last = last_vectors(c_.n, block_.vectors, lanes_);
     if (in_last == block_.vectors) return with(block_.vectors);
     if (panels_ == 1) return with(in_last);
     return one(Stmt::branch(panel_ < Expr(panels_ - 1), with(block_.vectors), with(in_last)));
@@ -330,25 +330,8 @@ class MatrixTileLowering {
     std::vector<Expr> order = c_.batch;
     order.push_back(panels_outer_ ? group : share);
     order.push_back(panels_outer_ ? share : group);
-    finish(std::move(body), order);
-  }
-
-  /// A task for every value of the variables, the last one fastest.
-  void finish(Body body, const std::vector<Expr>& order) {
-    Dim tasks = 1;
-    for (const Expr& v : order) tasks *= extent_end(v);
-    const Expr task = make_index("task", tasks);
-    Dim stride = 1;
-    for (size_t i = order.size(); i-- > 0;) {
-      const Expr place = floordiv(task, stride);
-      body = with_let(order[i], simplify(i == 0 && !tasks.is_static() ? place : floormod(place, extent_end(order[i]))), std::move(body));
-      stride *= extent_end(order[i]);
-    }
-    Dim outer = 1;
-    for (const Expr& v : c_.batch) outer *= extent_end(v);
-    emit_.kernel().flops = 2.0 * static_cast<double>(outer.typical()) * static_cast<double>(c_.m.typical()) * static_cast<double>(c_.n.size()) *
-                           static_cast<double>(c_.k.size() * c_.taps);
-    emit_.finish(task, tasks, std::move(body));
+    emit_.kernel().flops = flops_of(c_);
+    emit_.finish_over(order, std::move(body));
   }
 };
 
