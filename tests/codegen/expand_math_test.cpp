@@ -140,23 +140,31 @@ TEST_P(Math, single_without_fma) {
 }
 INSTANTIATE_TEST_SUITE_P(Functions, Math, testing::ValuesIn(cases), [](const auto& info) { return std::string(name_of(info.param.op)); });
 
+/// What `make` of the elements of x computes, expanded for the target.
+template <class Make> std::vector<float> computed(const Target& target, std::vector<float>& x, Make&& make) {
+  std::vector<float> y(x.size());
+  Kernel kernel = map_kernel(ExprOp::neg, DType::f32, static_cast<int64_t>(x.size()), target.lanes(4), false);
+  Expr& value = kernel.body[0].body[0].value;
+  value = make(value->args[0], make_broadcast(imm(DType::f32, 1), value->type.lanes));
+  expand_math(kernel, target);
+  CompiledProgram program(program_of(std::move(kernel)), target);
+  program.run({x.data(), y.data()});
+  return y;
+}
+
+Target target_of(std::string_view cpu) {
+  Diagnostics diagnostics;
+  return cpu == "native" ? native_target() : *make_target(std::string(cpu), "", diagnostics);
+}
+
 /// 1 / (1 + exp(x)) has one function for its divisor: 0, 1/2 and 1 where they belong, NaN of NaN whatever its bits are.
 TEST(MathSum, one_plus_exp) {
   for (const char* cpu : {"native", "x86-64-v2"}) {
     for (const bool negated : {false, true}) {
-      Diagnostics diagnostics;
-      const Target target = std::string_view(cpu) == "native" ? native_target() : *make_target(cpu, "", diagnostics);
       std::vector<float> x = samples<float>(-100, 100, (1 << 18) - 16);
       for (const float special : {0.0F, HUGE_VALF, -HUGE_VALF, 3e38F, -3e38F, std::bit_cast<float>(0x7fc001ffu)}) x.push_back(special);
       while (x.size() % 16) x.push_back(std::bit_cast<float>(0xffc12345u));
-      std::vector<float> y(x.size());
-      Kernel kernel = map_kernel(ExprOp::exp, DType::f32, static_cast<int64_t>(x.size()), target.lanes(4), false);
-      Expr& value = kernel.body[0].body[0].value;
-      const Expr one = make_broadcast(imm(DType::f32, 1), value->type.lanes);
-      value = one / (one + exp(negated ? -value->args[0] : value->args[0]));
-      expand_math(kernel, target);
-      CompiledProgram program(program_of(std::move(kernel)), target);
-      program.run({x.data(), y.data()});
+      const std::vector<float> y = computed(target_of(cpu), x, [&](const Expr& v, const Expr& one) { return one / (one + exp(negated ? -v : v)); });
       double worst = 0;
       for (size_t i = 0; i < x.size(); ++i) {
         if (std::isnan(x[i])) {
@@ -175,18 +183,10 @@ TEST(MathSum, one_plus_exp) {
 /// 1 + erf(x) is one function: right to two units of what the sum can hold, 0 and 2 at the ends, NaN of NaN whatever its bits are.
 TEST(MathSum, one_plus_erf) {
   for (const char* cpu : {"native", "x86-64-v2"}) {
-    Diagnostics diagnostics;
-    const Target target = std::string_view(cpu) == "native" ? native_target() : *make_target(cpu, "", diagnostics);
     std::vector<float> x = samples<float>(-6, 6, (1 << 18) - 16);
     x.push_back(std::bit_cast<float>(0x7fc001ffu));
     while (x.size() % 16) x.push_back(std::bit_cast<float>(0xffc12345u));
-    std::vector<float> y(x.size());
-    Kernel kernel = map_kernel(ExprOp::erf, DType::f32, static_cast<int64_t>(x.size()), target.lanes(4), false);
-    Expr& value = kernel.body[0].body[0].value;
-    value = make_broadcast(imm(DType::f32, 1), value->type.lanes) + value;
-    expand_math(kernel, target);
-    CompiledProgram program(program_of(std::move(kernel)), target);
-    program.run({x.data(), y.data()});
+    const std::vector<float> y = computed(target_of(cpu), x, [](const Expr& v, const Expr& one) { return one + make_unary(ExprOp::erf, v); });
     double worst = 0;
     for (size_t i = 0; i < x.size(); ++i) {
       if (std::isnan(x[i])) {
@@ -194,8 +194,8 @@ TEST(MathSum, one_plus_erf) {
         continue;
       }
       const double exact = static_cast<double>(1 + erfl(x[i]));
-      if (x[i] < -6) EXPECT_EQ(y[i], 0) << x[i];
-      if (x[i] > 6) EXPECT_EQ(y[i], 2) << x[i];
+      if (x[i] < -6) { EXPECT_EQ(y[i], 0) << x[i]; }
+      if (x[i] > 6) { EXPECT_EQ(y[i], 2) << x[i]; }
       worst = std::max(worst, std::fabs(y[i] - exact));
     }
     printf("  1 + erf, %s: %.2f units of 2^-23\n", cpu, worst * 0x1p23);
