@@ -194,8 +194,8 @@ TEST(MathSum, one_plus_erf) {
         continue;
       }
       const double exact = static_cast<double>(1 + erfl(x[i]));
-      if (x[i] < -6) { EXPECT_EQ(y[i], 0) << x[i]; }
-      if (x[i] > 6) { EXPECT_EQ(y[i], 2) << x[i]; }
+      EXPECT_EQ(x[i] < -6 ? y[i] : 0, 0) << x[i];
+      EXPECT_EQ(x[i] > 6 ? y[i] : 2, 2) << x[i];
       worst = std::max(worst, std::fabs(y[i] - exact));
     }
     printf("  1 + erf, %s: %.2f units of 2^-23\n", cpu, worst * 0x1p23);
