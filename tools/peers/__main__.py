@@ -8,9 +8,12 @@ stopped. `distance` is the first output's relative root mean square to eager fp3
 import argparse
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from . import report
@@ -31,6 +34,8 @@ def parse():
     add("--rounds", type=int, default=5, metavar="N", help="turns of each contender (default 5)")
     add("--duration", type=float, default=5, metavar="S", help="seconds of timed runs, each contender (default 5)")
     add("--warmup", type=float, default=1, metavar="S", help="seconds of untimed runs, each contender (default 1)")
+    add("--jobs", type=int, default=1, metavar="N", help="prepare N models at a time, each on CPUs of its own, and time all of them, one by one, when all "
+        "are ready (default 1: prepare and time each in turn)")
     add("--mica", type=Path, default=ROOT / "build/release/bin/mica", metavar="PATH")
     add("--compile-flag", action="append", default=[], metavar="FLAG", help="a further flag of mica compile; may be repeated")
     add("--json", type=Path, metavar="FILE", help="everything measured, raw samples included")
@@ -39,7 +44,9 @@ def parse():
     cpus = sorted(os.sched_getaffinity(0))
     if options.threads < 1 or options.threads > len(cpus):
         parser.error(f"--threads {options.threads}: this process may use {len(cpus)} CPUs")
-    options.cpus = set(cpus[:options.threads])
+    if not 1 <= options.jobs <= len(cpus) // options.threads:
+        parser.error(f"--jobs {options.jobs}: this process may use {len(cpus)} CPUs, which is enough for {len(cpus) // options.threads} at {options.threads} threads")
+    options.cpu_sets = [set(cpus[at * options.threads:(at + 1) * options.threads]) for at in range(options.jobs)]
     return options
 
 
@@ -72,72 +79,106 @@ print(source.name, source.archive or folder / "model.pt", *[letters[x.dtype] for
 """
 
 
-def start_mica(options, archive: str, dtypes: list[str], folder: Path, log) -> tuple[Worker, dict]:
-    library = folder / "model.so"
+@dataclass
+class Case:
+    """A model on its CPUs, with those contenders that are ready to be timed."""
+    model: str
+    cpus: set[int]
+    folder: Path
+    name: str = ""
+    why: str = ""  # not empty: no case at all
+    contenders: list[dict] = field(default_factory=list)
+    running: list[tuple[Worker, dict]] = field(default_factory=list)
+
+
+def start_mica(options, case: Case, archive: str, dtypes: list[str], log) -> tuple[Worker, dict]:
+    library = case.folder / "model.so"
     flags = [] if options.precision == "fp32" else ["--precision", options.precision]
     begin = os.times().elapsed
     run([options.mica, "compile", archive, "-o", library, "-q", *flags, *options.compile_flag])
     seconds = os.times().elapsed - begin
-    request = {"kind": 0, "file": str(library), "inputs": str(folder / "inputs.npz"), "dtypes": dtypes, "specs": [], "method": "forward",
+    request = {"kind": 0, "file": str(library), "inputs": str(case.folder / "inputs.npz"), "dtypes": dtypes, "specs": [], "method": "forward",
                "threads": options.threads, "copy_weights": False}
-    return Worker("mica", [str(options.mica), "bench-worker", json.dumps(request)], options.cpus, log), {"compile_s": seconds}
+    return Worker("mica", [str(options.mica), "bench-worker", json.dumps(request)], case.cpus, log), {"compile_s": seconds}
 
 
-def start_peer(options, model: str, name: str, folder: Path, log) -> tuple[Worker, dict]:
-    own = folder / name
+def start_peer(options, case: Case, name: str, log) -> tuple[Worker, dict]:
+    own = case.folder / name
     own.mkdir()
-    request = {"contender": name, "model": model, "batch": options.batch, "precision": options.precision, "threads": options.threads,
-               "folder": str(own), "reference": str(folder / "reference.npy"), "cpus": sorted(options.cpus)}
-    return Worker(name, [sys.executable, "-m", "peers.worker", json.dumps(request)], options.cpus, log), {}
+    request = {"contender": name, "model": case.model, "batch": options.batch, "precision": options.precision, "threads": options.threads,
+               "folder": str(own), "reference": str(case.folder / "reference.npy"), "cpus": sorted(case.cpus)}
+    return Worker(name, [sys.executable, "-m", "peers.worker", json.dumps(request)], case.cpus, log), {}
 
 
-def measure(options, model: str, folder: Path, log) -> dict:
-    name, archive, *dtypes = run([sys.executable, "-c", PREPARE, model, options.batch, folder]).split()
-    say = (lambda text: print(f"\r\033[K{name}: {text}", end="", file=sys.stderr, flush=True)) if sys.stderr.isatty() else lambda text: None
-    contenders, running = [], []
-    for contender in options.only or ("mica", *PEERS):
-        say(f"preparing {contender}")
-        facts = {"name": contender, "ms": []}
-        contenders.append(facts)
+def say(text: str) -> None:
+    if sys.stderr.isatty():
+        print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
+
+
+def prepare(options, case: Case) -> Case:
+    case.folder.mkdir()
+    with open(case.folder / "log", "w") as log:
         try:
-            worker, more = start_mica(options, archive, dtypes, folder, log) if contender == "mica" else start_peer(options, model, contender, folder, log)
-            facts.update(more)
-            facts.update(worker.ask())
-            running.append((worker, facts))
+            case.name, archive, *dtypes = run([sys.executable, "-c", PREPARE, case.model, options.batch, case.folder]).split()
         except Lost as why:
-            facts["why"] = str(why)
+            case.why = str(why)
+            return case
+        for contender in options.only or ("mica", *PEERS):
+            say(f"{case.name}: preparing {contender}")
+            facts = {"name": contender, "ms": []}
+            case.contenders.append(facts)
+            try:
+                worker, more = start_mica(options, case, archive, dtypes, log) if contender == "mica" else start_peer(options, case, contender, log)
+                facts.update(more)
+                facts.update(worker.ask())
+                case.running.append((worker, facts))
+            except Lost as why:
+                facts["why"] = str(why)
+    return case
 
+
+def measure(options, case: Case) -> dict:
     def turn(text: str, line: str, take) -> None:
-        for worker, facts in list(running):
-            say(f"{text}: {worker.name}")
+        for worker, facts in list(case.running):
+            say(f"{case.name}: {text}: {worker.name}")
             try:
                 take(facts, worker.ask(line))
             except Lost as why:
-                running.remove((worker, facts))
+                case.running.remove((worker, facts))
                 facts.update(why=str(why), ms=[])
     turn("warming up", f"run {options.warmup} 3", lambda facts, answer: None)
     for at in range(options.rounds):
         turn(f"round {at + 1} of {options.rounds}", f"run {options.duration / options.rounds} 1", lambda facts, answer: facts["ms"].extend(answer["ms"]))
     turn("ending", "quit", lambda facts, answer: facts.update(answer))
     say("")
-    return {"model": name, "precision": options.precision, "batch": options.batch, "threads": options.threads, "cpus": sorted(options.cpus),
-            "contenders": contenders}
+    return {"model": case.name, "precision": options.precision, "batch": options.batch, "threads": options.threads, "cpus": sorted(case.cpus),
+            "contenders": case.contenders}
+
+
+def prepared(options, folder: Path):
+    """The cases, ready: as soon as each is, or, with several jobs, when all are."""
+    cases = [Case(model, options.cpu_sets[at % options.jobs], folder / str(at)) for at, model in enumerate(options.model)]
+    if options.jobs == 1:
+        return (prepare(options, case) for case in cases)
+    with ThreadPoolExecutor(options.jobs) as pool:  # a CPU set prepares one model at a time
+        list(pool.map(lambda lane: [prepare(options, case) for case in cases[lane::options.jobs]], range(options.jobs)))
+    return cases
 
 
 def main() -> int:
     options = parse()
     results, failed = [], False
-    for model in options.model:
-        with tempfile.TemporaryDirectory(prefix="mica-peers-") as folder, open(Path(folder) / "log", "w") as log:
-            try:
-                results.append(measure(options, model, Path(folder), log))
-            except Lost as why:
+    with tempfile.TemporaryDirectory(prefix="mica-peers-") as folder:
+        for case in prepared(options, Path(folder)):
+            if case.why:
                 failed = True
-                print(str(why) if str(why).startswith("error") else f"error: {model}: {why}", file=sys.stderr)
+                print(case.why if case.why.startswith("error") else f"error: {case.model}: {case.why}", file=sys.stderr)
                 continue
-        print(report.table(results[-1]) + "\n", flush=True)
-        if options.json:
-            options.json.write_text(json.dumps(results))
+            results.append(measure(options, case))
+            shutil.rmtree(case.folder)
+            print(report.table(results[-1]) + "\n", flush=True)
+            if options.json:
+                options.json.write_text(json.dumps(results))
     if options.plot:
         report.plot(results, options.plot)
     return 1 if failed or any(report.ratios(result) is None for result in results if not options.only) else 0
