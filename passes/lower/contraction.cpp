@@ -2,6 +2,7 @@
 #include "contraction.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "contraction_operands.h"
 
@@ -13,6 +14,9 @@ constexpr int64_t partial_bytes = 48 << 10;  ///< stack for the partial sums of 
 constexpr int64_t wanted_tasks = 64;         ///< enough for an even split over many threads
 /// Longer chains for operands of 16 bits: what a sum in f32 loses over them is far below what the operands have lost.
 constexpr int64_t narrow_chains = 16;
+constexpr double far_bytes = 10;    ///< a cycle from behind the second cache
+constexpr double foreign = 2;       ///< as much longer takes what another core has just made
+constexpr double tile_cycles = 30;  ///< of a tile beside its steps and its sums
 constexpr int64_t cache_line = 64;
 /// Of B that a turn of the loop over k asks for at most: a tile that reads more than this has too few others to share it with.
 constexpr int64_t most_lines = 4;
@@ -26,7 +30,8 @@ struct Tile {
 Tile choose_tile(const Contraction& c, const Target& target, int32_t lanes) {
   // Every row takes a pointer of its own: 14 of them do not fit 16 general registers beside the counters.
   const std::vector<Tile> shapes =
-      target.vector_registers >= 32 ? std::vector<Tile>{{6, 4}, {8, 3}, {12, 2}, {10, 1}} : std::vector<Tile>{{3, 4}, {4, 3}, {6, 2}, {8, 1}};
+      target.vector_registers >= 32 ? std::vector<Tile>{{6, 4}, {8, 3}, {5, 5}, {12, 2}, {10, 1}} : std::vector<Tile>{{3, 4}, {4, 3}, {6, 2}, {8, 1}};
+  const auto steps = static_cast<double>(c.k.typical() * c.taps);
   Tile best;
   double best_cost = 1e300;
   for (const Tile& s : shapes) {
@@ -36,10 +41,10 @@ Tile choose_tile(const Contraction& c, const Target& target, int32_t lanes) {
     const int64_t panels = ceil_div(n, width), tiles = ceil_div(m, s.rows);
     const double rows = static_cast<double>(ceil_div(m, tiles));
     // Per k step of a tile: rows * vectors multiply-adds at two a cycle, vectors + rows loads at two a cycle, the four cycles that one multiply-add
-    // waits for another, and the loop itself.
+    // waits for another, and the loop itself. Per tile: where its rows are, its epilogue, loops that are left.
     const auto cycles = [&](int64_t vectors) {
       const auto v = static_cast<double>(vectors);
-      return std::max({rows * v / 2, (rows + v) / 2, 4.0}) + 0.5;
+      return (std::max({rows * v / 2, (rows + v) / 2, 4.0}) + 0.5) * steps + 2 * rows * v + tile_cycles;
     };
     const double row = cycles(s.vectors) * static_cast<double>(panels - 1) + cycles(last_vectors(c.n, s.vectors, lanes));
     const double cost = row * static_cast<double>(tiles);
@@ -92,7 +97,7 @@ class ContractionLowering {
   Dim k_chunks_ = 1;
   Dim blocks_ = 1;           ///< groups of row tiles; a task is a batch entry, a block, a panel
   int64_t block_tiles_ = 1;  ///< most tiles of a block
-  bool panel_outer_ = true;
+  bool panel_outer_ = true;  ///< threads share the columns, else the rows
   uint32_t a_ = 0, b_ = 0, partial_ = 0;
   std::optional<RowOffsets> rows_;
   Expr panel_, tap_;
@@ -148,9 +153,26 @@ class ContractionLowering {
       block_tiles_ = std::max<int64_t>(1, block_rows / tile_.rows);
       blocks_ = Dim::max(blocks_, Dim::ceil_div(tiles_, block_tiles_));
     }
-    const double a_bytes = static_cast<double>(c_.m.typical()) * static_cast<double>(c_.k.typical()),
-                 b_bytes = static_cast<double>(c_.n.typical()) * static_cast<double>(c_.k.typical() * c_.taps);
-    panel_outer_ = b_bytes > a_bytes || a_bytes * static_cast<double>(element) < static_cast<double>(emit_.target().l2_bytes) / 2;
+    panel_outer_ = columns_shared(outer);
+  }
+
+  /// Threads share the columns or the rows, whichever takes two of them less: multiplying, where one gets more than its half, and waiting for what is
+  /// read. B comes from far, and half of A from where the other thread made it, or a quarter where a thread takes its half of the rows of what was
+  /// made by channels.
+  bool columns_shared(const Dim& outer) const {
+    const double m = static_cast<double>(c_.m.typical()), n = static_cast<double>(c_.n.typical()), k = static_cast<double>(c_.k.typical()),
+                 element = static_cast<double>(size_of(c_.dtype));
+    const double a_bytes = m * k * element, b_bytes = n * k * static_cast<double>(c_.taps) * element;
+    if (outer != 1 || !panels_.is_static() || c_.inner) return b_bytes > a_bytes || a_bytes < static_cast<double>(emit_.target().l2_bytes) / 2;
+    const double multiply = m * n * k * static_cast<double>(c_.taps) / (2.0 * lanes_);
+    const auto blocks = static_cast<double>(blocks_.typical()), panels = static_cast<double>(panels_.size()),
+               vectors = static_cast<double>(tile_.vectors);
+    const double all = vectors * (panels - 1) + static_cast<double>(last_vectors(c_.n, tile_.vectors, lanes_));
+    const double half = std::min(std::ceil(panels * blocks / 2) / blocks * vectors, all) / all;
+    const double columns = multiply * half + (b_bytes / 2 + a_bytes / 2 * foreign) / far_bytes;
+    const bool by_channels = program_.made_by_channels(c_.a);
+    const double rows = multiply * std::ceil(blocks / 2) / blocks + (b_bytes + (by_channels ? a_bytes / 4 * foreign : 0)) / far_bytes;
+    return columns < rows;
   }
 
   void prepare_operands() {
@@ -493,6 +515,7 @@ class ContractionLowering {
     order.insert(rows_outer ? order.begin() : order.end(), block);
     order.insert(!rows_outer && panel_outer_ ? order.end() - 1 : order.end(), panel_);
     emit_.kernel().flops = flops_of(c_);
+    if (panel_outer_ && !c_.inner) program_.by_channels.insert(program_.storage_of(region_.output).root.id);
     emit_.finish_over(order, std::move(body));
   }
 };

@@ -143,8 +143,11 @@ class DepthwiseLowering {
     }
     return false;
   }
-  /// Whoever made a wide map has gone by rows, and by channels where there are more of those.
-  bool rows_first() const { return d_.outputs().typical() > d_.channels; }
+  /// Threads share what whoever made the map has shared, so that each finds most of what it reads in its own cache.
+  bool rows_first() const {
+    if (d_.images != 1 || groups_ == 1 || blocks_ == 1) return d_.outputs().typical() > d_.channels;
+    return !program_.made_by_channels(d_.a);
+  }
 
   // ---- operands ----
   /// Taps of a group of channels, one row of vectors a tap, in what is computed in.
@@ -427,6 +430,7 @@ class DepthwiseLowering {
     body = with_let(channel_, simplify(group * Expr(width())), std::move(body));
     emit_.kernel().flops =
         2.0 * static_cast<double>(d_.images.typical()) * static_cast<double>(d_.outputs().typical()) * static_cast<double>(d_.channels * d_.taps());
+    if (!rows_first()) program_.by_channels.insert(program_.storage_of(region_.output).root.id);
     emit_.finish_over({image_, rows_first() ? block : group, rows_first() ? group : block}, std::move(body));
   }
 };

@@ -1,6 +1,7 @@
 #pragma once
 // What the generic lowering and the schedules build kernels with.
 #include <map>
+#include <set>
 
 #include "region.h"
 
@@ -72,6 +73,7 @@ struct PendingProgram {
   std::map<uint32_t, Tail> tails;  ///< of the value that owns the memory; zero fill
   std::map<uint32_t, Alias> aliases;
   std::map<uint32_t, PlaceSums> place_sums;
+  std::set<uint32_t> by_channels;      ///< values that own memory whose makers' threads share the channels; those of the others share the places
   std::map<uint32_t, Binding> places;  ///< of values that lie elsewhere than in the arena: io, state, trip
   std::map<uint32_t, ConstantData> constants;
   std::map<uint32_t, ConstantData> initial_states;
@@ -84,6 +86,7 @@ struct PendingProgram {
   /// The value whose memory v's elements lie in, and where in it.
   Alias storage_of(Value v) const { return storage(global(v)); }
   Alias storage(Value numbered) const;
+  bool made_by_channels(Value v) const { return by_channels.count(storage_of(v).root.id) != 0; }
   /// A value that no graph knows: memory of a step's own, or one between steps.
   Value add_temporary(TensorType type);
   /// A value of the graph at hand as an operand.

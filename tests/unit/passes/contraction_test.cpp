@@ -69,6 +69,13 @@ TEST(contraction, a_padded_convolution_of_an_output) {
     %a = conv(%r, %w, stride=[1, 1], padding=[1, 1], dilation=[1, 1]) return %r, %a })"));
 }
 
+TEST(contraction, panels_of_five_vectors_and_one_off) {
+  for (const int64_t n : {65, 72, 80, 81}) {
+    for (const int64_t m : {4, 5, 6, 26})
+      expect_lowered(fmt::format("graph(%x: f32[{}, 24]) {{ %w = constant random<1> : f32[{}, 24] %a = linear(%x, %w) return %a }}", m, n));
+  }
+}
+
 TEST(contraction, chains_are_cut_at_256_additions) {
   const auto text = [](int64_t k) {
     return fmt::format("graph(%x: f32[3, {0}]) {{ %w = constant random<1> : f32[5, {0}] %a = linear(%x, %w) return %a }}", k);
@@ -84,6 +91,25 @@ TEST(contraction, chains_are_cut_at_256_additions) {
   EXPECT_FALSE(has_partial(lower(text(256))));
   EXPECT_TRUE(has_partial(lower(text(257))));
   for (int64_t k : {1, 255, 256, 257, 513}) expect_lowered(text(k));
+}
+
+/// Whether neighbouring tasks of the last kernel take the blocks of one panel, so that threads share the columns, and not the other way round.
+bool shares_columns(const Program& p) {
+  const std::string text = to_string(p.kernels.back());
+  const auto line = [&](const char* name) {
+    const size_t at = text.find(name);
+    EXPECT_NE(at, std::string::npos) << text;
+    return text.substr(at, text.find('\n', at) - at);
+  };
+  const bool by_panel = line("let panel.").find('/') != std::string::npos, by_block = line("let block.").find('/') != std::string::npos;
+  EXPECT_NE(by_panel, by_block) << text;
+  return by_panel;
+}
+
+TEST(contraction, threads_share_the_rows_of_a_wide_image_and_the_columns_of_a_long_filter) {
+  constexpr auto plain = "stride=[1, 1], padding=[0, 0], dilation=[1, 1]";
+  EXPECT_FALSE(shares_columns(lower(optimised(conv("[1, 24, 32, 32]", "[120, 24, 1, 1]", plain)))));
+  EXPECT_TRUE(shares_columns(lower(optimised(conv("[1, 64, 16, 8]", "[960, 64, 1, 1]", plain)))));
 }
 
 /// Inputs that 16 bits hold exactly, so that all that is rounded is the result.
