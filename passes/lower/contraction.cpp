@@ -27,12 +27,13 @@ struct Tile {
   int64_t rows = 1, vectors = 1;
 };
 
-Tile choose_tile(const Contraction& c, const Target& target, int32_t lanes) {
+/// All that are worth a thought, the one that should take the least time first.
+std::vector<Tile> rank_tiles(const Contraction& c, const Target& target, int32_t lanes) {
   // Every row takes a pointer of its own: 14 of them do not fit 16 general registers beside the counters.
   const std::vector<Tile> shapes =
       target.vector_registers >= 32 ? std::vector<Tile>{{6, 4}, {8, 3}, {5, 5}, {12, 2}, {10, 1}} : std::vector<Tile>{{3, 4}, {4, 3}, {6, 2}, {8, 1}};
   const auto steps = static_cast<double>(c.k.typical() * c.taps);
-  Tile best;
+  std::vector<Tile> ranked;
   double best_cost = 1e300;
   for (const Tile& s : shapes) {
     const int64_t width = s.vectors * lanes, m = c.m.typical(), n = c.n.typical();
@@ -48,12 +49,12 @@ Tile choose_tile(const Contraction& c, const Target& target, int32_t lanes) {
     };
     const double row = cycles(s.vectors) * static_cast<double>(panels - 1) + cycles(last_vectors(c.n, s.vectors, lanes));
     const double cost = row * static_cast<double>(tiles);
-    if (cost < best_cost * 0.995) {
-      best_cost = cost;
-      best = {c.m.is_static() ? ceil_div(m, tiles) : std::min(s.rows, m), s.vectors};
-    }
+    const Tile tile = {c.m.is_static() ? ceil_div(m, tiles) : std::min(s.rows, m), s.vectors};
+    const bool best = cost < best_cost * 0.995;
+    if (best) best_cost = cost;
+    ranked.insert(best ? ranked.begin() : ranked.end(), tile);
   }
-  return best;
+  return ranked;
 }
 
 class ContractionLowering {
@@ -64,7 +65,8 @@ class ContractionLowering {
   void run() {
     lanes_ = emit_.target().lanes(size_of(c_.sums()));
     group_ = c_.dtype == DType::bf16 ? 2 : 1;
-    tile_ = choose_tile(c_, emit_.target(), lanes_);
+    tile_ = program_.choose(knob("tile"), rank_tiles(c_, emit_.target(), lanes_),
+                            [](const Tile& t) { return fmt::format("{} rows, {} vectors", t.rows, t.vectors); });
     width_ = tile_.vectors * lanes_;
     vectors_ = tile_.vectors;
     panels_ = Dim::ceil_div(c_.n, width_);
@@ -103,6 +105,10 @@ class ContractionLowering {
   Expr panel_, tap_;
   Epilogue stored_;
 
+  bool asks_ahead_ = true;  ///< for a packed B
+
+  /// A question about this contraction, which may be a step of a larger schedule.
+  std::string knob(const char* what) const { return c_.inner ? c_.inner->name + " " + what : what; }
   bool single_chain() const { return tap_chunks_ == 1 && k_chunks_ == 1; }
   int64_t tiles_per_block() const { return tiles_.is_static() && blocks_.is_static() ? ceil_div(tiles_, blocks_) : block_tiles_; }
 
@@ -145,15 +151,22 @@ class ContractionLowering {
     blocks_ = Dim::max(blocks_, Dim::min(Dim::ceil_div(wanted_tasks, outer * panels_), Dim::max(c_.m / least_rows, 1)));
     if (blocks_.is_static() && tiles_.is_static()) {
       blocks_ = std::clamp<int64_t>(blocks_, 1, tiles_);
-      if (!single_chain()) {
-        while (tiles_per_block() * tile_.rows * width_ * sum > partial_bytes && blocks_ < tiles_) blocks_ += 1;
+      const auto fit = [&] { return single_chain() || tiles_per_block() * tile_.rows * width_ * sum <= partial_bytes; };
+      while (!fit() && blocks_ < tiles_) blocks_ += 1;
+      std::vector<int64_t> counts = {blocks_.size()};
+      for (const int64_t more : {2 * counts[0], counts[0] / 2, counts[0] / 4, 4 * counts[0]}) {
+        blocks_ = std::clamp<int64_t>(more, 1, tiles_);
+        if (fit()) counts.push_back(blocks_);
       }
+      blocks_ = program_.choose(knob("blocks"), counts);
     } else {
       // None of these is above the number of tiles. An even split gives a block at most block_tiles_ tiles.
       block_tiles_ = std::max<int64_t>(1, block_rows / tile_.rows);
       blocks_ = Dim::max(blocks_, Dim::ceil_div(tiles_, block_tiles_));
     }
     panel_outer_ = columns_shared(outer);
+    if (blocks_ != 1 && panels_ != 1 && !(c_.inner && c_.inner->rows_outer)) panel_outer_ = program_.choose(knob("panels outside"), panel_outer_);
+    if (tiles_ahead() >= 2) asks_ahead_ = program_.choose(knob("asks ahead"), true);
   }
 
   /// Threads share the columns or the rows, whichever takes two of them less: multiplying, where one gets more than its half, and waiting for what is
@@ -259,10 +272,12 @@ class ContractionLowering {
   bool two_at_a_time() const { return !c_.k.is_static() || ((chunk_k_ / group_) % 2 == 0 && (c_.k / group_) % 2 == 0 && c_.k / group_ > 2); }
   int64_t line() const { return cache_line / size_of(c_.dtype); }
 
+  /// Tiles that share the asking.
+  int64_t tiles_ahead() const { return c_.packed ? tiles_.typical() / std::max<int64_t>(1, blocks_.typical()) : 0; }
   /// `tile`: number within the block.
   Ahead ahead_of(const Expr& tile, const Expr& tap_high, const Expr& k_high) const {
-    const int64_t tiles = tiles_.typical() / std::max<int64_t>(1, blocks_.typical());
-    if (!c_.packed || tiles < 2) return {};
+    const int64_t tiles = tiles_ahead();
+    if (tiles < 2 || !asks_ahead_) return {};
     const int64_t turn = two_at_a_time() ? 2 : 1, turns = std::max<int64_t>(1, chunk_taps_ * (chunk_k_.size() / group_) / turn);
     const int64_t lines = ceil_div(chunk_taps_ * ceil_div(chunk_k_.size(), group_) * width_ * group_, line());
     Ahead a;
@@ -544,7 +559,7 @@ Epilogue make_epilogue(Emitter& emit, const Region& region, const std::vector<Ex
 
 int64_t panel_width(const Contraction& c, const Target& target) {
   const int32_t lanes = target.lanes(size_of(c.sums()));
-  return choose_tile(c, target, lanes).vectors * lanes;
+  return rank_tiles(c, target, lanes).front().vectors * lanes;
 }
 
 void emit_contraction(PendingProgram& program, const Region& region, Contraction contraction) {

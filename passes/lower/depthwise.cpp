@@ -118,13 +118,21 @@ class DepthwiseLowering {
   void choose_tile() {
     const int64_t all = ceil_div(d_.channels, lanes_);
     choose_vectors(all);
+    std::vector<int64_t> candidates = {vectors_};
+    for (const int64_t v : {1, 2, 3, 4}) {
+      if (v <= all && most_outputs(v) > 1) candidates.push_back(v);
+    }
+    vectors_ = program_.choose("vectors", candidates);
     tile_ = last_.outputs.is_static() ? even_tile(vectors_) : std::min<int64_t>(8, most_outputs(vectors_));
+    if (last_.outputs.is_static()) tile_ = program_.choose("outputs", {tile_, ceil_div(tile_, 2)});
     groups_ = ceil_div(all, vectors_);
   }
 
   void choose_blocks() {
     blocks_ = Dim::max(Dim::min(Dim::ceil_div(wanted_tasks, d_.images * groups_), Dim::ceil_div(rows_, least_rows)), 1);
-    if (blocks_.is_static() && rows_.is_static()) blocks_ = std::clamp<int64_t>(blocks_, 1, rows_);
+    if (!blocks_.is_static() || !rows_.is_static()) return;
+    const auto at_most = [&](int64_t n) { return std::clamp<int64_t>(n, 1, rows_); };
+    blocks_ = program_.choose("blocks", {at_most(blocks_), at_most(blocks_ * 2), at_most(blocks_ / 2), at_most(blocks_ / 4)});
   }
   /// Some kernel reads the sums over all places of what is stored, which is stored place by place.
   bool is_summed_up(const std::vector<Expr>& anchor) const {
@@ -430,8 +438,9 @@ class DepthwiseLowering {
     body = with_let(channel_, simplify(group * Expr(width())), std::move(body));
     emit_.kernel().flops =
         2.0 * static_cast<double>(d_.images.typical()) * static_cast<double>(d_.outputs().typical()) * static_cast<double>(d_.channels * d_.taps());
-    if (!rows_first()) program_.by_channels.insert(program_.storage_of(region_.output).root.id);
-    emit_.finish_over({image_, rows_first() ? block : group, rows_first() ? group : block}, std::move(body));
+    const bool rows = program_.choose("rows outside", rows_first());
+    if (!rows) program_.by_channels.insert(program_.storage_of(region_.output).root.id);
+    emit_.finish_over({image_, rows ? block : group, rows ? group : block}, std::move(body));
   }
 };
 

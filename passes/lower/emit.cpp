@@ -136,6 +136,7 @@ Emitter::Emitter(PendingProgram& program, const Region& region) : program_(progr
   }
   if (region.anchor && region.anchor != region.root) name = std::string(region.anchor->info->name()) + "_" + name;
   step_.kernel.name = name + std::string(region.root->info->name());
+  step_.subject = program.subject;
   const Location& where = region.location(*program.graph);
   step_.label = step_.kernel.name + (where.module_path.empty() ? "" : " (" + where.module_path + ")");
 }

@@ -1,5 +1,6 @@
 #pragma once
 // What the generic lowering and the schedules build kernels with.
+#include <algorithm>
 #include <map>
 #include <set>
 
@@ -36,6 +37,7 @@ struct PendingStep {
   uint32_t symbol = 0;
   bool ends_by_itself = false;  ///< a loop of a known number of trips: faults need not stop it
   uint32_t depth = 0;
+  int32_t subject = -1;  ///< as in Step
 };
 
 /// Zeros behind a value's own elements, so that a padded tap can point there instead of outside. Written in every run before
@@ -77,8 +79,27 @@ struct PendingProgram {
   std::map<uint32_t, Binding> places;  ///< of values that lie elsewhere than in the arena: io, state, trip
   std::map<uint32_t, ConstantData> constants;
   std::map<uint32_t, ConstantData> initial_states;
-  size_t inputs = 0;  ///< io buffers that are only read
+  size_t inputs = 0;     ///< io buffers that are only read
+  int32_t subject = -1;  ///< of the region at hand: what LowerOptions::chooser is asked about
 
+  /// Which of several forms to make; `name(candidate)` tells them apart, the cost model's choice is the first.
+  template <class T, class Name> const T& choose(const std::string& knob, const std::vector<T>& candidates, Name&& name) const {
+    if (!options.chooser || subject < 0 || candidates.size() < 2) return candidates.at(0);
+    std::vector<std::string> names;
+    for (const T& c : candidates) names.push_back(name(c));
+    return candidates.at(options.chooser->choose(static_cast<uint32_t>(subject), knob, names));
+  }
+  /// Whether to do something where `first` is the cost model's choice.
+  bool choose(const std::string& knob, bool first) const {
+    return choose(knob, std::vector<int>{first, !first}, [](int yes) { return std::string(yes ? "yes" : "no"); }) != 0;
+  }
+  /// One of some numbers; those that repeat an earlier one are left out.
+  int64_t choose(const std::string& knob, const std::vector<int64_t>& numbers) const {
+    std::vector<int64_t> once;
+    for (const int64_t n : numbers)
+      if (std::find(once.begin(), once.end(), n) == once.end()) once.push_back(n);
+    return choose(knob, once, [](int64_t n) { return std::to_string(n); });
+  }
   /// Begins the lowering of a graph: its values get numbers, its constants are known.
   void enter(const Graph& g);
   /// The number of a value of the graph at hand.
@@ -180,6 +201,8 @@ Stmt vector_store(uint32_t buffer, const Expr& index, const Expr& value, const E
 /// Mask of the lanes whose position base + lane is below `extent`.
 Expr tail_mask(const Expr& base, const Expr& extent, int32_t lanes);
 
+/// Text of a region without names and places (describe_region.cpp).
+std::string describe_region(const Graph& graph, const Region& region);
 /// The generic road: any region in expression form, tiled, vectorised, parallel.
 void lower_generic(PendingProgram& program, const Region& region);
 /// One kernel an operand for a concatenation.

@@ -15,6 +15,17 @@ namespace lower {
 
 namespace {
 
+/// The schedules that choose among forms.
+bool lower_scheduled(PendingProgram& pending, const Region& region) {
+  if (!region.anchor) return false;
+  Chooser* chooser = pending.options.chooser;
+  if (chooser && has_schedule(*pending.graph, *region.anchor))
+    pending.subject = static_cast<int32_t>(chooser->subject(describe_region(*pending.graph, region)));
+  const bool done = lower_depthwise(pending, region) || lower_contraction(pending, region);
+  pending.subject = -1;
+  return done;
+}
+
 void lower_region(PendingProgram& pending, const Region& region, Diagnostics& diagnostics) {
   if (region.alias_of) {
     const Alias base = pending.storage_of(*region.alias_of);
@@ -35,7 +46,7 @@ void lower_region(PendingProgram& pending, const Region& region, Diagnostics& di
     diagnostics.unsupported("op-not-lowered", "{}: no code can be made for this op yet", meaning.info->name()).at(pending.graph->location(meaning));
     return;
   }
-  if (pending.options.schedules && (lower_depthwise(pending, region) || lower_contraction(pending, region))) return;
+  if (pending.options.schedules && lower_scheduled(pending, region)) return;
   lower_generic(pending, region);
 }
 

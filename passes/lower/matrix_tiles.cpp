@@ -49,6 +49,7 @@ class MatrixTileLowering {
     blocks_ = Dim::ceil_div(c_.m, block_.rows);
     if (!c_.packed && steps_ * depth_ * width_ * 2 > packed_bytes) return false;
     choose_tasks();
+    if (!program_.choose("matrix registers", true)) return false;
     prepare();
     emit();
     return true;
@@ -117,12 +118,18 @@ class MatrixTileLowering {
     groups_ = panels_;
     if (c_.packed && gather_) groups_ = groups_for(most, entries * blocks);
     else if (c_.packed && !panels_outer_) groups_ = ceil_div(panels_, most);
+    const auto at_most = [&](int64_t n) { return std::clamp<int64_t>(n, 1, panels_); };
+    if (c_.packed) groups_ = program_.choose("groups of panels", {groups_, at_most(groups_ * 2), at_most(groups_ / 2), 1});
     group_ = ceil_div(panels_, groups_);
     groups_ = ceil_div(panels_, group_);
+    if (groups_ > 1) panels_outer_ = program_.choose("panels outside", panels_outer_);
     const int64_t shared = ceil_div(c_.m.typical() * c_.k.size() * 2, target_.l2_bytes / 2), wanted = ceil_div(wanted_tasks, entries * groups_);
     const int64_t least = !c_.packed ? 8 : group_ == 1 ? 2 : 1;  // blocks that make up for reading or packing a panel
     const int64_t shares = std::max(shared, std::min(wanted, std::max<int64_t>(1, blocks / least)));
     shares_ = blocks_.is_static() ? Dim(std::min(shares, blocks)) : Dim::max(Dim::min(Dim(shares), blocks_), 1);
+    if (!shares_.is_static()) return;
+    const auto within = [&](int64_t n) { return std::clamp<int64_t>(n, 1, blocks); };
+    shares_ = program_.choose("shares", {within(shares_), within(shares_ * 2), within(shares_ / 2), within(shares_ / 4)});
   }
 
   /// In how many groups of at most `most` the panels go where each gathers its rows again: the sum over some numbers of threads of the time that the

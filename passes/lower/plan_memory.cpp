@@ -379,6 +379,7 @@ class Binder {
     out.label = step.label;
     out.depth = step.depth;
     out.symbol = step.symbol;
+    out.subject = step.subject;
     for (const auto& [from, to] : {std::pair{&step.condition, &out.condition},
                                    {&step.trips, &out.trips},
                                    {&step.go_on, &out.go_on},

@@ -114,12 +114,13 @@ Choice choose(const Dim& gain, const Symbols& symbols) {
 }
 
 /// Tiles of a chunk: V and M of it fit the second caches of two cores.
-void choose_chunk(Winograd& w, const Target& target) {
+void choose_chunk(const PendingProgram& program, Winograd& w) {
   const int64_t tile_bytes = products * (w.channels + w.outputs) * size_of(w.dtype);
-  const int64_t most = std::max<int64_t>(12, 2 * target.l2_bytes / tile_bytes);
+  const int64_t most = std::max<int64_t>(12, 2 * program.target->l2_bytes / tile_bytes);
   if (w.tiles.is_static()) {
-    const int64_t pieces = ceil_div(w.tiles.size(), most);
-    w.chunk = ceil_div(w.tiles.size(), pieces);
+    std::vector<int64_t> chunks;
+    for (const int64_t tiles : {most, most / 2, 2 * most}) chunks.push_back(ceil_div(w.tiles.size(), ceil_div(w.tiles.size(), tiles)));
+    w.chunk = program.choose("winograd chunk", chunks);
   } else {
     w.chunk = std::min(most, w.tiles.high());
   }
@@ -150,7 +151,6 @@ std::optional<Winograd> describe(const PendingProgram& program, const Region& re
   w.images = x.shape[0];
   w.tiles = w.images * w.tiles_y * w.tiles_x;
   if (w.tiles.low() < 1) return std::nullopt;
-  choose_chunk(w, *program.target);
   return w;
 }
 
@@ -455,13 +455,20 @@ template <class Emit> std::vector<PendingStep> steps_of(PendingProgram& program,
 bool lower_winograd(PendingProgram& program, const Region& region, const Contraction& direct) {
   const WinogradUse use = program.options.winograd;
   if (use == WinogradUse::off) return false;
-  const auto w = describe(program, region, direct);
+  auto w = describe(program, region, direct);
   if (!w) return false;
   const Dim gain = estimate(*w, *program.target).gain();
-  const Choice choice = use == WinogradUse::always ? Choice::winograd : choose(gain, program.graph->symbols);
+  Choice choice = use == WinogradUse::always ? Choice::winograd : choose(gain, program.graph->symbols);
+  if (use == WinogradUse::automatic && w->tiles.is_static()) {
+    const Choice other = choice == Choice::winograd ? Choice::direct : Choice::winograd;
+    choice = program.choose("form", std::vector<Choice>{choice, other}, [](Choice c) { return c == Choice::winograd ? "winograd" : "direct"; });
+  }
   if (choice == Choice::direct) return false;
+  choose_chunk(program, *w);
   const auto here = [&] { WinogradLowering(program, region, *w, direct).run(); };
   if (choice == Choice::winograd) return here(), true;
+  // What is fast at one size says nothing of the others, and both forms share a file's weights only where they pack them alike.
+  const int32_t subject = std::exchange(program.subject, -1);
   PendingStep branch;
   branch.kind = Step::Kind::branch;
   branch.condition = Operand{Operand::Kind::value, program.add_temporary({DType::b8, {}, {}}), 0};
@@ -470,6 +477,7 @@ bool lower_winograd(PendingProgram& program, const Region& region, const Contrac
   branch.label = branch.otherwise.back().label;
   program.steps.push_back(decide(branch.condition->value, gain, branch.label));
   program.steps.push_back(std::move(branch));
+  program.subject = subject;
   return true;
 }
 

@@ -11,12 +11,11 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
-#include <nlohmann/json.hpp>
 
+#include "make_library.h"
 #include "mica/artifact/bindings.h"
 #include "mica/codegen/link.h"
 #include "mica/codegen/llvm.h"
-#include "mica/driver/draw_inputs.h"
 #include "mica/driver/file.h"
 #include "mica/ir/text.h"
 #include "mica/ir/verify.h"
@@ -75,7 +74,11 @@ Result<Target> check_options(const Options& options, const PipelineOptions& pipe
   }
   (void)check_pass_names(pipeline, diagnostics);
   if (!options.output.empty()) (void)PendingFile::create(options.output, diagnostics);
+  if (options.tune && options.emit != EmitKind::so)
+    diagnostics.error("tune-emit", "--tune measures libraries, and there is none with --emit {}", name_of(options.emit))
+        .help("--tune-cache FILE without --tune makes the kernels that an earlier --tune found");
   auto target = make_target(options.cpu, options.cpu_features, diagnostics);
+  if (target && options.tune) check_runs_here(*target, diagnostics);
   if (!target || diagnostics.error_count() != errors) return Failure{};
   return target;
 }
@@ -94,93 +97,6 @@ void describe_program(const Program& program, CompileReport& report) {
   report.prepared_bytes = program.prepared_bytes;
   report.arena_bytes = program.arena_bytes;
   report.arena_lower_bound = program.arena_lower_bound;
-}
-
-/// Letters, digits and '_': the model's name in symbols and in the manifest.
-std::string model_name(const std::filesystem::path& model) {
-  std::string name = model.stem().string();
-  for (char& c : name)
-    if (!std::isalnum(static_cast<unsigned char>(c))) c = '_';
-  return name;
-}
-
-/// Sizes that are not fixed are numbered: the symbols, given and measured, then the program's derived sizes.
-artifact::Value artifact_value(const Graph& graph, const Program& program, Value v, const std::string& name) {
-  artifact::Value a{name, graph.type(v).dtype, {}};
-  for (const Dim& d : graph.type(v).shape.dims()) {
-    const auto place = std::find(program.derived.begin(), program.derived.end(), d) - program.derived.begin();
-    if (d.is_static()) a.shape.push_back(d);
-    else if (d.symbol_id() >= 0) a.shape.push_back(-1 - d.symbol_id());
-    else a.shape.push_back(-1 - static_cast<int64_t>(graph.symbols.size()) - place);
-  }
-  return a;
-}
-
-/// The flag's text again, with symbols where two samples gave a range.
-std::string input_text(const InputSpec& s) {
-  if (s.symbols.empty()) return s.text;
-  std::string text;
-  for (size_t a = 0; a < s.symbols.size(); ++a)
-    text += (a ? "x" : "") + (s.symbols[a].empty() ? s.shape[static_cast<int64_t>(a)].to_string() : s.symbols[a]);
-  return (s.name.empty() ? "" : s.name + ":") + text + (s.dtype ? fmt::format(":{}", name_of(*s.dtype)) : "");
-}
-
-/// The driver's part of the manifest: enough to draw inputs, to verify against the right signature, and to build the same file again.
-std::string manifest_json(const Options& options, const Graph& graph, const Program& program, const Target& target, const std::string& hash) {
-  nlohmann::ordered_json j;
-  j["model"] = {{"file", options.model.filename().string()}, {"hash", hash}, {"method", options.load.method}};
-  auto inputs = nlohmann::ordered_json::array();
-  for (const InputSpec& s : options.load.inputs) inputs.push_back(input_text(s));
-  auto dims = nlohmann::ordered_json::array();
-  for (const Symbol& s : options.load.symbols) dims.push_back(fmt::format("{}={}..{}", s.name, s.low, s.high));
-  j["options"] = {{"cpu", options.cpu}, {"cpu_features", options.cpu_features}, {"precision", options.precision}, {"inputs", inputs}};
-  if (!dims.empty()) j["options"]["dims"] = dims;
-  for (const InputSpec& s : options.load.states) j["options"]["states"].push_back(s.text);
-  j["cpu"] = target.cpu;
-  j["draw"] = nlohmann::ordered_json::array();
-  for (const InputDraw& d : find_input_draws(graph)) j["draw"].push_back(to_string(d));
-  const bool winograd =
-      std::any_of(program.kernels.begin(), program.kernels.end(), [](const Kernel& k) { return k.name.find("winograd") != std::string::npos; });
-  j["winograd"] = winograd;
-  if (detail::chosen_defect != Defect::none) j["debug_defect"] = all_defects()[static_cast<size_t>(detail::chosen_defect) - 1].name;
-  if (options.debug_memory != DebugMemory::off) j["debug_memory"] = options.debug_memory == DebugMemory::behind ? "behind" : "before";
-  j["plan"] = nlohmann::ordered_json::array();  // calls of kernels, in the order of the text
-  for_calls(program.steps, [&](const Step& s) { j["plan"].push_back({{"kernel", s.kernel}, {"label", s.label}}); });
-  j["workspace_lower_bound"] = program.arena_lower_bound;
-  j["kernels"] = nlohmann::ordered_json::array();
-  for (const Kernel& k : program.kernels)
-    j["kernels"].push_back({{"name", k.name}, {"tasks", k.tasks.typical()}, {"flops", k.flops}, {"bytes", k.bytes}});
-  return j.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
-}
-
-artifact::Image make_image(const Options& options, const Graph& graph, const Program& program, const Target& target, CodegenResult code,
-                           const std::string& hash) {
-  artifact::Image image;
-  image.objects = std::move(code.objects);
-  for (const Weight& w : program.weights) image.weights.push_back({w.offset, w.bytes, w.data});
-  std::sort(image.weights.begin(), image.weights.end(), [](const auto& a, const auto& b) { return a.offset < b.offset; });
-  artifact::Descriptor& d = image.descriptor;
-  d.name = model_name(options.model);
-  for (Value v : graph.inputs) d.inputs.push_back(artifact_value(graph, program, v, graph.values[v.id].name));
-  for (size_t i = 0; i < graph.outputs.size(); ++i)
-    d.outputs.push_back(
-        artifact_value(graph, program, graph.outputs[i], i < graph.output_names.size() ? graph.output_names[i] : fmt::format("output{}", i)));
-  d.structure = graph.output_structure.text;
-  for (const Symbol& s : graph.symbols) (s.is_measured() ? d.measured : d.symbols).push_back({s.name, s.low, s.high});
-  for (const Dim& size : program.derived) d.derived.push_back(size.to_string());
-  d.slots = static_cast<int64_t>(program.slots.size());
-  d.arena_bytes = program.arena_bytes;
-  d.weights_bytes = program.weights_bytes;
-  d.prepared_bytes = program.prepared_bytes;
-  d.state_bytes = program.state_bytes;
-  d.state_init_at = program.state_init_at;
-  d.triple = target.triple;
-  d.features = target.features;
-  d.fault_sites = program.fault_sites;
-  d.guard_pages = program.guard_pages;
-  d.debug_defect = defect(Defect::empty_tensor);
-  image.manifest = manifest_json(options, graph, program, target, hash);
-  return image;
 }
 
 /// Text into the output file, or into the report when there is none.
@@ -210,6 +126,79 @@ Result<void> deliver_objects(const Options& options, const std::vector<std::stri
 Result<void> deliver_graph(const Options& options, const Graph& graph, CompileReport& report, Diagnostics& diagnostics) {
   if (!options.output.empty()) return write_graph(graph, options.output, diagnostics);
   report.text = to_string(graph);
+  return {};
+}
+
+/// Kernels as codegen takes them (or before expand_math, where they are to be shown). `target` loses features that no kernel uses.
+Result<Program> make_program(const Options& options, const Graph& graph, Target& target, Chooser& chooser, Diagnostics& diagnostics) {
+  auto program = lower_to_program(graph, target,
+                                  {.schedules = options.schedules,
+                                   .precision = find_precision(options.precision),
+                                   .winograd = options.winograd,
+                                   .debug_memory = options.debug_memory,
+                                   .chooser = &chooser},
+                                  diagnostics);
+  if (!program) return Failure{};
+  if (std::ranges::all_of(program->kernels, [](const Kernel& k) { return k.tiles.empty(); })) target.drop_tiles();
+  if (options.emit != EmitKind::kernel) expand_math(*program, target);
+  if (options.verify_each) {
+    Diagnostics found;
+    MICA_CHECK(bool(verify_program(*program, found)), found.to_string());
+  }
+  return program;
+}
+
+#if MICA_LLVM
+/// A library to be measured.
+Result<TuneBuild> build_to_measure(const Options& options, const Graph& graph, Target target, const Answers& answers,
+                                   const std::filesystem::path& library, Diagnostics& diagnostics) {
+  Chooser chooser(answers);
+  const auto program = make_program(options, graph, target, chooser, diagnostics);
+  if (!program) return Failure{};
+  auto code = generate_code(*program, target, {.jobs = options.jobs}, diagnostics);
+  if (!code) return Failure{};
+  const artifact::Image image = make_image({options, graph, *program, target, {}, chooser}, std::move(code->objects));
+  if (!link_shared_object(image, library, diagnostics)) return Failure{};
+  TuneBuild build{chooser.subjects(), {}};
+  for_calls(program->steps, [&](const Step& s) { build.plan.push_back(s.subject); });
+  return build;
+}
+#else
+Result<TuneBuild> build_to_measure(const Options&, const Graph&, const Target&, const Answers&, const std::filesystem::path&, Diagnostics&) {
+  return Failure{};  // compile() tells why
+}
+#endif
+
+/// Reads what is known of the model's kernels, measures the others if it is to, and answers with that.
+Result<void> choose_forms(const Options& options, const Graph& graph, const Target& target, Phases& phases, Chooser& chooser, CompileReport& report,
+                          Diagnostics& diagnostics) {
+  if (!options.tune && options.tune_cache.empty()) return {};
+  phases.begin("tune");
+  std::filesystem::path file = options.tune_cache;
+  if (file.empty()) {
+    auto found = default_tune_cache(diagnostics);
+    if (!found) return Failure{};
+    file = *found;
+  }
+  TuneTask task;
+  task.threads = options.tune_threads ? options.tune_threads : allowed_cpus();
+  task.seconds = options.tune_seconds;
+  task.progress = options.tune_progress;
+  const std::string where = tune_where(target, options.winograd, task.threads);
+  auto known = read_tune_cache(file, where, !options.tune, diagnostics);
+  if (!known) return Failure{};
+  Answers answers = known->answers();
+  if (options.tune) {
+    task.known = std::move(*known);
+    task.build = [&](const Answers& a, const std::filesystem::path& library, Diagnostics& d) {
+      return build_to_measure(options, graph, target, a, library, d);
+    };
+    const auto entries = tune(task, report.tune, diagnostics);
+    if (!entries || !append_tune_cache(file, where, *entries, diagnostics)) return Failure{};
+    for (const TuneEntry& e : *entries) answers[e.kernel] = e.choices;
+  }
+  chooser = Chooser(std::move(answers));
+  report.tune_cache = file;
   return {};
 }
 
@@ -271,21 +260,14 @@ Result<CompileReport> compile(const Options& options, Diagnostics& diagnostics) 
     return report;
   }
 
+  Chooser chooser;
+  if (!choose_forms(options, graph, *target, phases, chooser, report, diagnostics)) return Failure{};
+
   phases.begin("lower");
-  auto program = lower_to_program(graph, *target,
-                                  {.schedules = options.schedules,
-                                   .precision = find_precision(options.precision),
-                                   .winograd = options.winograd,
-                                   .debug_memory = options.debug_memory},
-                                  diagnostics);
+  auto program = make_program(options, graph, *target, chooser, diagnostics);
   if (!program) return Failure{};
-  if (std::ranges::all_of(program->kernels, [](const Kernel& k) { return k.tiles.empty(); })) target->drop_tiles();
   report.target = *target;
-  if (options.emit != EmitKind::kernel) expand_math(*program, *target);
-  if (options.verify_each) {
-    Diagnostics found;
-    MICA_CHECK(bool(verify_program(*program, found)), found.to_string());
-  }
+  report.forms = chooser.count();
   describe_program(*program, report);
   if (options.emit == EmitKind::kernel || options.emit == EmitKind::scheduled) {
     if (!deliver(options, to_string(*program), report, diagnostics)) return Failure{};
@@ -311,7 +293,7 @@ Result<CompileReport> compile(const Options& options, Diagnostics& diagnostics) 
   phases.begin("link");
   auto hash = file_hash(options.model, diagnostics);
   if (!hash) return Failure{};
-  const artifact::Image image = make_image(options, graph, *program, *target, std::move(*code), *hash);
+  const artifact::Image image = make_image({options, graph, *program, *target, *hash, chooser}, std::move(code->objects));
   if (!link_shared_object(image, options.output, diagnostics)) return Failure{};
   if (options.bindings && !artifact::write_bindings(image.descriptor, options.output, diagnostics)) return Failure{};
   phases.end();

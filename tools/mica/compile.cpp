@@ -35,6 +35,13 @@ target
                                 bf16 and add up in f32, what lies between ops in memory is bf16
   --winograd auto|off           3x3 convolutions with a quarter of the products, where that is faster (default: auto). They round a few
                                 times as much: such a library is verified with k = 8, one with `off` as any other
+tuning
+  --tune                        measures other forms of the kernels (tiles, orders, splits, Winograd or direct) in the whole model on this machine,
+                                and takes those that are faster. What it finds is kept, and measured once
+  --tune-cache FILE             where it is kept (default: $XDG_CACHE_HOME/mica/tune.jsonl, else ~/.cache/mica/tune.jsonl). Without --tune:
+                                takes what the file knows of the model's kernels and measures nothing; the same library to the byte
+  --tune-seconds N              after which no measurement begins (default: 60)
+  --tune-threads N              threads of the runs that are measured (default: the CPUs that this process may use)
 output
   -o, --output FILE             what to write (default: lib<MODEL>.so, or stdout for text)
   --emit KIND                   stop early and write that: graph, opt, kernel, scheduled, llvm, asm, obj; so (default)
@@ -54,6 +61,7 @@ examples:
   mica compile resnet50.pt -o libresnet50.so
   mica compile resnet50.pt -o libresnet50.so --input x:8x3x224x224 --cpu x86-64-v3
   mica compile bert.pt -o libbert.so --input ids:BxS:i64 --input mask:BxS:i64 --dim B=1..8 --dim S=16..512
+  mica compile resnet50.pt -o libresnet50.so --tune
   mica compile bert.pt --emit opt -o bert.mica        the graph after all passes; bert.mica.weights beside it
   mica compile bert.pt --emit asm | less
 )";
@@ -64,6 +72,10 @@ struct Flags {
   std::string debug_defect, debug_memory;  // not in the help: libraries for tests, wrong ones and ones that guard their memory
   bool json = false, quiet = false, bindings = false, time_passes = false, verify_each = false, no_schedules = false;
   int verbose = 0, jobs = 0;
+  std::string tune_cache;
+  bool tune = false;
+  double tune_seconds = 60;
+  int tune_threads = 0;
 };
 
 Result<Options> make_options(const Flags& f, Diagnostics& diagnostics) {
@@ -72,6 +84,7 @@ Result<Options> make_options(const Flags& f, Diagnostics& diagnostics) {
   o.load.method = f.method;
   o.cpu = f.cpu, o.cpu_features = f.cpu_features, o.precision = f.precision;
   o.verify_each = f.verify_each, o.bindings = f.bindings, o.schedules = !f.no_schedules, o.jobs = f.jobs;
+  o.tune = f.tune, o.tune_cache = f.tune_cache, o.tune_seconds = f.tune_seconds, o.tune_threads = f.tune_threads;
   o.disabled_passes = split_list(f.disabled);
   o.print_after = split_list(f.print_after);
   for (std::string& name : o.print_after)
@@ -121,6 +134,7 @@ Result<Options> make_options(const Flags& f, Diagnostics& diagnostics) {
 std::string in_words(std::string_view phase) {
   if (phase == "load") return "reading the model";
   if (phase == "optimise") return "optimising the graph";
+  if (phase == "tune") return "tuning";
   if (phase == "lower") return "making kernels";
   if (phase == "codegen") return "generating machine code";
   return "linking";
@@ -146,6 +160,14 @@ void print_json(const Options& o, const CompileReport& r) {
                 {"prepared", r.prepared_bytes},
                 {"workspace", r.arena_bytes},
                 {"workspace_lower_bound", r.arena_lower_bound}};
+  if (!r.tune_cache.empty()) {
+    j["tune"] = {{"cache", r.tune_cache.string()}, {"kernels", r.forms.asked}, {"measured", r.forms.answered}, {"changed", r.forms.changed}};
+    if (o.tune) {
+      const TuneReport& t = r.tune;
+      j["tune"].update({{"known", t.known}, {"trials", t.trials}, {"lost", t.lost}, {"untried", t.untried}, {"seconds", t.seconds}});
+      if (t.first_ms > 0) j["tune"].update({{"first_ms", t.first_ms}, {"tuned_ms", t.tuned_ms}, {"undone", t.undone}});
+    }
+  }
   j["spills"] = r.spills;
   j["seconds"] = nlohmann::ordered_json::object();
   j["seconds"]["total"] = total_seconds(r);
@@ -165,6 +187,23 @@ void print_timings(const CompileReport& r) {
   fmt::print(stderr, "{}", format_table(rows, {1, 2}));
 }
 
+/// What was tried, what won, and what the whole model gains.
+void print_tuning(const Options& o, const CompileReport& r) {
+  const TuneReport& t = r.tune;
+  std::string text;
+  if (!o.tune || t.trials == 0) {
+    text = fmt::format("nothing was measured; `{}` knows {} of {} kernels", r.tune_cache.string(), r.forms.answered, r.forms.asked);
+  } else {
+    text = fmt::format("{} kernels, of which {} were known; {} trials in {:.0f} s", t.kernels, t.known, t.trials, t.seconds);
+    if (t.lost) text += fmt::format(", {} candidates failed", t.lost);
+    if (t.untried) text += fmt::format(", {} candidates not tried (--tune-seconds)", t.untried);
+    if (t.undone) text += "; the whole model was not faster with what won, so its kernels stay as they were";
+    else if (t.first_ms > 0) text += fmt::format("; {:.3f} -> {:.3f} ms a run ({:.3f})", t.first_ms, t.tuned_ms, t.tuned_ms / t.first_ms);
+    else text += "; no candidate was faster";
+  }
+  fmt::print(stderr, "  tuned {}; {} kernels are in another form than the first\n", text, r.forms.changed);
+}
+
 void print_summary(const Flags& f, const Options& o, const CompileReport& r) {
   const std::string cpu = f.cpu == "native" ? fmt::format("the native CPU ({})", r.target.cpu) : r.target.cpu;
   const auto list = [](const auto& values) {
@@ -175,6 +214,7 @@ void print_summary(const Flags& f, const Options& o, const CompileReport& r) {
   fmt::print(stderr, "{}: {}, {} kernels, {} workspace, for {}, in {:.1f} s\n", o.output.string(), format_bytes(static_cast<double>(r.so_bytes)),
              r.kernels, format_bytes(static_cast<double>(r.arena_bytes)), cpu, total_seconds(r));
   fmt::print(stderr, "  in  {}\n  out {}\n", list(r.inputs), list(r.outputs));
+  if (!r.tune_cache.empty()) print_tuning(o, r);
   if (f.verbose == 0) return;
   fmt::print(stderr, "  weights {}, workspace {} (at least {} are alive at once), {} steps\n", format_bytes(static_cast<double>(r.weights_bytes)),
              format_bytes(static_cast<double>(r.arena_bytes)), format_bytes(static_cast<double>(r.arena_lower_bound)), r.steps);
@@ -190,6 +230,7 @@ int compile_model(const Flags& f, Diagnostics& diagnostics) {
   if (!options) return 0;
   Progress progress(!f.quiet);
   options->progress = [&](std::string_view phase) { progress.show(fmt::format("{}: {}", options->model.filename().string(), in_words(phase))); };
+  options->tune_progress = [&](const std::string& text) { progress.show(fmt::format("{}: tuning: {}", options->model.filename().string(), text)); };
   auto report = compile(*options, diagnostics);
   progress.clear();
   if (!report) return 0;
@@ -218,6 +259,10 @@ Action declare(CLI::App& app) {
   app.add_flag("--verify-each", f->verify_each);
   app.add_flag("--no-schedules", f->no_schedules);
   app.add_flag("--time-passes", f->time_passes);
+  app.add_flag("--tune", f->tune);
+  app.add_option("--tune-cache", f->tune_cache);
+  app.add_option("--tune-seconds", f->tune_seconds)->check(CLI::Range(0.0, 1e6));
+  app.add_option("--tune-threads", f->tune_threads)->check(CLI::Range(0, 1024));
   app.add_option("--debug-defect", f->debug_defect);
   app.add_option("--debug-memory", f->debug_memory);
   app.add_option("--jobs", f->jobs)->check(CLI::Range(0, 1024));

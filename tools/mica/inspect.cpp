@@ -74,6 +74,9 @@ void inspect_library(const Flags& f, Diagnostics& diagnostics) {
   if (j.contains("kernels"))
     fmt::print("  {:<10} {} in {} steps{}\n", "kernels", j["kernels"].size(), j.contains("plan") ? j["plan"].size() : 0,
                info->winograd ? ", Winograd convolutions (verify with k = 8)" : "");
+  if (j.contains("tuned"))
+    fmt::print("  {:<10} {} of {} kernels with several forms were measured, {} are not in the first\n", "tuned", j["tuned"].value("measured", 0),
+               j["tuned"].value("kernels", 0), j["tuned"].value("changed", 0));
   if (j.contains("model")) fmt::print("  {:<10} {}, hash {}, method {}\n", "from", j["model"].value("file", ""), info->model_hash, info->method);
   if (!f.kernels || !j.contains("kernels")) return;
   std::vector<std::vector<std::string>> rows = {{"kernel", "tasks", "MFLOP", "bytes"}};

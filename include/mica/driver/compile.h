@@ -2,6 +2,7 @@
 #include <filesystem>
 #include <functional>
 
+#include "mica/driver/tune.h"
 #include "mica/frontend/torchscript.h"
 #include "mica/kernel/kernel.h"
 #include "mica/pass/lower.h"
@@ -31,7 +32,12 @@ struct Options {
   bool bindings = false;                        ///< also write a typed header, mica.h, and pkg-config and CMake files beside the .so
   DebugMemory debug_memory = DebugMemory::off;  ///< for tests: intermediates between pages that cannot be touched
   Defect debug_defect = Defect::none;           ///< to measure tests: a seeded defect that this compilation has
-  int jobs = 0;                                 ///< threads that generate code; 0: one a CPU
+  bool tune = false;                            ///< measures forms of kernels that `tune_cache` does not know
+  std::filesystem::path tune_cache;             ///< what earlier compilations measured; empty: the user's own where `tune` is set, else none
+  double tune_seconds = 60;
+  int tune_threads = 0;  ///< of a run; 0: the CPUs that this process may use
+  std::function<void(const std::string& text)> tune_progress;
+  int jobs = 0;  ///< threads that generate code; 0: one a CPU
   std::vector<std::string> disabled_passes;
   std::function<void(std::string_view phase)> progress;
 };
@@ -44,6 +50,9 @@ struct CompileReport {
   std::vector<std::pair<std::string, std::string>> inputs, outputs;  ///< name, "f32[1, 3, 224, 224]"
   std::vector<std::string> spills;                                   ///< kernels whose inner loops spill registers
   Target target;
+  TuneReport tune;                   ///< where something was to be measured
+  std::filesystem::path tune_cache;  ///< that was read, if any
+  Chooser::Count forms;              ///< kernels that schedules offer several forms for
 };
 
 /// `.pt` in, `.so` out: the calls of design.md §1 in that order. When it fails, `options.output` is as it was.

@@ -130,6 +130,7 @@ struct Step {
   uint32_t depth = 0;                ///< loop: how many loops stand around it
   std::optional<Binding> count;      ///< measure: the value, an i64
   uint32_t symbol = 0;               ///< measure: number of the symbol
+  int32_t subject = -1;              ///< number of what was chosen for its kernel (pass/choices.h); -1: nothing was asked
 };
 
 /// Calls f(Step&) on every call of a kernel, in the order of the text.

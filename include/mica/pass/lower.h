@@ -1,6 +1,7 @@
 #pragma once
 #include "mica/kernel/kernel.h"
 #include "mica/ops/op.h"
+#include "mica/pass/choices.h"
 #include "mica/pass/precision.h"
 #include "mica/target/target.h"
 
@@ -26,6 +27,7 @@ struct LowerOptions {
   std::optional<Precision> precision = {};
   WinogradUse winograd = WinogradUse::automatic;
   DebugMemory debug_memory = DebugMemory::off;
+  Chooser* chooser = nullptr;  ///< answers what schedules ask; null: they take the cost model's choice
 };
 
 /// Cuts an optimised graph into regions, makes kernels of them, and places every intermediate in the arena.

@@ -14,6 +14,7 @@ struct LowerPlan {
   bool schedules = true;
   WinogradUse winograd = WinogradUse::automatic;
   int64_t l2_bytes = 0;  ///< 0: the CPU's
+  Chooser* chooser = nullptr;
 };
 inline constexpr LowerPlan all_plans[] = {{"x86-64-v4", true},  {"x86-64-v4", false}, {"x86-64-v3", true},
                                           {"x86-64-v3", false}, {"x86-64-v2", true},  {"x86-64-v2", false}};
@@ -23,7 +24,7 @@ inline Program lower(const Graph& graph, const LowerPlan& plan = {}) {
   auto target = make_target(plan.cpu, "", d);
   EXPECT_TRUE(target) << d.to_string();
   if (plan.l2_bytes) target->l2_bytes = plan.l2_bytes;
-  auto program = lower_to_program(graph, *target, {.schedules = plan.schedules, .winograd = plan.winograd}, d);
+  auto program = lower_to_program(graph, *target, {.schedules = plan.schedules, .winograd = plan.winograd, .chooser = plan.chooser}, d);
   EXPECT_TRUE(program) << d.to_string();
   return program ? std::move(*program) : Program{};
 }
