@@ -5,6 +5,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "mica/driver/file.h"
+#include "mica/driver/tensor_file.h"
 #include "worker.h"
 
 namespace mica {
@@ -28,8 +30,10 @@ Result<std::vector<ContenderResult>> run_bench(const BenchOptions& options, Diag
   const auto say = [&](const std::string& text) {
     if (options.progress) options.progress(text);
   };
-  InputFile file;
-  if (!file.write(options.inputs, diagnostics)) return Failure{};
+  TemporaryFolder folder;
+  if (!folder.make(diagnostics)) return Failure{};
+  const std::filesystem::path inputs = folder.path() / "inputs.npz";
+  if (!write_npz(inputs, options.inputs, diagnostics)) return Failure{};
   nlohmann::json dtypes = nlohmann::json::array();
   for (const NamedTensor& t : options.inputs) dtypes.push_back(name_of(t.tensor.type.dtype));
 
@@ -42,7 +46,7 @@ Result<std::vector<ContenderResult>> run_bench(const BenchOptions& options, Diag
     say(fmt::format("loading {}", results[i].name));
     const nlohmann::json request = {{"kind", static_cast<int>(c.kind)},
                                     {"file", std::filesystem::absolute(c.file).string()},
-                                    {"inputs", file.path.string()},
+                                    {"inputs", inputs.string()},
                                     {"dtypes", dtypes},
                                     {"specs", options.input_specs},
                                     {"method", options.method},

@@ -21,7 +21,14 @@ namespace fs = std::filesystem;
 
 std::string system_message(int code) { return std::strerror(code); }
 
-/// Writes all of it, or gives errno.
+Failure report_write(const fs::path& target, int code, Diagnostics& diagnostics) {
+  auto& d = diagnostics.environment("write-failed", "cannot write `{}`: {}", target.string(), system_message(code));
+  if (code == ENOSPC || code == EDQUOT) d.help("free some space, or write to another disk; what stood there before is untouched");
+  return Failure{};
+}
+
+}  // namespace
+
 int write_all(int descriptor, std::string_view bytes) {
   while (!bytes.empty()) {
     const ssize_t n = ::write(descriptor, bytes.data(), bytes.size());
@@ -32,13 +39,24 @@ int write_all(int descriptor, std::string_view bytes) {
   return 0;
 }
 
-Failure report_write(const fs::path& target, int code, Diagnostics& diagnostics) {
-  auto& d = diagnostics.environment("write-failed", "cannot write `{}`: {}", target.string(), system_message(code));
-  if (code == ENOSPC || code == EDQUOT) d.help("free some space, or write to another disk; what stood there before is untouched");
-  return Failure{};
+TemporaryFolder::~TemporaryFolder() {
+  std::error_code ignored;
+  if (!path_.empty()) fs::remove_all(path_, ignored);
 }
 
-}  // namespace
+Result<void> TemporaryFolder::make(Diagnostics& diagnostics) {
+  std::error_code ignored;
+  fs::path folder = fs::temp_directory_path(ignored);
+  if (ignored) folder = ".";
+  std::string pattern = folder / "mica.XXXXXX";
+  if (!::mkdtemp(pattern.data())) {
+    diagnostics.environment("output-not-writable", "cannot write into `{}`: {}", folder.string(), system_message(errno))
+        .help("set TMPDIR to a folder that can be written");
+    return Failure{};
+  }
+  path_ = pattern;
+  return {};
+}
 
 Result<void> check_readable(const fs::path& file, std::string_view what, Diagnostics& diagnostics) {
   std::error_code ignored;

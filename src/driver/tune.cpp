@@ -66,7 +66,7 @@ class Tuner {
     ::signal(SIGPIPE, SIG_IGN);  // a process that died is found by its missing reply
     if (!folder_.make(diagnostics)) return Failure{};
     say("building the model as it is");
-    const auto first = build_apart(task_, answers_, folder_.path / "first.so");
+    const auto first = build_apart(task_, answers_, folder_.path() / "first.so");
     if (!first) return std::vector<TuneEntry>{};  // whoever compiles the model will tell why
     list_kernels(first->build);
     if (open_.empty()) return std::vector<TuneEntry>{};
@@ -83,7 +83,7 @@ class Tuner {
   TuneReport& report_;
   Answers answers_;  ///< of what is known
   std::vector<Open> open_;
-  TuneFolder folder_;
+  TemporaryFolder folder_;
   TuneTrial base_;
   Clock::time_point start_ = Clock::now();
 
@@ -136,7 +136,7 @@ class Tuner {
 
   /// Builds a library in which `part` has what it proposes, and times it in turn with the untuned one. None when it fails.
   std::optional<TuneTimes> run_trial(const std::vector<Open*>& part, int rounds, TuneTrial& trial, std::vector<ChoiceSubject>* asked = nullptr) {
-    auto built = build_apart(task_, answers_for(part), folder_.path / "trial.so");
+    auto built = build_apart(task_, answers_for(part), folder_.path() / "trial.so");
     Diagnostics ignored;
     if (!built || !trial.start(*built, task_.threads, ignored)) return std::nullopt;
     if (asked) *asked = std::move(built->build.subjects);

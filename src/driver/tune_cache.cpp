@@ -106,12 +106,7 @@ Result<void> append_tune_cache(const std::filesystem::path& file, const std::str
   const bool torn = size > 0 && ::pread(descriptor, &last, 1, size - 1) == 1 && last != '\n';
   std::string text(torn ? 1 : 0, '\n');
   for (const TuneEntry& e : entries) text += line_of(where, e);
-  int code = 0;
-  for (size_t at = 0; at < text.size() && !code;) {
-    const ssize_t n = ::write(descriptor, text.data() + at, text.size() - at);
-    if (n < 0 && errno != EINTR) code = errno;
-    if (n > 0) at += static_cast<size_t>(n);
-  }
+  const int code = write_all(descriptor, text);
   ::close(descriptor);
   if (code) return not_writable(file, code, diagnostics);
   return {};

@@ -108,25 +108,6 @@ std::map<std::string, double>& take_least(std::map<std::string, double>& to, con
 
 }  // namespace
 
-TuneFolder::~TuneFolder() {
-  std::error_code ignored;
-  if (!path.empty()) std::filesystem::remove_all(path, ignored);
-}
-
-Result<void> TuneFolder::make(Diagnostics& diagnostics) {
-  std::error_code ignored;
-  std::filesystem::path folder = std::filesystem::temp_directory_path(ignored);
-  if (ignored) folder = ".";
-  std::string pattern = folder / "mica-tune.XXXXXX";
-  if (!::mkdtemp(pattern.data())) {
-    diagnostics.environment("output-not-writable", "cannot write into `{}`: {}", folder.string(), std::strerror(errno))
-        .help("set TMPDIR to a folder that can be written");
-    return Failure{};
-  }
-  path = pattern;
-  return {};
-}
-
 std::optional<BuiltApart> build_apart(const TuneTask& task, const Answers& answers, const std::filesystem::path& library) {
   int ends[2];
   if (::pipe2(ends, O_CLOEXEC) != 0) return std::nullopt;

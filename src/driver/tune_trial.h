@@ -2,19 +2,11 @@
 // One trial of tuning: a library built in a process of its own, and its kernels' times beside those of another.
 #include <map>
 
+#include "mica/driver/file.h"
 #include "mica/driver/tune.h"
 #include "worker.h"
 
 namespace mica {
-
-/// A folder of its own that goes away with its files.
-struct TuneFolder {
-  std::filesystem::path path;
-  TuneFolder() = default;
-  TuneFolder(const TuneFolder&) = delete;
-  ~TuneFolder();
-  Result<void> make(Diagnostics& diagnostics);
-};
 
 /// A library that was built in a child, and how to run it.
 struct BuiltApart {

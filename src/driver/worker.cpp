@@ -130,25 +130,4 @@ Failure Worker::died(Diagnostics& diagnostics) {
   return Failure{};
 }
 
-InputFile::~InputFile() {
-  std::error_code ignored;
-  if (!path.empty()) std::filesystem::remove(path, ignored);
-}
-
-Result<void> InputFile::write(const std::vector<NamedTensor>& tensors, Diagnostics& diagnostics) {
-  std::error_code ignored;
-  std::filesystem::path folder = std::filesystem::temp_directory_path(ignored);
-  if (ignored) folder = ".";
-  std::string pattern = folder / "mica-bench.XXXXXX";
-  const int descriptor = ::mkstemp(pattern.data());
-  if (descriptor < 0) {
-    diagnostics.environment("output-not-writable", "cannot write into `{}`: {}", folder.string(), std::strerror(errno))
-        .help("set TMPDIR to a folder that can be written");
-    return Failure{};
-  }
-  ::close(descriptor);
-  path = pattern;
-  return write_npz(path, tensors, diagnostics);
-}
-
 }  // namespace mica

@@ -7,7 +7,7 @@
 #include <string>
 #include <vector>
 
-#include "mica/driver/tensor_file.h"
+#include "mica/support/diagnostic.h"
 
 namespace mica {
 
@@ -33,15 +33,6 @@ class Worker {
   pid_t pid_ = -1;
   int to_ = -1, from_ = -1;
   std::string name_, read_;
-};
-
-/// Tensors in a file that lives as long as the measurement.
-struct InputFile {
-  std::filesystem::path path;
-  InputFile() = default;
-  InputFile(const InputFile&) = delete;
-  ~InputFile();
-  Result<void> write(const std::vector<NamedTensor>& tensors, Diagnostics& diagnostics);
 };
 
 }  // namespace mica

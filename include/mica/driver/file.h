@@ -38,6 +38,22 @@ class PendingFile {
   std::filesystem::path target_, temporary_;
 };
 
+/// A new folder for files that nobody needs later; it goes away with all that is in it.
+class TemporaryFolder {
+ public:
+  TemporaryFolder() = default;
+  TemporaryFolder(const TemporaryFolder&) = delete;
+  ~TemporaryFolder();
+  Result<void> make(Diagnostics& diagnostics);
+  const std::filesystem::path& path() const { return path_; }
+
+ private:
+  std::filesystem::path path_;
+};
+
+/// Writes all bytes to a descriptor: 0, or the errno of the write that failed.
+int write_all(int descriptor, std::string_view bytes);
+
 /// The nearest of `known` to `word` by edit distance, or empty when none is near enough to be a slip of the finger.
 std::string nearest_spelling(std::string_view word, const std::vector<std::string>& known);
 
