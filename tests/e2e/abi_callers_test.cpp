@@ -20,14 +20,14 @@ const std::string source = std::string(MICA_SOURCE_DIR) + "/tests/e2e/callers/";
 const std::string header_folder = std::string(MICA_SOURCE_DIR) + "/include/mica/runtime";
 
 TEST(AbiCallers, a_c89_program) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   const std::string model = link_shifted(folder / "m.so").string(), program = (folder / "caller").string();
   EXPECT_EQ(shell(MICA_C_COMPILER " -std=c89 -pedantic -Wall -Wextra -Werror -I" + header_folder + " " + source + "caller.c -ldl -o " + program), "");
   EXPECT_EQ(shell(program + " " + model), "input x: 512 bytes\ninput index: 64 bytes\noutput y: 512 bytes\noutput runs: 8 bytes\nfirst value: 7\n");
 }
 
 TEST(AbiCallers, a_cpp_program_that_links_the_model) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   const std::string model = link_shifted(folder / "libm1.so").string(), program = (folder / "caller").string();
   EXPECT_EQ(shell(MICA_CXX_COMPILER " -std=c++17 -Wall -Wextra -Werror -I" + header_folder + " " + source + "caller.cpp " + model + " -o " + program),
             "");
@@ -35,7 +35,7 @@ TEST(AbiCallers, a_cpp_program_that_links_the_model) {
 }
 
 TEST(AbiCallers, two_models_linked_into_one_program_by_their_own_names) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   const std::string a = link(lookup_image(), folder / "liba.so").string(), b = link(floats_image(), folder / "libb.so").string();
   std::ofstream(folder / "two.c") << "#include <stdio.h>\n#include \"mica.h\"\n"
                                      "const mica_api* mica_model_query_lookup(int);\nconst mica_api* mica_model_query_floats(int);\n"
@@ -47,7 +47,7 @@ TEST(AbiCallers, two_models_linked_into_one_program_by_their_own_names) {
 }
 
 TEST(AbiCallers, a_cmake_project) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   const std::string model = link_shifted(folder / "libm1.so").string();
   std::ofstream(folder / "CMakeLists.txt") << "cmake_minimum_required(VERSION 3.25)\nproject(user CXX)\n"
                                               "add_library(m1 SHARED IMPORTED)\n"
@@ -66,7 +66,7 @@ TEST(AbiCallers, a_cmake_project) {
 }
 
 TEST(AbiCallers, the_typed_header_and_the_packages_beside_a_model) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   const std::string f = folder.path().string();
   link_shifted(folder / "liblookup.so");
   Diagnostics diagnostics;
@@ -110,7 +110,7 @@ TEST(AbiCallers, names_that_are_no_identifiers) {
 
 TEST(AbiCallers, a_python_script) {
   if (shell(MICA_PYTHON " -c 'import numpy'") != "") GTEST_SKIP() << "no NumPy for python3";
-  const TemporaryFolder folder;
+  const TestFolder folder;
   const std::string model = link(lookup_image(), folder / "m.so").string();
   std::ofstream(folder / "use.py") << read_file(source + "caller.py")
                                    << "x = np.arange(128, dtype=np.float32).reshape(8, 16); index = np.arange(8)\n"

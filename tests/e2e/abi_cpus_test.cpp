@@ -29,7 +29,7 @@ void put(const std::filesystem::path& path, const std::string& text) {
 }
 
 TEST(AbiCpus, cgroup_v2_takes_the_least_quota_on_the_way_up) {
-  const TemporaryFolder root;
+  const TestFolder root;
   put(root / "proc/self/cgroup", "0::/a/b\n");
   EXPECT_EQ(mica_quota_cpus(root.path().c_str()), 0);
   put(root / "sys/fs/cgroup/a/b/cpu.max", "max 100000\n");
@@ -43,7 +43,7 @@ TEST(AbiCpus, cgroup_v2_takes_the_least_quota_on_the_way_up) {
 }
 
 TEST(AbiCpus, cgroup_v1) {
-  const TemporaryFolder root;
+  const TestFolder root;
   put(root / "proc/self/cgroup", "12:memory:/docker/x\n4:cpu,cpuacct:/docker/x\n3:cpuset:/\n");
   put(root / "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_quota_us", "-1\n");
   put(root / "sys/fs/cgroup/cpu,cpuacct/cpu.cfs_period_us", "100000\n");
@@ -53,7 +53,7 @@ TEST(AbiCpus, cgroup_v1) {
 }
 
 TEST(AbiCpus, damaged_files_mean_no_limit) {
-  const TemporaryFolder root;
+  const TestFolder root;
   for (const char* text : {"", "0", "0::", ":::", "\n\n", "0::/x"}) {
     put(root / "proc/self/cgroup", text);
     for (const char* quota : {"", "abc", "5", "5 0", "0 5", "-5 5"}) {

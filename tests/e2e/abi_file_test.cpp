@@ -24,7 +24,7 @@ size_t count(const std::string& text, const std::string& what) {
 }
 
 TEST(AbiFile, needs_libc_alone_and_has_nothing_dangerous) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   for (const std::string arch : {"x86_64", "aarch64"}) {
     const auto path = link(lookup_image(arch), folder / (arch + ".so"));
     const std::string text = shell("readelf -W -h -l -d -S --dyn-syms '" + path.string() + "'");
@@ -43,7 +43,7 @@ TEST(AbiFile, needs_libc_alone_and_has_nothing_dangerous) {
 }
 
 TEST(AbiFile, imports_only_what_is_on_the_list_and_nothing_newer_than_glibc_2_34) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   const auto path = link(lookup_image(), folder / "m.so");
   std::ifstream list(std::string(MICA_SOURCE_DIR) + "/codegen/link/libc_symbols.txt");
   std::string allowed;
@@ -61,7 +61,7 @@ TEST(AbiFile, imports_only_what_is_on_the_list_and_nothing_newer_than_glibc_2_34
 }
 
 TEST(AbiFile, equal_images_give_equal_bytes) {
-  const TemporaryFolder one, two;
+  const TestFolder one, two;
   const auto a = link(lookup_image(), one / "a.so");
   std::string bytes;
   std::thread([&] { bytes = read_file(link(lookup_image(), two / "another-name.so")); }).join();
@@ -70,7 +70,7 @@ TEST(AbiFile, equal_images_give_equal_bytes) {
 }
 
 TEST(AbiFile, links_from_many_threads) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   std::vector<std::thread> threads;
   for (int i = 0; i < 4; ++i) threads.emplace_back([&, i] { link(lookup_image(), folder / (std::to_string(i) + ".so")); });
   for (std::thread& t : threads) t.join();
@@ -78,7 +78,7 @@ TEST(AbiFile, links_from_many_threads) {
 }
 
 TEST(AbiFile, weights_stand_last_and_aligned_to_a_page) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   artifact::Image image = lookup_image();
   image.descriptor.weights_bytes = 1 << 20;
   const auto path = link(image, folder / "m.so");
@@ -93,7 +93,7 @@ TEST(AbiFile, weights_stand_last_and_aligned_to_a_page) {
 }
 
 TEST(AbiFile, the_manifest_is_read_without_loading) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   Diagnostics diagnostics;
   const auto text = artifact::read_manifest(link(lookup_image(), folder / "m.so"), diagnostics);
   ASSERT_TRUE(text) << diagnostics.to_string();
@@ -111,7 +111,7 @@ std::string manifest_error(const std::filesystem::path& path) {
 }
 
 TEST(AbiFile, what_is_not_a_model_is_told_so) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   std::ofstream(folder / "empty") << "";
   std::ofstream(folder / "text") << "hello, this is no shared object, but it is long enough to hold a header of one ..........";
   EXPECT_NE(manifest_error(folder / "none").find("No such file"), std::string::npos);
@@ -122,7 +122,7 @@ TEST(AbiFile, what_is_not_a_model_is_told_so) {
 }
 
 TEST(AbiFile, damaged_files_never_crash_the_reader) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   const std::string good = read_file(link(lookup_image(), folder / "m.so"));
   const auto path = folder / "damaged.so";
   std::mt19937 random(1);
@@ -153,7 +153,7 @@ Attempt try_link(const artifact::Image& image, const std::filesystem::path& path
 }
 
 TEST(AbiFile, an_output_that_cannot_be_written_is_told_so) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   Attempt a = try_link(lookup_image(), folder / "no-such-folder/m.so");
   EXPECT_FALSE(a.linked);
   EXPECT_NE(a.text.find("cannot write to folder"), std::string::npos) << a.text;
@@ -167,7 +167,7 @@ TEST(AbiFile, an_output_that_cannot_be_written_is_told_so) {
 
 /// Stands for a full disk: files may not grow past 64 KiB.
 TEST(AbiFile, a_full_disk_leaves_the_old_output_and_nothing_else) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   std::ofstream(folder / "m.so") << "the old one";
   const pid_t child = fork();
   if (child == 0) {
@@ -187,7 +187,7 @@ TEST(AbiFile, a_full_disk_leaves_the_old_output_and_nothing_else) {
 }
 
 TEST(AbiFile, a_mapped_output_is_replaced_and_not_overwritten) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   const auto path = link(lookup_image(), folder / "m.so");
   const Library library(path);
   const Session session(library.api);
@@ -198,7 +198,7 @@ TEST(AbiFile, a_mapped_output_is_replaced_and_not_overwritten) {
 }
 
 TEST(AbiFile, unknown_targets_features_and_symbols_fail_by_name) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   artifact::Image image = lookup_image();
   image.descriptor.triple = "riscv64-unknown-linux-gnu";
   EXPECT_NE(try_link(image, folder / "m.so").text.find("no runtime for target 'riscv64-unknown-linux-gnu' [link-target]"), std::string::npos);

@@ -10,7 +10,7 @@ namespace mica {
 namespace {
 
 TEST(AbiRun, describes_itself) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   const Library library(link(lookup_image(), folder / "m.so"));
   mica_model_info model{};
   model.size = sizeof model;
@@ -47,7 +47,7 @@ TEST(AbiRun, describes_itself) {
 }
 
 TEST(AbiRun, gives_the_right_values_on_any_number_of_threads) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   const Library library(link(lookup_image(), folder / "m.so"));
   for (const int threads : {1, 2, 3, 5, 8, 17}) {
     for (const int weights : {MICA_WEIGHTS_MAP, MICA_WEIGHTS_COPY_HUGE}) {
@@ -64,7 +64,7 @@ TEST(AbiRun, gives_the_right_values_on_any_number_of_threads) {
 }
 
 TEST(AbiRun, keeps_state_in_the_context_until_it_is_reset) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   const Library library(link(lookup_image(), folder / "m.so"));
   const Session session(library.api);
   mica_context* other = nullptr;
@@ -81,7 +81,7 @@ TEST(AbiRun, keeps_state_in_the_context_until_it_is_reset) {
 }
 
 TEST(AbiRun, starts_state_from_the_weights) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   artifact::Image image = lookup_image();
   static const int64_t initial = 41;
   image.descriptor.weights_bytes += 64;
@@ -95,7 +95,7 @@ TEST(AbiRun, starts_state_from_the_weights) {
 }
 
 TEST(AbiRun, takes_a_workspace_of_the_callers) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   const Library library(link(lookup_image(), folder / "m.so"));
   const Session session(library.api);
   alignas(64) std::array<char, 576> memory{};
@@ -116,7 +116,7 @@ TEST(AbiRun, takes_a_workspace_of_the_callers) {
 }
 
 TEST(AbiRun, a_model_outlives_its_handle_while_contexts_use_it) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   const Library library(link(lookup_image(), folder / "m.so"));
   mica_model* model = nullptr;
   mica_context* context = nullptr;
@@ -132,7 +132,7 @@ TEST(AbiRun, a_model_outlives_its_handle_while_contexts_use_it) {
 }
 
 TEST(AbiRun, leaves_the_floating_point_environment_and_errno_alone) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   const Library library(link(floats_image(), folder / "m.so"));
   const Session session(library.api);
   const float denormal = 2e-39F;
@@ -156,7 +156,7 @@ TEST(AbiRun, leaves_the_floating_point_environment_and_errno_alone) {
 }
 
 TEST(AbiRun, an_unknown_abi_version_gives_null) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   const Library library(link(lookup_image(), folder / "m.so"));
   const auto query = reinterpret_cast<mica_model_query_fn>(dlsym(library.handle, "mica_model_query"));
   EXPECT_EQ(query(MICA_ABI_VERSION + 1), nullptr);

@@ -9,12 +9,12 @@
 
 namespace mica {
 
-TemporaryFolder::TemporaryFolder() {
+TestFolder::TestFolder() {
   std::string name = (std::filesystem::temp_directory_path() / "mica-abi-XXXXXX").string();
   if (!mkdtemp(name.data())) throw std::runtime_error("no temporary folder");
   path_ = name;
 }
-TemporaryFolder::~TemporaryFolder() {
+TestFolder::~TestFolder() {
   std::error_code ignored;
   std::filesystem::remove_all(path_, ignored);
 }

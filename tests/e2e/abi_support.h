@@ -13,13 +13,13 @@
 
 namespace mica {
 
-/// A folder for one test, removed at its end.
-class TemporaryFolder {
+/// A folder for one test, removed at its end. Throws where the driver's TemporaryFolder reports.
+class TestFolder {
  public:
-  TemporaryFolder();
-  ~TemporaryFolder();
-  TemporaryFolder(const TemporaryFolder&) = delete;
-  TemporaryFolder& operator=(const TemporaryFolder&) = delete;
+  TestFolder();
+  ~TestFolder();
+  TestFolder(const TestFolder&) = delete;
+  TestFolder& operator=(const TestFolder&) = delete;
   std::filesystem::path operator/(const std::string& name) const { return path_ / name; }
   const std::filesystem::path& path() const { return path_; }
 

@@ -25,7 +25,7 @@ double run_barriers(const mica_api* api, mica_context* context, int64_t count) {
 }
 
 TEST(AbiThreads, barriers_hold_back_every_thread) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   const Library library(link(barriers_image(), folder / "m.so"));
   for (const int threads : {1, 2, 3, 4, 7, 16}) {
     const Session session(library.api, threads);
@@ -37,7 +37,7 @@ TEST(AbiThreads, barriers_hold_back_every_thread) {
 
 /// Not a test of speed (the machine may be busy): it prints what a barrier costs.
 TEST(AbiThreads, cost_of_a_barrier) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   const Library library(link(barriers_image(), folder / "m.so"));
   const Session session(library.api, 2);
   constexpr int64_t count = 2000;
@@ -56,7 +56,7 @@ int32_t run_late(const Library& library, const Session& session, int32_t microse
 }
 
 TEST(AbiThreads, a_caller_whose_workers_are_kept_off_their_cpus_goes_on_alone_for_a_while) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   const Library library(link(late_image(), folder / "m.so"));
   const Session session(library.api, 2);
   EXPECT_EQ(run_late(library, session, 20000), 2);
@@ -67,7 +67,7 @@ TEST(AbiThreads, a_caller_whose_workers_are_kept_off_their_cpus_goes_on_alone_fo
 }
 
 TEST(AbiThreads, contexts_run_at_the_same_time) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   const Library library(link(lookup_image(), folder / "m.so"));
   const Session session(library.api, 2);
   std::vector<std::thread> threads;
@@ -104,7 +104,7 @@ struct WaitCall {
 };
 
 TEST(AbiThreads, a_context_in_use_is_busy_and_a_second_one_runs_on_its_own_thread) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   const Library library(link(wait_image(), folder / "m.so"));
   const Session session(library.api, 2);
   mica_context* other = nullptr;
@@ -132,7 +132,7 @@ int expect_child_is_fine(const pid_t child) {
 }
 
 TEST(AbiThreads, a_forked_child_starts_workers_of_its_own) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   const Library library(link(lookup_image(), folder / "m.so"));
   const Library waiting(link(wait_image(), folder / "w.so"));
   const Session session(library.api, 3);
@@ -186,7 +186,7 @@ size_t count_entries(const char* folder) {
 }
 
 TEST(AbiThreads, a_hundred_loads_leave_nothing_behind) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   const auto path = link(lookup_image(), folder / "m.so");
   size_t threads = 0, files = 0, maps = 0;
   for (int i = 0; i < 100; ++i) {
@@ -210,7 +210,7 @@ TEST(AbiThreads, a_hundred_loads_leave_nothing_behind) {
 }
 
 TEST(AbiThreads, models_live_side_by_side) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   const auto first = link(lookup_image(), folder / "a.so");
   const auto second = link(floats_image(), folder / "b.so");
   std::filesystem::copy_file(first, folder / "c.so");
@@ -231,7 +231,7 @@ TEST(AbiThreads, models_live_side_by_side) {
 }
 
 TEST(AbiThreads, a_caller_with_a_small_stack_and_blocked_signals_is_fine) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   const Library library(link(lookup_image(), folder / "m.so"));
   const Session session(library.api, 2);
   pthread_attr_t attributes;
@@ -255,7 +255,7 @@ TEST(AbiThreads, a_caller_with_a_small_stack_and_blocked_signals_is_fine) {
 }
 
 TEST(AbiThreads, mapped_weights_make_a_model_at_once) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   artifact::Image image = lookup_image();
   image.descriptor.weights_bytes = 400 << 20;  // as BERT-base
   const Library library(link(image, folder / "m.so"));

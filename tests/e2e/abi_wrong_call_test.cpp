@@ -65,7 +65,7 @@ std::vector<WrongCall> wrong_calls() {
 }
 
 TEST(AbiWrongCall, each_gives_its_code_and_a_sentence_and_leaves_the_context_usable) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   const Library library(link(lookup_image(), folder / "m.so"));
   const Session session(library.api);
   for (const WrongCall& wrong : wrong_calls()) {
@@ -84,7 +84,7 @@ TEST(AbiWrongCall, each_gives_its_code_and_a_sentence_and_leaves_the_context_usa
 }
 
 TEST(AbiWrongCall, counts_and_null_arrays) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   const Library library(link(lookup_image(), folder / "m.so"));
   const Session s(library.api);
   const mica_api* api = library.api;
@@ -110,7 +110,7 @@ TEST(AbiWrongCall, counts_and_null_arrays) {
 }
 
 TEST(AbiWrongCall, equal_strides_and_larger_structs_are_fine) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   const Library library(link(lookup_image(), folder / "m.so"));
   const Session session(library.api);
   LookupCall call;
@@ -138,7 +138,7 @@ int create(const mica_api* api, const mica_options* options, std::string& senten
 }
 
 TEST(AbiWrongCall, options) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   const Library library(link(lookup_image(), folder / "m.so"));
   std::string sentence;
   mica_options options{};
@@ -173,7 +173,7 @@ TEST(AbiWrongCall, options) {
 }
 
 TEST(AbiWrongCall, a_cpu_without_a_feature_is_told_so) {
-  const TemporaryFolder folder;
+  const TestFolder folder;
   artifact::Image image = lookup_image();
   image.descriptor.features = {"sse2", "sse4a", "amx-bf16", "avx512vp2intersect", "avxneconvert", "clwb"};  // no CPU has all of them
   const Library library(link(image, folder / "m.so"));

@@ -103,7 +103,7 @@ class Compiled {
     EXPECT_EQ(t, DType::b8);
     return MICA_BOOL;
   }
-  TemporaryFolder folder_;
+  TestFolder folder_;
   std::optional<Library> library_;
 };
 

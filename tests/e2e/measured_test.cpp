@@ -68,7 +68,7 @@ class Measured : public testing::Test {
   const mica_api* api = nullptr;
 
  private:
-  TemporaryFolder folder_;
+  TestFolder folder_;
   std::optional<Library> library_;
 };
 
