@@ -2,10 +2,12 @@
 
 The last line is 'models: N passed, N failed'."""
 import argparse
+import itertools
 import json
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -14,6 +16,15 @@ ROOT = Path(__file__).resolve().parents[2]
 COMPILE_SECONDS = {"resnet50": 30, "bert_base": 60, "bert_base_no_mask": 60, None: 120}
 # Times of mica over frozen TorchScript that --bench accepts.
 SPEED_RATIO = {"resnet50": 1.0, "vit_b_16": 1.0, "bert_base": 1.0, None: 1.5}
+# What --form compiles for. The CPU that is not named is the one at hand: AVX-512 and matrix registers where it has them.
+FORMS = {
+    "f32": [],
+    "bf16": ["--precision", "bf16"],
+    "bf16-pairs": ["--precision", "bf16", "--cpu-features", "-amx-tile"],
+    "f32-avx2": ["--cpu", "x86-64-v3"],
+    "bf16-avx2": ["--precision", "bf16", "--cpu", "x86-64-v3"],
+    "all": None,
+}
 
 
 class Failed(Exception):
@@ -60,6 +71,10 @@ def parse():
     parser.add_argument("--seed", type=int, default=0, help="seed of the inputs that mica verify draws")
     parser.add_argument("--bench", action="store_true", help="also time against frozen TorchScript and hold the ratio")
     parser.add_argument("--threads", type=int, default=2, help="threads for --bench (default 2)")
+    parser.add_argument("--form", action="append", choices=FORMS, metavar="FORM",
+                        help=f"precision and CPU to compile for, may be repeated: {', '.join(FORMS)}, or all of them with 'all' (default: f32)")
+    parser.add_argument("--run-threads", type=int, action="append", metavar="N",
+                        help="also run with so many threads, may be repeated: the bits of all outputs must be those of the first N")
     parser.add_argument("--compile-flag", action="append", default=[], metavar="FLAG", help="handed to mica compile")
     return parser, parser.parse_args()
 
@@ -83,12 +98,26 @@ def bench(name, so, pt, options, log):
     return line, f"ratio {ratio:.2f} is above {limit}" if ratio > limit else None
 
 
-def one(name, batch, options, folder, log_path):
+def check_threads(so, options, log):
+    """Runs `so` on the same inputs with each number of threads. Raises Failed where an output differs in a bit."""
+    import numpy
+    first = None
+    for threads in options.run_threads:
+        with tempfile.NamedTemporaryFile(suffix=".npz") as file:
+            run([options.mica, "run", so, "-q", "--seed", options.seed, "--threads", threads, "--output", "@" + file.name], log)
+            outputs = {name: (a.dtype, a.shape, a.tobytes()) for name, a in numpy.load(file.name).items()}
+        first = first or outputs
+        different = [name for name in first if outputs[name] != first[name]]
+        if different:
+            raise Failed(f"{', '.join(different)}: {threads} threads give other bits than {options.run_threads[0]}")
+
+
+def one(name, batch, form, options, folder, log_path):
     """Exports, compiles and verifies one model; gives back the line to print. Raises Failed."""
     from . import zoo
     stem = name if batch == 1 else f"{name}_b{batch}"
     pt, so = folder / f"{stem}.pt", folder / f"{stem}.so"
-    flags = list(options.compile_flag)
+    flags = FORMS[form] + options.compile_flag
     exported = not pt.exists()
     with open(log_path, "w") as log:
         try:
@@ -101,6 +130,8 @@ def one(name, batch, options, folder, log_path):
             _, seconds, peak = run([options.mica, "compile", pt, "-o", so, *flags], log)
             _, verify_seconds, _ = run([options.mica, "verify", pt, so, "--seed", options.seed], log)
             line = f"compile {seconds:.1f} s, {peak / 1e6:.0f} MB; {so.stat().st_size / 1e6:.1f} MB; verify {verify_seconds:.1f} s"
+            if options.run_threads:
+                check_threads(so, options, log)
             over = []
             if not options.small:
                 if seconds > (limit := COMPILE_SECONDS.get(name, COMPILE_SECONDS[None])):
@@ -138,18 +169,21 @@ def main() -> int:
     logs.mkdir(parents=True, exist_ok=True)
 
     passed = failed = 0
-    for name in wanted:
-        for batch in options.batch or [1]:
-            log_path = logs / f"{name}{'_small' if options.small else ''}_b{batch}.log"
-            try:
-                line = one(name, batch, options, folder, log_path)
-                passed += 1
-                print(f"ok     {name} batch {batch}: {line}", flush=True)
-            except Failed as failure:
-                failed += 1
-                print(f"FAILED {name} batch {batch}: {failure}\n       log: {log_path}", flush=True)
-                for text in log_path.read_text(errors="replace").splitlines()[-12:]:
-                    print("       | " + text)
+    forms = options.form or ["f32"]
+    if "all" in forms:
+        forms = [form for form in FORMS if form != "all"]
+    for name, batch, form in itertools.product(wanted, options.batch or [1], forms):
+        what = f"{name} batch {batch}" + (f" {form}" if options.form else "")
+        log_path = logs / f"{name}{'_small' if options.small else ''}_b{batch}{'_' + form if options.form else ''}.log"
+        try:
+            line = one(name, batch, form, options, folder, log_path)
+            passed += 1
+            print(f"ok     {what}: {line}", flush=True)
+        except Failed as failure:
+            failed += 1
+            print(f"FAILED {what}: {failure}\n       log: {log_path}", flush=True)
+            for text in log_path.read_text(errors="replace").splitlines()[-12:]:
+                print("       | " + text)
     print(f"models: {passed} passed, {failed} failed")
     return 1 if failed else 0
 

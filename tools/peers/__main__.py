@@ -8,6 +8,7 @@ stopped. `distance` is the first output's relative root mean square to eager fp3
 import argparse
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -36,6 +37,8 @@ def parse():
     add("--warmup", type=float, default=1, metavar="S", help="seconds of untimed runs, each contender (default 1)")
     add("--jobs", type=int, default=1, metavar="N", help="prepare N models at a time, each on CPUs of its own, and time all of them, one by one, when all "
         "are ready (default 1: prepare and time each in turn)")
+    add("--exports", type=Path, metavar="FOLDER", help="keep the ONNX files there, and take those that are there: a further run with another precision or "
+        "number of threads starts sooner (default: made anew)")
     add("--mica", type=Path, default=ROOT / "build/release/bin/mica", metavar="PATH")
     add("--compile-flag", action="append", default=[], metavar="FLAG", help="a further flag of mica compile; may be repeated")
     add("--json", type=Path, metavar="FILE", help="everything measured, raw samples included")
@@ -105,8 +108,12 @@ def start_mica(options, case: Case, archive: str, dtypes: list[str], log) -> tup
 def start_peer(options, case: Case, name: str, log) -> tuple[Worker, dict]:
     own = case.folder / name
     own.mkdir()
+    exports = case.folder
+    if options.exports:
+        exports = options.exports.resolve() / f"{re.sub('[^A-Za-z0-9._-]', '_', case.model)}.b{options.batch}"
+        exports.mkdir(parents=True, exist_ok=True)
     request = {"contender": name, "model": case.model, "batch": options.batch, "precision": options.precision, "threads": options.threads,
-               "folder": str(own), "reference": str(case.folder / "reference.npy"), "cpus": sorted(case.cpus)}
+               "folder": str(own), "exports": str(exports), "reference": str(case.folder / "reference.npy"), "cpus": sorted(case.cpus)}
     return Worker(name, [sys.executable, "-m", "peers.worker", json.dumps(request)], case.cpus, log), {}
 
 

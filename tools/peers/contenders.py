@@ -2,6 +2,7 @@
 
 A contender that is not able to says so by raising Unable; the table shows the reason in its place."""
 import os
+import tempfile
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ class Task:
     threads: int
     precision: str  # "fp32", "bf16"
     folder: Path  # for files of the contender's own
+    exports: Path  # for files that contenders share: the same model and batch size
 
 
 def in_precision(task: Task):
@@ -73,15 +75,22 @@ def aot_inductor(task: Task):
 
 
 def export_onnx(task: Task) -> Path:
-    """By torch's newer exporter, and by the older one where that gives up."""
-    path, errors = task.folder / "model.onnx", []
+    """By torch's newer exporter, and by the older one where that gives up. Whoever comes first exports for all."""
+    done, failure, errors = task.exports / "onnx", task.exports / "onnx.error", []
+    if done.exists():
+        return done / "model.onnx"
+    if failure.exists():
+        raise Unable(failure.read_text())
     for dynamo in ([False] if isinstance(task.module, torch.jit.ScriptModule) else [True, False]):
         try:
-            torch.onnx.export(task.module, task.inputs, str(path), dynamo=dynamo, **({} if dynamo else {"opset_version": 17}))
-            return path
+            unfinished = Path(tempfile.mkdtemp(dir=task.exports))
+            torch.onnx.export(task.module, task.inputs, str(unfinished / "model.onnx"), dynamo=dynamo, **({} if dynamo else {"opset_version": 17}))
+            unfinished.rename(done)
+            return done / "model.onnx"
         except Exception as error:  # exporters raise whatever they like
             errors.append(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
-    raise Unable("no ONNX file: " + "; ".join(errors))
+    failure.write_text("no ONNX file: " + "; ".join(errors))
+    raise Unable(failure.read_text())
 
 
 def onnx_runtime(task: Task):
@@ -103,7 +112,7 @@ def openvino(task: Task):
     try:
         model = core.read_model(str(export_onnx(task)))
     except Unable:
-        script, _ = traced(Task(task.module, task.inputs, task.threads, "fp32", task.folder))
+        script, _ = traced(Task(task.module, task.inputs, task.threads, "fp32", task.folder, task.exports))
         model = ov.convert_model(script, example_input=task.inputs)
     compiled = core.compile_model(model, "CPU", {
         "PERFORMANCE_HINT": "LATENCY",

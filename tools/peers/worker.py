@@ -23,7 +23,8 @@ def main() -> None:
 
     from . import contenders, models
     source = models.load(request["model"], request["batch"])
-    task = contenders.Task(source.module, source.inputs, request["threads"], request["precision"], Path(request["folder"]))
+    task = contenders.Task(source.module, source.inputs, request["threads"], request["precision"], Path(request["folder"]),
+                           Path(request["exports"]))
     begin = time.perf_counter()
     try:
         run = contenders.prepare(request["contender"], task)
