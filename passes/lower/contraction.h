@@ -28,6 +28,19 @@ struct SpatialAxis {
   int64_t taps = 1, stride = 1, padding = 0, dilation = 1;
 };
 
+/// A convolution of stride 1 over a plane whose sizes are known, for schedules that copy its input with the padding around it. There a tap is at one
+/// distance for all outputs. Elements of a position are `k` in all, side by side (with taps of a row in k, so are positions).
+struct Plane {
+  int64_t rows = 1, columns = 1;  ///< of the input
+  int64_t out_rows = 1, out_columns = 1;
+  int64_t row_step = 0, column_step = 0;        ///< elements of the input
+  int64_t channels = 1;                         ///< that a position gives
+  int64_t taps = 1;                             ///< along a row, that are not in k
+  int64_t rows_before = 0, columns_before = 0;  ///< of padding
+  int64_t tap_rows = 1, tap_columns = 1;        ///< positions from one tap to the next
+  int64_t more_rows = 0, more_columns = 0;      ///< positions that the kernel covers, less 1
+};
+
 /// What a contraction reads and writes that is a step of a larger schedule: memory of that schedule's own, numbered through.
 struct Inner {
   Value a, result;
@@ -57,6 +70,7 @@ struct Contraction {
   bool padded = false;
   std::vector<RowAxis> row_axes;     ///< instead of `rows` where that table would be large: row(m, t) is a sum over the spatial axes
   std::vector<SpatialAxis> spatial;  ///< instead of all tables
+  std::optional<Plane> plane;        ///< beside the tables, where it is one
   // B
   Value b;  ///< read in rows: element b_base + k * b_row + n
   bool packed = false;

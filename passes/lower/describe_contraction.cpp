@@ -108,6 +108,26 @@ void conv_rows(const Conv& op, const Shape& x, const Shape& weight, const Shape&
   }
 }
 
+std::optional<Plane> plane_of(const Conv& op, const Shape& x, const Shape& w, const Shape& out, const std::vector<Dim>& strides, bool merged) {
+  if (x.rank() != 4 || !x.is_static() || !out.is_static() || op.stride[0] != 1 || op.stride[1] != 1) return std::nullopt;
+  Plane p;
+  p.rows = x[2];
+  p.columns = x[3];
+  p.out_rows = out[2];
+  p.out_columns = out[3];
+  p.row_step = strides[2].size();
+  p.column_step = strides[3].size();
+  p.channels = x[1].size() / op.groups;
+  p.taps = merged ? 1 : w[3].size();
+  p.rows_before = op.padding[0];
+  p.columns_before = op.padding[1];
+  p.tap_rows = op.dilation[0];
+  p.tap_columns = op.dilation[1];
+  p.more_rows = (w[2].size() - 1) * op.dilation[0];
+  p.more_columns = (w[3].size() - 1) * op.dilation[1];
+  return p;
+}
+
 std::optional<Contraction> describe_conv(const Graph& graph, const Node& node, const Conv& op, const Access& access) {
   const TensorType& xt = graph.type(op.x);
   const Shape &x = xt.shape, &w = graph.type(op.weight).shape, &out = graph.type(node.results[0]).shape;
@@ -147,6 +167,7 @@ std::optional<Contraction> describe_conv(const Graph& graph, const Node& node, c
   c.group = group;
   c.a_base = image * Expr(strides[0]) + group * Expr(per_group) + Expr(offset_of(access));
   conv_rows(op, x, w, out, strides, spatial, merged, c);
+  c.plane = plane_of(op, x, w, out, strides, merged);
   c.result = {image, group * Expr(outputs) + c.n_var};
   for (size_t s = 0; s < spatial; ++s) {
     Dim inner = 1;

@@ -2,9 +2,11 @@
 // through a small buffer to the epilogue, which reads them as vectors.
 //
 // A tile is loaded from rows at one distance. Where A is like that (linear layers, matrix products, 1x1 convolutions) its tiles come straight from
-// memory, and the last block of rows moves up to end at the last row, so that nothing behind it is read; only its new rows are stored. Else the
-// rows of a block are gathered first, all taps side by side and zeros behind them, once for all the panels of a task. So k has no tail there.
-// B is packed in pairs of k, tile by tile, at compile time or, where it is computed, by the task. Asking for B ahead was measured to cost more
+// memory, and the last block of rows moves up to end at the last row, so that nothing behind it is read; only its new rows are stored.
+// A convolution of stride 1 over a plane copies the band of the input that a task needs, with the padding around it, and multiplies as if its outputs
+// were as many in a row as the band is wide: then rows of A are at one distance for every tap. What lies between two rows of outputs is not stored.
+// Else the rows of a block are gathered first, all taps side by side and zeros behind them, once for all the panels of a task. So k has no tail
+// there. B is packed in pairs of k, tile by tile, at compile time or, where it is computed, by the task. Asking for B ahead was measured to cost more
 // than it saves: the prefetchers follow it, and a tile takes its sixteen lines at one a cycle already.
 #include <algorithm>
 
@@ -25,12 +27,12 @@ struct Block {
   int64_t rows = 1, row_tiles = 1, vectors = 1;
 };
 
-Block choose_block(const Contraction& c, const MatrixTiles& tiles) {
-  const int64_t most_rows = 2 * tiles.rows, columns = tiles.row_bytes / 4, m = c.m.is_static() ? c.m.size() : c.m.high();
+Block choose_block(const Dim& rows, int64_t n, const MatrixTiles& tiles) {
+  const int64_t most_rows = 2 * tiles.rows, columns = tiles.row_bytes / 4, m = rows.is_static() ? rows.size() : rows.high();
   Block b;
-  b.rows = m <= most_rows ? m : c.m.is_static() ? ceil_div(m, ceil_div(m, most_rows)) : most_rows;
+  b.rows = m <= most_rows ? m : rows.is_static() ? ceil_div(m, ceil_div(m, most_rows)) : most_rows;
   b.row_tiles = ceil_div(b.rows, tiles.rows);
-  b.vectors = std::min<int64_t>(b.row_tiles == 1 ? 4 : 2, ceil_div(c.n.size(), columns));
+  b.vectors = std::min<int64_t>(b.row_tiles == 1 ? 4 : 2, ceil_div(n, columns));
   return b;
 }
 
@@ -42,7 +44,12 @@ class MatrixTileLowering {
   /// False when it does not fit; then nothing was made.
   bool run() {
     lanes_ = target_.tiles.row_bytes / 4;
-    block_ = choose_block(c_, target_.tiles);
+    block_ = choose_block(c_.m, c_.n.size(), target_.tiles);
+    if (choose_band()) {
+      prepare();
+      emit_bands();
+      return true;
+    }
     if (!choose_depth()) return false;
     width_ = block_.vectors * lanes_;
     panels_ = ceil_div(c_.n.size(), width_);
@@ -65,6 +72,8 @@ class MatrixTileLowering {
   int32_t lanes_ = 16;
   Block block_;
   bool gather_ = false;
+  /// Rows of outputs that a task multiplies, in `bands_` of all; the band's rows of A, and how wide it is in positions.
+  int64_t band_ = 0, bands_ = 0, band_rows_ = 0, band_width_ = 0;
   int64_t depth_ = 32, steps_ = 1;  ///< elements of k in a tile, and tiles along k
   int64_t pitch_ = 0;               ///< elements from one gathered row to the next
   int64_t width_ = 32, panels_ = 1;
@@ -74,9 +83,57 @@ class MatrixTileLowering {
   std::optional<RowOffsets> rows_;
   uint32_t a_ = 0, b_ = 0, sums_ = 0, gathered_ = 0;
   Expr panel_;
+  Expr top_, new_row_;  ///< of a band: its first row of outputs, and the first that the band before it does not store
   Epilogue stored_;
 
   // ---- decisions ----
+  /// Elements of k in a tile that divide k.
+  int64_t whole_depth() const {
+    int64_t depth = target_.tiles.row_bytes / 2;
+    while (depth > 2 && c_.k.size() % depth != 0) depth -= 2;
+    return depth;
+  }
+
+  int64_t band_bytes(int64_t rows) const { return (rows + c_.plane->more_rows) * band_width_ * c_.plane->channels * 2; }
+
+  /// Chooses bands of a plane and groups of panels: the least sum over some numbers of threads of the cycles that one with most to do takes.
+  /// False where it is no plane, or its taps do not make up for the copy.
+  bool choose_band() {
+    depth_ = whole_depth();
+    if (!c_.plane || !c_.packed || c_.taps == 1 || c_.k.size() % depth_ != 0 || depth_ < std::min<int64_t>(least_step, c_.k.size())) return false;
+    const Plane& p = *c_.plane;
+    band_width_ = p.out_columns + p.more_columns;
+    steps_ = c_.k.size() / depth_;
+    int64_t images = 1;
+    for (const Expr& v : c_.batch) images *= std::max<int64_t>(1, extent_end(v).typical());
+    double least = 1e300;
+    for (int64_t bands = 1; bands <= p.out_rows; ++bands) {
+      const int64_t rows = ceil_div(p.out_rows, bands), band_rows = (rows - 1) * band_width_ + p.out_columns;
+      if (ceil_div(p.out_rows, rows) != bands || band_bytes(rows) > gathered_bytes) continue;
+      const Block block = choose_block(band_rows, c_.n.size(), target_.tiles);
+      const int64_t blocks = ceil_div(band_rows, block.rows), panels = ceil_div(c_.n.size(), block.vectors * target_.tiles.row_bytes / 4);
+      const auto copy = static_cast<double>(band_bytes(rows)) / 16;
+      const auto first_read = static_cast<double>(c_.taps * c_.k.size() * block.vectors * target_.tiles.row_bytes / 2) / 16;
+      const auto sums = static_cast<double>(block.row_tiles * block.vectors), of_block = sums * (static_cast<double>(c_.taps * steps_) * 16 + 60);
+      for (int64_t groups = 1; groups <= panels; ++groups) {
+        const double task = copy + static_cast<double>(ceil_div(panels, groups)) * (first_read + static_cast<double>(blocks) * of_block);
+        double time = 0;
+        for (int64_t threads = 1; threads <= 16; threads *= 2) time += task * static_cast<double>(ceil_div(images * bands * groups, threads));
+        if (time > least * 0.999) continue;
+        least = time;
+        band_ = rows, bands_ = bands, band_rows_ = band_rows, block_ = block, panels_ = panels, groups_ = groups;
+      }
+    }
+    if (bands_ == 0) return false;
+    width_ = block_.vectors * lanes_;
+    group_ = ceil_div(panels_, groups_);
+    groups_ = ceil_div(panels_, group_);
+    blocks_ = ceil_div(band_rows_, block_.rows);
+    pitch_ = p.channels;
+    panels_outer_ = panels_ * panel_bytes() > c_.m.size() * c_.k.size() * 2;
+    return true;
+  }
+
   bool choose_depth() {
     const int64_t k = c_.k.size(), most = target_.tiles.row_bytes / 2;
     const bool even_rows = !c_.padded && c_.rows.empty() && c_.row_axes.empty() && c_.spatial.empty() && !(c_.m.low() < block_.rows);
@@ -167,12 +224,13 @@ class MatrixTileLowering {
     }
     for (int64_t j = 0; j < block_.vectors; ++j) k.tiles[right(j)] = {depth / 2, 4 * lanes_};
 
-    rows_.emplace(emit_, c_);
+    if (!bands_) rows_.emplace(emit_, c_);
     a_ = emit_.buffer_of(c_.a);
     b_ = c_.packed ? pack_b(emit_, flat_, {width_, 2, steps_ * depth_ / 2, depth_ / 2, lanes_}) : emit_.buffer_of(c_.b);
     stored_ = make_epilogue(emit_, region_, c_.result, c_.dtype, c_.bias, c_.bias_index);
     sums_ = emit_.local("sums", {c_.sums(), 1}, block_.rows * width_, Memory::stack);
     if (gather_) gathered_ = emit_.local("gathered", {c_.dtype, 1}, block_.rows * pitch_, Memory::stack);
+    if (bands_) gathered_ = emit_.local("band", {c_.dtype, 1}, band_bytes(band_) / 2, Memory::stack);
   }
 
   // ---- statements ----
@@ -208,6 +266,48 @@ class MatrixTileLowering {
     return one(Stmt::loop(m, first, end, Expr(1), std::move(body)));
   }
 
+  /// `length` elements of A, or zeros, to the band.
+  Body fill(const Expr& to, const Expr& from, int64_t length) const {
+    const int64_t vector = target_.tiles.row_bytes / 2;
+    const ExprType type{c_.dtype, static_cast<int32_t>(vector)};
+    const auto at = [&](const Expr& chunk, const Expr& mask) {
+      const auto place = [&](const Expr& e) { return make_ramp(simplify(e + chunk * Expr(vector)), Expr(1), type.lanes); };
+      const Expr value = from ? make_load(a_, type, {place(from)}, mask) : make_broadcast(imm(c_.dtype, 0), type.lanes);
+      return Stmt::store(gathered_, place(to), value, mask);
+    };
+    const int64_t whole = length / vector;
+    Body body;
+    if (whole > 0) {
+      const Expr chunk = var("chunk", whole);
+      body = loop(chunk, Expr(whole), one(at(chunk, {})));
+    }
+    if (length % vector) body.push_back(at(Expr(whole), tail_mask(Expr(0), Expr(length % vector), type.lanes)));
+    return body;
+  }
+
+  /// The rows of the plane that a band whose first output row is `top` reads, with the padding around them.
+  Body copy_band(const Expr& top) const {
+    const Plane& p = *c_.plane;
+    const int64_t wide = band_width_ * p.channels, before = p.columns_before * p.channels, copied = p.columns * p.channels;
+    const Expr y = var("y", band_ + p.more_rows), row = make_var("row", -p.rows_before, p.out_rows + p.more_rows), to = fresh("to"),
+               from = fresh("from");
+    Body inside;
+    if (before > 0) append(inside, fill(to, {}, before));
+    if (p.column_step == p.channels) append(inside, fill(simplify(to + Expr(before)), from, copied));
+    else {
+      const Expr column = var("column", p.columns);
+      append(inside, loop(column, Expr(p.columns),
+                          fill(simplify(to + Expr(before) + column * Expr(p.channels)), simplify(from + column * Expr(p.column_step)), p.channels)));
+    }
+    if (wide > before + copied) append(inside, fill(simplify(to + Expr(before + copied)), {}, wide - before - copied));
+    inside = with_let(from, simplify(c_.a_base + row * Expr(p.row_step)), std::move(inside));
+    if (p.more_rows > 0 && p.out_rows + p.more_rows > p.rows)
+      inside = one(Stmt::branch(row >= Expr(0) && row < Expr(p.rows), std::move(inside), fill(to, {}, wide)));
+    inside = with_let(to, simplify(y * Expr(wide)), std::move(inside));
+    inside = with_let(row, simplify(top + y - Expr(p.rows_before)), std::move(inside));
+    return one(Stmt::loop(y, Expr(0), Expr(band_ + p.more_rows), Expr(1), std::move(inside)));
+  }
+
   /// Tile of B for a step of k and a vector of a panel that begins at `first`.
   Expr b_tile(const Expr& first, const Expr& step, int64_t j) const {
     return simplify(first + (step * Expr(block_.vectors) + Expr(j)) * Expr(depth_ * lanes_));
@@ -240,6 +340,13 @@ class MatrixTileLowering {
     return out;
   }
 
+  /// Element of the band that a tap of its row `m` begins at.
+  Expr in_band(const Expr& m, const Expr& tap) const {
+    const Plane& p = *c_.plane;
+    const Expr down = floordiv(tap, p.taps) * Expr(p.tap_rows * band_width_), along = floormod(tap, p.taps) * Expr(p.tap_columns);
+    return simplify((m + down + along) * Expr(pitch_));
+  }
+
   /// Sums of a block whose first row is `m0` with `vectors` vectors of a panel, which lies in `b` from `b_first` on.
   Body multiply(const Expr& m0, uint32_t b, const Expr& b_first, int64_t vectors) {
     Body out;
@@ -247,8 +354,8 @@ class MatrixTileLowering {
       for (int64_t j = 0; j < vectors; ++j) out.push_back(Stmt::tile_zero(accumulator(i, j)));
     }
     const Expr tap = var("tap", c_.taps), step = var("step", steps_), a_first = fresh("a");
-    const Expr row_step = gather_ ? Expr(pitch_) : Expr(c_.a_row);
-    const uint32_t a = gather_ ? gathered_ : a_;
+    const Expr row_step = gather_ || bands_ ? Expr(pitch_) : Expr(c_.a_row);
+    const uint32_t a = gather_ || bands_ ? gathered_ : a_;
     const Expr b_step = gather_ ? step : simplify(tap * Expr(steps_) + step);
     Body body;
     for (int64_t i = 0; i < block_.row_tiles; ++i) {
@@ -260,7 +367,7 @@ class MatrixTileLowering {
       }
     }
     body = loop(step, Expr(steps_), std::move(body));
-    body = with_let(a_first, gather_ ? Expr(0) : rows_->at(m0, {}, tap), std::move(body));
+    body = with_let(a_first, gather_ ? Expr(0) : bands_ ? in_band(m0, tap) : rows_->at(m0, {}, tap), std::move(body));
     if (!gather_ && c_.taps > 1) body = loop(tap, Expr(c_.taps), std::move(body));
     else body = with_let(tap, Expr(0), std::move(body));
     append(out, std::move(body));
@@ -271,18 +378,31 @@ class MatrixTileLowering {
     return out;
   }
 
-  /// Stores rows [first, end) of the block that begins at m0.
+  /// Stores rows [first, end) of the block that begins at m0; of a band those that are outputs nobody else stores.
   Body epilogue(const Expr& m0, const Expr& first, const Expr& end, int64_t vectors) {
     Body body;
+    const Expr at = bands_ ? make_var("at", 0, band_rows_) : c_.m_var;
     for (int64_t j = 0; j < vectors; ++j) {
       const Expr mask = column_mask(j);
-      const Expr sum =
-          make_load(sums_, {c_.sums(), lanes_}, {make_ramp(simplify((c_.m_var - m0) * Expr(width_) + Expr(j * lanes_)), Expr(1), lanes_)});
+      const Expr sum = make_load(sums_, {c_.sums(), lanes_}, {make_ramp(simplify((at - m0) * Expr(width_) + Expr(j * lanes_)), Expr(1), lanes_)});
       const Expr value = substitute(stored_.value, {{stored_.sum, sum}});
       body.push_back(
           vector_store(stored_.buffer, stored_.index, vectorize(value, c_.n_var, column(j), lanes_, mask), c_.n_var, column(j), lanes_, mask));
     }
-    return one(Stmt::loop(c_.m_var, first, end, Expr(1), std::move(body)));
+    if (bands_) {
+      const Plane& p = *c_.plane;
+      const Expr row = make_index("row", p.out_rows), column = var("column", band_width_);
+      body = with_let(c_.m_var, simplify(row * Expr(p.out_columns) + column), std::move(body));
+      if (p.more_columns > 0 || p.out_rows % band_ != 0) {
+        Expr wanted;
+        if (p.more_columns > 0) wanted = column < Expr(p.out_columns);
+        if (p.out_rows % band_ != 0) wanted = wanted ? wanted && row >= new_row_ : row >= new_row_;
+        body = one(Stmt::branch(wanted, std::move(body)));
+      }
+      body = with_let(column, simplify(floormod(at, band_width_)), std::move(body));
+      body = with_let(row, simplify(top_ + floordiv(at, band_width_)), std::move(body));
+    }
+    return one(Stmt::loop(at, first, end, Expr(1), std::move(body)));
   }
 
   /// A panel for the block of rows from m0 on, of which [first, end) are stored.
@@ -315,6 +435,32 @@ class MatrixTileLowering {
     body = with_let(m0, gather_ || whole ? first : min(first, Expr(c_.m - block_.rows)), std::move(body));
     body = with_let(first, begin, std::move(body));
     return one(Stmt::loop(block, low, high, Expr(1), std::move(body)));
+  }
+
+  void emit_bands() {
+    const Plane& p = *c_.plane;
+    panel_ = var("panel", panels_);
+    top_ = make_index("top", p.out_rows);
+    new_row_ = make_index("new_row", p.out_rows);
+    const int64_t blocks = blocks_.size();
+    const Expr band = var("band", bands_), group = var("panels", groups_), block = var("block", blocks), m0 = make_index("m0", band_rows_),
+               first = make_index("first", band_rows_), end = make_index("end", band_rows_ + 1);
+    Body body = panel(m0, first, end, b_);
+    body = with_let(end, min(first + Expr(block_.rows), Expr(band_rows_)), std::move(body));
+    body = with_let(m0, min(first, Expr(band_rows_ - block_.rows)), std::move(body));
+    body = with_let(first, simplify(block * Expr(block_.rows)), std::move(body));
+    body = loop(block, Expr(blocks), std::move(body));
+    const Expr low = simplify(group * Expr(group_)), high = min(simplify((group + Expr(1)) * Expr(group_)), Expr(panels_));
+    body = one(Stmt::loop(panel_, low, high, Expr(1), std::move(body)));
+    Body copied = copy_band(top_);
+    append(copied, std::move(body));
+    body = with_let(top_, min(new_row_, Expr(p.out_rows - band_)), std::move(copied));
+    body = with_let(new_row_, simplify(band * Expr(band_)), std::move(body));
+    std::vector<Expr> order = c_.batch;
+    order.push_back(panels_outer_ ? group : band);
+    order.push_back(panels_outer_ ? band : group);
+    emit_.kernel().flops = flops_of(c_);
+    emit_.finish_over(order, std::move(body));
   }
 
   void emit() {

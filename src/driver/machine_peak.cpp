@@ -1,7 +1,14 @@
 #include <algorithm>
 #include <atomic>
 #include <chrono>
+#include <cstring>
 #include <thread>
+#if defined(__x86_64__)
+#include <cpuid.h>
+#include <immintrin.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 
 #include "mica/driver/analyze.h"
 
@@ -30,6 +37,7 @@ template <class Vector> [[gnu::always_inline]] inline double multiply_add(int64_
 typedef float Float4 [[gnu::vector_size(16)]];
 typedef float Float8 [[gnu::vector_size(32)]];
 typedef float Float16 [[gnu::vector_size(64)]];
+typedef uint64_t Words [[gnu::vector_size(64)]];
 
 double plain_work(int64_t steps) { return multiply_add<Float4>(steps); }
 #if defined(__x86_64__)
@@ -37,23 +45,89 @@ double plain_work(int64_t steps) { return multiply_add<Float4>(steps); }
 [[gnu::target("avx512f,fma")]] double avx512_work(int64_t steps) { return multiply_add<Float16>(steps); }
 #endif
 
-double (*choose_work())(int64_t) {
 #if defined(__x86_64__)
+/// Twelve chains: enough for two units of six cycles' latency.
+[[gnu::target("avx512f,avx512bf16")]] double pair_work(int64_t steps) {
+  __m512 chains[12];
+  for (auto& c : chains) c = _mm512_setzero_ps();
+  __m512i one = _mm512_set1_epi16(0x3f80);
+  for (int64_t s = 0; s < steps; ++s) {
+    asm volatile("" : "+v"(one));
+    for (auto& c : chains) c = _mm512_dpbf16_ps(c, (__m512bh)one, (__m512bh)one);
+  }
+  float sum = 0;
+  for (const auto& c : chains) sum += c[0];
+  volatile float keep = sum;
+  (void)keep;
+  return static_cast<double>(steps) * 12 * 64;
+}
+
+/// amx-tile and amx-bf16 (cpuid leaf 7), and a system that saves the registers (xgetbv).
+bool has_tiles() {
+  unsigned a = 0, b = 0, c = 0, d = 0, low = 0, high = 0;
+  if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE)) return false;
+  asm("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
+  constexpr unsigned states = 3u << 17, features = 1u << 24 | 1u << 22;
+  return (low & states) == states && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & features) == features;
+}
+
+/// Linux lets a process use the registers when asked.
+bool may_use_tiles() {
+  constexpr long request_permission = 0x1023, tile_data = 18;
+  return syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+}
+
+/// Four accumulators, as many as a schedule keeps; operands stay where they are.
+[[gnu::target("amx-tile,amx-bf16")]] double tile_work(int64_t steps) {
+  struct alignas(64) Shapes {
+    uint8_t palette = 1, start = 0, reserved[14] = {};
+    uint16_t row_bytes[16] = {};
+    uint8_t rows[16] = {};
+  } shapes;
+  for (int t = 0; t < 8; ++t) shapes.row_bytes[t] = 64, shapes.rows[t] = 16;
+  asm volatile("" : : "r"(&shapes) : "memory");  // the intrinsic names only the first bytes
+  _tile_loadconfig(&shapes);
+  _tile_zero(0);
+  _tile_zero(1);
+  _tile_zero(2);
+  _tile_zero(3);
+  _tile_zero(4);
+  _tile_zero(5);
+  _tile_zero(6);
+  _tile_zero(7);
+  for (int64_t s = 0; s < steps; ++s) {
+    _tile_dpbf16ps(0, 4, 6);
+    _tile_dpbf16ps(1, 4, 7);
+    _tile_dpbf16ps(2, 5, 6);
+    _tile_dpbf16ps(3, 5, 7);
+  }
+  _tile_release();
+  return static_cast<double>(steps) * 4 * 16 * 16 * 32 * 2;
+}
+#endif
+
+using Work = double (*)(int64_t);
+
+/// Null where this machine has it not.
+Work choose_work(Arithmetic arithmetic) {
+#if defined(__x86_64__)
+  if (arithmetic == Arithmetic::pairs) return __builtin_cpu_supports("avx512bf16") ? pair_work : nullptr;
+  if (arithmetic == Arithmetic::tiles) return has_tiles() && may_use_tiles() ? tile_work : nullptr;
   if (__builtin_cpu_supports("avx512f")) return avx512_work;
   if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return avx2_work;
 #endif
-  return plain_work;
+  return arithmetic == Arithmetic::vectors ? plain_work : nullptr;
 }
 
 /// The sum over all threads of what `work` counts, a second; all begin together.
-template <class Work> double rate_of(int threads, Work&& work) {
+template <class Measure> double rate_of(int threads, Measure&& measure) {
   std::atomic<int> ready = 0;
   std::vector<double> rates(static_cast<size_t>(threads));
   std::vector<std::thread> others;
   const auto run = [&](int t) {
     ++ready;
     while (ready < threads) std::this_thread::yield();
-    rates[static_cast<size_t>(t)] = work();
+    rates[static_cast<size_t>(t)] = measure();
   };
   for (int t = 1; t < threads; ++t) others.emplace_back(run, t);
   run(0);
@@ -68,32 +142,41 @@ template <class Work> double rate_of(int threads, Work&& work) {
 MachinePeak probe_machine(int threads) {
   constexpr double seconds = 0.025;  // each
   MachinePeak peak;
-  const auto work = choose_work();
-  peak.flops = rate_of(threads, [&] {
-    double best = 0;
-    for (const auto start = Clock::now(); since(start) < seconds;) {
-      const auto from = Clock::now();
-      const double done = work(20000);
-      best = std::max(best, done / since(from));
-    }
-    return best;
-  });
+  for (size_t i = 0; i < arithmetics; ++i) {
+    const Work work = choose_work(static_cast<Arithmetic>(i));
+    if (!work) continue;
+    peak.flops[i] = rate_of(threads, [&] {
+      double best = 0;
+      for (const auto start = Clock::now(); since(start) < seconds / arithmetics;) {
+        const auto from = Clock::now();
+        const double done = work(5000);
+        best = std::max(best, done / since(from));
+      }
+      return best;
+    });
+  }
   // More than a core's own caches hold; touched first, so that pages are there.
-  constexpr size_t words = size_t{8} << 20;
+  constexpr size_t words = size_t{8} << 20, piece = words / 8;
   std::vector<std::vector<uint64_t>> memory(static_cast<size_t>(threads));
   for (auto& m : memory) m.assign(words, 1);
   std::atomic<size_t> next = 0;
   peak.bytes = rate_of(threads, [&] {
     const std::vector<uint64_t>& m = memory[next++];
     double best = 0;
-    uint64_t sums[8] = {};
-    for (const auto start = Clock::now(); since(start) < seconds;) {
+    Words sums[2] = {};
+    size_t at = 0;
+    for (const auto start = Clock::now(); since(start) < seconds; at = (at + piece) % words) {
       const auto from = Clock::now();
-      for (size_t i = 0; i < words; i += 8)
-        for (size_t j = 0; j < 8; ++j) sums[j] += m[i + j];
-      best = std::max(best, static_cast<double>(words * sizeof(uint64_t)) / since(from));
+      for (size_t i = at; i < at + piece; i += 16) {
+        Words line[2];
+        std::memcpy(line, &m[i], sizeof line);
+        sums[0] += line[0];
+        sums[1] += line[1];
+      }
+      best = std::max(best, static_cast<double>(piece * sizeof(uint64_t)) / since(from));
     }
-    volatile uint64_t keep = sums[0] + sums[1] + sums[2] + sums[3] + sums[4] + sums[5] + sums[6] + sums[7];
+    const Words sum = sums[0] + sums[1];
+    volatile uint64_t keep = sum[0] + sum[7];
     (void)keep;
     return best;
   });

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <nlohmann/json.hpp>
 
+#include "mica/driver/analyze.h"
 #include "mica/driver/draw_inputs.h"
 #include "mica/support/defect.h"
 
@@ -40,6 +41,25 @@ std::string input_text(const InputSpec& s) {
   return (s.name.empty() ? "" : s.name + ":") + text + (s.dtype ? fmt::format(":{}", name_of(*s.dtype)) : "");
 }
 
+/// What multiplies in a kernel, for `mica analyze`.
+Arithmetic arithmetic_of(const Kernel& kernel, const Target& target) {
+  if (!kernel.tiles.empty()) return Arithmetic::tiles;
+  if (!target.dot_bf16) return Arithmetic::vectors;
+  bool pairs = false;
+  const auto look = [&](const Expr& e) {
+    if (e) visit(e, [&](const Expr& n) { pairs |= n->op == ExprOp::dot2; });
+  };
+  const auto walk = [&](const auto& self, const std::vector<Stmt>& body) -> void {
+    for (const Stmt& s : body) {
+      look(s.value);
+      self(self, s.body);
+      self(self, s.otherwise);
+    }
+  };
+  walk(walk, kernel.body);
+  return pairs ? Arithmetic::pairs : Arithmetic::vectors;
+}
+
 /// The driver's part of the manifest: enough to draw inputs, to verify against the right signature, and to build the same file again.
 std::string manifest_json(const LibraryParts& parts) {
   const Options& options = parts.options;
@@ -68,7 +88,11 @@ std::string manifest_json(const LibraryParts& parts) {
   j["workspace_lower_bound"] = program.arena_lower_bound;
   j["kernels"] = nlohmann::ordered_json::array();
   for (const Kernel& k : program.kernels)
-    j["kernels"].push_back({{"name", k.name}, {"tasks", k.tasks.typical()}, {"flops", k.flops}, {"bytes", k.bytes}});
+    j["kernels"].push_back({{"name", k.name},
+                            {"tasks", k.tasks.typical()},
+                            {"flops", k.flops},
+                            {"bytes", k.bytes},
+                            {"arithmetic", name_of(arithmetic_of(k, parts.target))}});
   return j.dump(-1, ' ', false, nlohmann::ordered_json::error_handler_t::replace);
 }
 

@@ -15,8 +15,9 @@ constexpr const char* help = R"(mica analyze: says where a compiled model's time
 
 usage: mica analyze LIB.so [options]
 
-Runs the library as it is and times each step of its plan. Beside a step's time stands what it computes and moves a second, and how much that is of
-the roofline: the time that this machine's peaks, measured for 50 ms at the start, would allow for its arithmetic and its bytes.
+Runs the library as it is and takes the least time of each step of its plan: what is above it the machine did for others. Beside a step's time stands what it computes and moves a second, and how much that is of
+the roofline: the time that this machine's peaks, measured for 50 ms at the start, would allow for its arithmetic and its bytes. The peak is that of the kernel's kind: multiply-adds in fp32, bf16 in pairs (an
+instruction of AVX512_BF16), bf16 in tiles (AMX).
   compute    arithmetic bounds the step: fewer or narrower operations would make it faster
   memory     bytes bound it: fusion, smaller weights, a narrower dtype
   overhead   calls of less than 20 us far from both peaks: their number counts
@@ -51,15 +52,19 @@ void print_json(const Flags& f, const Analysis& a) {
                     {"threads", a.threads},
                     {"runs", a.runs},
                     {"ms", a.ms},
-                    {"peak", {{"gflops", a.peak.flops / 1e9}, {"gbytes_per_s", a.peak.bytes / 1e9}}},
+                    {"mean_ms", a.mean_ms},
+                    {"peak", {{"gflops", ordered_json::object()}, {"gbytes_per_s", a.peak.bytes / 1e9}}},
                     {"share", ordered_json::object()},
                     {"steps", ordered_json::array()}};
+  for (size_t i = 0; i < arithmetics; ++i) j["peak"]["gflops"][std::string(name_of(static_cast<Arithmetic>(i)))] = a.peak.flops[i] / 1e9;
   for (const Limit limit : {Limit::compute, Limit::memory, Limit::overhead}) j["share"][std::string(name_of(limit))] = a.share(limit);
   for (const StepCost& s : a.steps)
     j["steps"].push_back({{"step", s.step},
                           {"kernel", s.kernel},
                           {"label", s.label},
+                          {"arithmetic", name_of(s.arithmetic)},
                           {"ms", s.ms},
+                          {"mean_ms", s.mean_ms},
                           {"calls", s.calls},
                           {"flops", s.flops},
                           {"bytes", s.bytes},
@@ -71,8 +76,13 @@ void print_json(const Flags& f, const Analysis& a) {
 void print_table(const Flags& f, const Analysis& a) {
   double roofline = 0;
   for (const StepCost& s : a.steps) roofline += s.roofline_ms;
-  fmt::print("{}: {:.3f} ms a run on {} thread{} ({} runs); this machine: {:.0f} GFLOP/s in fp32, {:.1f} GB/s\n", f.library, a.ms, a.threads,
-             a.threads == 1 ? "" : "s", a.runs, a.peak.flops / 1e9, a.peak.bytes / 1e9);
+  std::string peaks = fmt::format("{:.0f} GFLOP/s in fp32", a.peak.of(Arithmetic::vectors) / 1e9);
+  for (const Arithmetic kind : {Arithmetic::pairs, Arithmetic::tiles}) {
+    const double flops = a.peak.flops[static_cast<size_t>(kind)];
+    if (flops > 0) peaks += fmt::format(", {:.0f} in bf16 {}", flops / 1e9, name_of(kind));
+  }
+  fmt::print("{}: {:.3f} ms a run on {} thread{} (the steps' least times in {} runs; mean {:.3f}); this machine: {}, {:.1f} GB/s\n", f.library, a.ms,
+             a.threads, a.threads == 1 ? "" : "s", a.runs, a.mean_ms, peaks, a.peak.bytes / 1e9);
   fmt::print("limits: compute {:.0f} % of the time, memory {:.0f} %, overhead {:.0f} %; {:.0f} % of the roofline\n\n", 100 * a.share(Limit::compute),
              100 * a.share(Limit::memory), 100 * a.share(Limit::overhead), a.ms > 0 ? 100 * roofline / a.ms : 0);
   std::vector<std::vector<std::string>> rows = {{"ms", "share", "calls", "GFLOP/s", "GB/s", "roofline", "limit", "step", "what"}};
