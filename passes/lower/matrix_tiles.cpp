@@ -45,7 +45,8 @@ class MatrixTileLowering {
   bool run() {
     lanes_ = target_.tiles.row_bytes / 4;
     block_ = choose_block(c_.m, c_.n.size(), target_.tiles);
-    if (choose_band()) {
+    if (choose_bands()) {
+      if (!program_.choose("matrix registers", true)) return false;
       prepare();
       emit_bands();
       return true;
@@ -94,51 +95,72 @@ class MatrixTileLowering {
     return depth;
   }
 
+  /// A band of the plane for each task, and the panels that it is multiplied by.
+  struct Bands {
+    int64_t rows = 0, count = 0;  ///< of outputs, in so many bands
+    int64_t positions = 0;        ///< from its first output to its last
+    Block block;
+    int64_t panels = 1, groups = 1;
+    double time = 0;  ///< in cycles, of the thread with most to do: the sum over some numbers of threads
+  };
   int64_t band_bytes(int64_t rows) const { return (rows + c_.plane->more_rows) * band_width_ * c_.plane->channels * 2; }
 
-  /// Chooses bands of a plane and groups of panels: the least sum over some numbers of threads of the cycles that one with most to do takes.
-  /// False where it is no plane, or its taps do not make up for the copy.
-  bool choose_band() {
-    depth_ = whole_depth();
-    if (!c_.plane || !c_.packed || c_.taps == 1 || c_.k.size() % depth_ != 0 || depth_ < std::min<int64_t>(least_step, c_.k.size())) return false;
+  /// All that are worth a thought, the one that should take the least time first. Empty where it is no plane, or its taps do not make up for the
+  /// copy.
+  std::vector<Bands> rank_bands() const {
+    std::vector<Bands> ranked;
+    if (!c_.plane || !c_.packed || c_.taps == 1 || c_.k.size() % depth_ != 0 || depth_ < std::min<int64_t>(least_step, c_.k.size())) return ranked;
     const Plane& p = *c_.plane;
-    band_width_ = p.out_columns + p.more_columns;
-    steps_ = c_.k.size() / depth_;
     int64_t images = 1;
     for (const Expr& v : c_.batch) images *= std::max<int64_t>(1, extent_end(v).typical());
-    double least = 1e300;
-    for (int64_t bands = 1; bands <= p.out_rows; ++bands) {
-      const int64_t rows = ceil_div(p.out_rows, bands), band_rows = (rows - 1) * band_width_ + p.out_columns;
-      if (ceil_div(p.out_rows, rows) != bands || band_bytes(rows) > gathered_bytes) continue;
-      const Block block = choose_block(band_rows, c_.n.size(), target_.tiles);
-      const int64_t blocks = ceil_div(band_rows, block.rows), panels = ceil_div(c_.n.size(), block.vectors * target_.tiles.row_bytes / 4);
-      const auto copy = static_cast<double>(band_bytes(rows)) / 16;
-      const auto first_read = static_cast<double>(c_.taps * c_.k.size() * block.vectors * target_.tiles.row_bytes / 2) / 16;
-      const auto sums = static_cast<double>(block.row_tiles * block.vectors), of_block = sums * (static_cast<double>(c_.taps * steps_) * 16 + 60);
-      for (int64_t groups = 1; groups <= panels; ++groups) {
-        const double task = copy + static_cast<double>(ceil_div(panels, groups)) * (first_read + static_cast<double>(blocks) * of_block);
+    for (int64_t count = 1; count <= p.out_rows; ++count) {
+      Bands b;
+      b.rows = ceil_div(p.out_rows, count), b.count = count, b.positions = (b.rows - 1) * band_width_ + p.out_columns;
+      if (ceil_div(p.out_rows, b.rows) != count || band_bytes(b.rows) > gathered_bytes) continue;
+      b.block = choose_block(b.positions, c_.n.size(), target_.tiles);
+      b.panels = ceil_div(c_.n.size(), b.block.vectors * lanes_);
+      const auto copy = static_cast<double>(band_bytes(b.rows)) / 16, steps = static_cast<double>(c_.taps * (c_.k.size() / depth_));
+      const auto first_read = static_cast<double>(c_.taps * c_.k.size() * b.block.vectors * target_.tiles.row_bytes / 2) / 16;
+      const auto of_block = static_cast<double>(b.block.row_tiles * b.block.vectors) * (steps * 16 + 60);
+      const double of_panel = first_read + static_cast<double>(ceil_div(b.positions, b.block.rows)) * of_block;
+      b.time = 1e300;
+      for (int64_t groups = 1; groups <= b.panels; ++groups) {
+        const double task = copy + static_cast<double>(ceil_div(b.panels, groups)) * of_panel;
         double time = 0;
-        for (int64_t threads = 1; threads <= 16; threads *= 2) time += task * static_cast<double>(ceil_div(images * bands * groups, threads));
-        if (time > least * 0.999) continue;
-        least = time;
-        band_ = rows, bands_ = bands, band_rows_ = band_rows, block_ = block, panels_ = panels, groups_ = groups;
+        for (int64_t threads = 1; threads <= 16; threads *= 2) time += task * static_cast<double>(ceil_div(images * count * groups, threads));
+        if (time < b.time * 0.999) b.time = time, b.groups = groups;
       }
+      ranked.push_back(b);
     }
-    if (bands_ == 0) return false;
+    std::ranges::stable_sort(ranked, [](const Bands& x, const Bands& y) { return x.time < y.time; });
+    ranked.resize(std::min<size_t>(ranked.size(), 4));
+    return ranked;
+  }
+
+  bool choose_bands() {
+    depth_ = whole_depth();
+    if (c_.plane) band_width_ = c_.plane->out_columns + c_.plane->more_columns;
+    const std::vector<Bands> ranked = rank_bands();
+    if (ranked.empty() || !program_.choose("copies a band", true)) return false;
+    const Bands b = program_.choose("bands", ranked, [](const Bands& x) { return fmt::format("{} rows", x.rows); });
+    const auto at_most = [&](int64_t n) { return std::clamp<int64_t>(n, 1, b.panels); };
+    groups_ = program_.choose("groups of panels", {b.groups, at_most(b.groups * 2), at_most(b.groups / 2)});
+    band_ = b.rows, bands_ = b.count, band_rows_ = b.positions, block_ = b.block, panels_ = b.panels;
+    steps_ = c_.k.size() / depth_;
     width_ = block_.vectors * lanes_;
     group_ = ceil_div(panels_, groups_);
     groups_ = ceil_div(panels_, group_);
     blocks_ = ceil_div(band_rows_, block_.rows);
-    pitch_ = p.channels;
+    pitch_ = c_.plane->channels;
     panels_outer_ = panels_ * panel_bytes() > c_.m.size() * c_.k.size() * 2;
+    if (groups_ > 1 && bands_ > 1) panels_outer_ = program_.choose("panels outside", panels_outer_);
     return true;
   }
 
   bool choose_depth() {
     const int64_t k = c_.k.size(), most = target_.tiles.row_bytes / 2;
     const bool even_rows = !c_.padded && c_.rows.empty() && c_.row_axes.empty() && c_.spatial.empty() && !(c_.m.low() < block_.rows);
-    depth_ = most;
-    while (depth_ > 2 && k % depth_ != 0) depth_ -= 2;
+    depth_ = whole_depth();
     gather_ = !even_rows || k % depth_ != 0 || depth_ < std::min(least_step, k);
     if (!gather_) {
       steps_ = k / depth_;

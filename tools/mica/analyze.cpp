@@ -16,7 +16,7 @@ constexpr const char* help = R"(mica analyze: says where a compiled model's time
 usage: mica analyze LIB.so [options]
 
 Runs the library as it is and takes the least time of each step of its plan: what is above it the machine did for others. Beside a step's time stands what it computes and moves a second, and how much that is of
-the roofline: the time that this machine's peaks, measured for 50 ms at the start, would allow for its arithmetic and its bytes. The peak is that of the kernel's kind: multiply-adds in fp32, bf16 in pairs (an
+the roofline: the time that this machine's peaks, measured for 75 ms before and behind the runs, would allow for its arithmetic and its bytes. The peak is that of the kernel's kind: multiply-adds in fp32, bf16 in pairs (an
 instruction of AVX512_BF16), bf16 in tiles (AMX).
   compute    arithmetic bounds the step: fewer or narrower operations would make it faster
   memory     bytes bound it: fusion, smaller weights, a narrower dtype

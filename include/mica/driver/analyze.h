@@ -21,10 +21,10 @@ std::string_view name_of(Arithmetic arithmetic);
 /// What this machine reaches, measured here and now.
 struct MachinePeak {
   std::array<double, arithmetics> flops = {};  ///< operations a second in registers, by Arithmetic; 0 where the machine has it not
-  double bytes = 0;                            ///< read from memory a second
+  double bytes = 0;                            ///< read a second from behind the cores' own caches
   double of(Arithmetic a) const { return flops[static_cast<size_t>(a)] > 0 ? flops[static_cast<size_t>(a)] : flops[0]; }
 };
-/// Takes about 50 ms on each of `threads` threads.
+/// Takes about 75 ms, and the time that 32 MiB take to come, on each of `threads` threads.
 MachinePeak probe_machine(int threads);
 
 /// What keeps a step from being faster.

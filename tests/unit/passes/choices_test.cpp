@@ -137,7 +137,10 @@ TEST(choices, every_form_by_matrix_registers_is_right) {
   const auto knobs = expect_all_forms("graph(%x: bf16[100, 96]) { %w = constant random<1> : bf16[200, 96] %y = linear(%x, %w) return %y }",
                                       {"sapphirerapids"}, 1e-2);
   for (const char* knob : {"matrix registers", "shares"}) EXPECT_TRUE(knobs.contains(knob)) << knob;
-  EXPECT_TRUE(expect_all_forms(conv("bf16[1, 40, 20, 20]", "[130, 40, 3, 3]", same), {"sapphirerapids"}, 1e-2).contains("groups of panels"));
+  const auto by_bands = expect_all_forms(conv("bf16[1, 32, 20, 20]", "[130, 32, 3, 3]", same), {"sapphirerapids"}, 1e-2);
+  for (const char* knob : {"copies a band", "bands", "groups of panels", "panels outside"}) EXPECT_TRUE(by_bands.contains(knob)) << knob;
+  const char* strided = "stride=[2, 2], padding=[1, 1], dilation=[1, 1]";
+  EXPECT_TRUE(expect_all_forms(conv("bf16[1, 40, 20, 20]", "[130, 40, 3, 3]", strided), {"sapphirerapids"}, 1e-2).contains("groups of panels"));
 }
 
 }  // namespace
