@@ -27,7 +27,7 @@ constexpr const char* usage = R"(fuzz: random TorchScript programs against LibTo
   --programs N       how many (100)
   --seed S           the first one's seed (1); program k has seed S + k
   --jobs J           child processes at a time (2)
-  --config A,B       configurations, each program in each: plain, generic, v3, v4, guard, mixed (plain)
+  --config A,B       configurations, each program in each: plain, generic, v3, v4, guard, lowered, mixed (plain)
   --out DIR          folder for the failures, reduced
   --stop-at-first    end at the first failure, not reduced
   --reduce N         reduce at most N failures, one of a kind (20)

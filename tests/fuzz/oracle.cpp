@@ -46,7 +46,8 @@ std::string first_difference(const std::vector<double>& got, const std::vector<d
 /// The yardsticks of a program that LibTorch's own error is not enough for.
 class Judge {
  public:
-  Judge(const Program& program, const std::vector<Expected>& expected) : program_(program), expected_(expected) {}
+  Judge(const Program& program, const std::vector<Expected>& expected, const Config& config)
+      : program_(program), expected_(expected), values_(config.precision == "f32") {}
 
   Verdict verdict;
 
@@ -61,6 +62,10 @@ class Judge {
   /// where the judge is no better than the yardstick) the spread of disturbed runs is the yardstick, with the same factor.
   void judge_one(size_t run, size_t i, const RawTensor& got) {
     const RawTensor &working = expected_[run].working[i], &exact = expected_[run].exact[i];
+    if (!values_) {
+      if (got.type.to_string() != working.type.to_string()) verdict = failure("type differs", fmt::format("output {}: {}", i, got.type.to_string()));
+      return;
+    }
     const OutputVerdict v = judge_output(fmt::format("output {}", i), got, working, exact, false);
     const std::vector<double> numbers = doubles_of(got), truth = doubles_of(exact);
     const auto fail = [&](std::string kind) {
@@ -88,12 +93,13 @@ class Judge {
 
   const Program& program_;
   const std::vector<Expected>& expected_;
+  const bool values_;  ///< in a lower precision what a comparison or an index says may be another than LibTorch's: tests/numerics judges values there
   std::optional<std::vector<std::vector<double>>> spread_;
 };
 
 /// Every run in turn in one context, on 3 threads and on 1: the same bits. A single run that keeps nothing is made twice.
-Verdict run_library(const Program& program, const std::vector<Expected>& expected, const std::filesystem::path& library) {
-  Judge judge(program, expected);
+Verdict run_library(const Program& program, const std::vector<Expected>& expected, const Config& config, const std::filesystem::path& library) {
+  Judge judge(program, expected, config);
   std::vector<std::vector<RawTensor>> first;
   const size_t turns = expected.size() == 1 && !program.stateful() ? 2 : expected.size();
   for (const int threads : {3, 1}) {
@@ -124,11 +130,11 @@ Verdict run_library(const Program& program, const std::vector<Expected>& expecte
 }
 
 /// Between pages that cannot be touched.
-Verdict run_guarded(const Program& program, const std::vector<Expected>& expected, const std::filesystem::path& library, DebugMemory memory) {
-  Judge judge(program, expected);
+Verdict run_guarded(const Program& program, const std::vector<Expected>& expected, const Config& config, const std::filesystem::path& library) {
+  Judge judge(program, expected, config);
   for (const int threads : {3, 1}) {
     Diagnostics diagnostics;
-    const auto outputs = numerics::run_library(library, program.inputs(), threads, memory, diagnostics);
+    const auto outputs = numerics::run_library(library, program.inputs(), threads, config.debug_memory, diagnostics);
     if (!outputs) return failure("between guards", diagnostics.to_string());
     judge.judge_run(0, *outputs);
     if (judge.verdict.outcome != Outcome::passed) break;
@@ -144,7 +150,7 @@ std::string_view name_of(Outcome o) {
 }
 
 std::string Config::text() const {
-  std::string out = "--cpu " + cpu + (schedules ? "" : " --schedules=off");
+  std::string out = fmt::format("--cpu {} --precision {}{}", cpu, precision, schedules ? "" : " --schedules=off");
   if (debug_memory != DebugMemory::off) out += debug_memory == DebugMemory::behind ? " --debug-memory behind" : " --debug-memory before";
   for (const std::string& p : disabled_passes) out += " --disable-pass " + p;
   return out;
@@ -160,6 +166,10 @@ std::optional<Config> make_config(const std::string& name, uint64_t seed) {
   else if (name == "guard") {
     c.debug_memory = seed % 2 ? DebugMemory::behind : DebugMemory::before;
     c.cpu = seed % 4 < 2 ? "native" : "x86-64-v3";
+  } else if (name == "lowered") {
+    c.precision = "bf16";
+    c.cpu = seed % 3 ? "native" : "x86-64-v3";
+    if (seed % 4 == 0) c.debug_memory = DebugMemory::behind;
   } else if (name == "mixed") {
     Random r(seed ^ 0xc0f19);
     c.cpu = r.one_of({"x86-64-v3", "x86-64-v4", "native"});
@@ -181,6 +191,7 @@ std::optional<Verdict> compile_program(const Config& config, LoadOptions load, c
   options.output = files.library;
   options.load = std::move(load);
   options.cpu = config.cpu;
+  options.precision = config.precision;
   options.schedules = config.schedules;
   options.winograd = WinogradUse::off;  // rounds more than the rule for all others allows; tests/numerics/winograd_test.cpp has its own
   options.disabled_passes = config.disabled_passes;
@@ -206,7 +217,7 @@ Verdict judge(const Program& program, const std::vector<Expected>& expected, con
   const bool guarded = config.debug_memory != DebugMemory::off;
   if (!program.symbols.empty() && !guarded) {
     const auto no = compile_program(config, program.symbolic_options(), files);
-    if (!no) return run_library(program, expected, files.library);
+    if (!no) return run_library(program, expected, config, files.library);
     if (no->outcome != Outcome::refused) return *no;
     Verdict v = judge(program.first_run(), {expected[0]}, config, folder);
     v.symbols_refused = no->kind;
@@ -214,8 +225,8 @@ Verdict judge(const Program& program, const std::vector<Expected>& expected, con
   }
   if (!program.symbols.empty()) return judge(program.first_run(), {expected[0]}, config, folder);
   if (const auto no = compile_program(config, program.load_options(), files)) return *no;
-  if (guarded && expected.size() == 1 && !program.stateful()) return run_guarded(program, expected, files.library, config.debug_memory);
-  return run_library(program, expected, files.library);
+  if (guarded && expected.size() == 1 && !program.stateful()) return run_guarded(program, expected, config, files.library);
+  return run_library(program, expected, config, files.library);
 }
 
 std::optional<std::vector<Expected>> run_eager(const Program& program, const std::filesystem::path& folder, std::string& why) {

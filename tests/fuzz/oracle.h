@@ -14,6 +14,7 @@ namespace mica::fuzz {
 struct Config {
   std::string name = "plain";
   std::string cpu = "native";
+  std::string precision = "f32";  ///< in another one values are not judged: crashes, types, guards and the same bits on all threads are
   bool schedules = true;
   std::vector<std::string> disabled_passes;
   DebugMemory debug_memory = DebugMemory::off;  ///< else every tensor stands between pages that cannot be touched
@@ -21,8 +22,8 @@ struct Config {
   std::string text() const;                     ///< as options of `mica compile`
 };
 
-/// Names: "plain", "generic" (no schedules), "v3", "v4", "guard" (pages that cannot be touched behind or before every tensor, by the seed), and
-/// "mixed", which draws CPU, schedules and passes by the seed. None for other names.
+/// Names: "plain", "generic" (no schedules), "v3", "v4", "guard" (pages that cannot be touched behind or before every tensor, by the seed),
+/// "lowered" (--precision bf16), and "mixed", which draws CPU, schedules and passes by the seed. None for other names.
 std::optional<Config> make_config(const std::string& name, uint64_t seed);
 
 enum class Outcome : uint8_t { passed, refused, wrong, crashed };

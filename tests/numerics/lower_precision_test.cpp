@@ -56,6 +56,8 @@ constexpr Case all_cases[] = {
     {"conv_plane_valid", "x=f32[1, 32, 35, 35]", "w=f32[64, 32, 3, 3]", "return torch.conv2d(x, w)"},
     {"conv_plane_column", "x=f32[1, 96, 17, 17]", "w=f32[64, 96, 7, 1]", "return torch.conv2d(x, w, None, [1, 1], [3, 0])"},
     {"conv_plane_row", "x=f32[1, 96, 17, 17]", "w=f32[64, 96, 1, 7]", "return torch.conv2d(x, w, None, [1, 1], [0, 3])"},
+    {"conv_plane_row_padded", "x=f32[2, 32, 14, 16]", "w=f32[2, 16, 1, 2]", "return torch.conv2d(x, w, None, [1, 1], [1, 1], [1, 1], 2)"},
+    {"conv_plane_column_padded", "x=f32[1, 32, 14, 16]", "w=f32[48, 32, 3, 1]", "return torch.conv2d(x, w, None, [1, 1], [2, 1])"},
     {"attention_197", "x=f32[1, 2, 197, 32]", "w=f32[32, 32]", "q = torch.linear(x, w); return torch.scaled_dot_product_attention(q, x, q)"},
     {"matmul_odd", "x=f32[3, 7, 13], y=f32[3, 13, 21]", "", "return torch.matmul(x, y)"},
     {"matmul_transposed", "x=f32[2, 7, 16], y=f32[2, 9, 16]", "", "return torch.matmul(x, y.transpose(1, 2))"},
