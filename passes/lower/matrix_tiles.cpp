@@ -323,8 +323,7 @@ class MatrixTileLowering {
     }
     if (wide > before + copied) append(inside, fill(simplify(to + Expr(before + copied)), {}, wide - before - copied));
     inside = with_let(from, simplify(c_.a_base + row * Expr(p.row_step)), std::move(inside));
-    if (p.out_rows + p.more_rows > p.rows)
-      inside = one(Stmt::branch(row >= Expr(0) && row < Expr(p.rows), std::move(inside), fill(to, {}, wide)));
+    if (p.out_rows + p.more_rows > p.rows) inside = one(Stmt::branch(row >= Expr(0) && row < Expr(p.rows), std::move(inside), fill(to, {}, wide)));
     inside = with_let(to, simplify(y * Expr(wide)), std::move(inside));
     inside = with_let(row, simplify(top + y - Expr(p.rows_before)), std::move(inside));
     return one(Stmt::loop(y, Expr(0), Expr(band_ + p.more_rows), Expr(1), std::move(inside)));

@@ -70,7 +70,7 @@ class Variants {
         for (const Axis& a : symbols[k]) {
           std::vector<std::string>& names = program_.symbols[program_.leaves[a.leaf].name];
           names.resize(static_cast<size_t>(program_.leaves[a.leaf].value.type.rank()), "-");
-          names[a.axis] = k ? "B" : "A";
+          names[a.axis] = std::string(1, k ? 'B' : 'A');
         }
       return true;
     }
