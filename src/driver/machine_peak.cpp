@@ -28,12 +28,15 @@ double since(Clock::time_point start) { return std::chrono::duration<double>(Clo
 // Sixteen independent chains: enough for two units of four cycles' latency. A chain converges, so that its values stay ordinary numbers.
 template <class Vector> [[gnu::always_inline]] inline double multiply_add(int64_t steps) {
   Vector chains[16], a = Vector{} + 0.5f, b = Vector{} + 1.0f;
-  for (int i = 0; i < 16; ++i) chains[i] = Vector{} + static_cast<float>(i);
+#pragma GCC unroll 16                                                             // every loop over the chains, so that they are registers
+  for (int i = 0; i < 16; ++i) chains[i] = Vector{} + static_cast<float>(i + 3);  // 2 stays 2, which a compiler sees
   for (int64_t s = 0; s < steps; ++s) {
+#pragma GCC unroll 16
     for (Vector& c : chains) c = c * a + b;
     asm volatile("" ::: "memory");
   }
   float sum = 0;
+#pragma GCC unroll 16
   for (const Vector& c : chains) sum += c[0];
   volatile float keep = sum;
   (void)keep;
@@ -55,13 +58,16 @@ double plain_work(int64_t steps) { return multiply_add<Float4>(steps); }
 /// Twelve chains: enough for two units of six cycles' latency.
 [[gnu::target("avx512f,avx512bf16")]] double pair_work(int64_t steps) {
   __m512 chains[12];
-  for (auto& c : chains) c = _mm512_setzero_ps();
+#pragma GCC unroll 12
+  for (int i = 0; i < 12; ++i) chains[i] = _mm512_set1_ps(static_cast<float>(i));  // equal ones would become one
   __m512i one = _mm512_set1_epi16(0x3f80);
   for (int64_t s = 0; s < steps; ++s) {
     asm volatile("" : "+v"(one));
+#pragma GCC unroll 12
     for (auto& c : chains) c = _mm512_dpbf16_ps(c, (__m512bh)one, (__m512bh)one);
   }
   float sum = 0;
+#pragma GCC unroll 12
   for (const auto& c : chains) sum += c[0];
   volatile float keep = sum;
   (void)keep;
