@@ -6,8 +6,11 @@
 // A convolution of stride 1 over a plane copies the band of the input that a task needs, with the padding around it, and multiplies as if its outputs
 // were as many in a row as the band is wide: then rows of A are at one distance for every tap. What lies between two rows of outputs is not stored.
 // Else the rows of a block are gathered first, all taps side by side and zeros behind them, once for all the panels of a task. So k has no tail
-// there. B is packed in pairs of k, tile by tile, at compile time or, where it is computed, by the task. Asking for B ahead was measured to cost more
-// than it saves: the prefetchers follow it, and a tile takes its sixteen lines at one a cycle already.
+// there. B is packed in pairs of k, tile by tile, at compile time or, where it is computed, by the task.
+//
+// Where a thread goes through B once, it waits for it: multiplying takes less time than reading. So each block of rows asks for its share of the
+// panel behind, in several places of it in turn: the hardware follows streams, one a page, and a single one does not ask for as much as memory can
+// give.
 #include <algorithm>
 
 #include "contraction_operands.h"
@@ -20,6 +23,9 @@ constexpr int64_t least_products = 1 << 13;    ///< of a batch entry; below, giv
 constexpr int64_t gathered_bytes = 224 << 10;  ///< stack for the rows of a block
 constexpr int64_t packed_bytes = 128 << 10;    ///< stack for a panel of B that is computed
 constexpr int64_t wanted_tasks = 64;
+constexpr int64_t ahead_streams = 4;  ///< places of the next panel that a step asks for lines from
+constexpr int64_t most_ahead = 4;     ///< lines of each; a step reads 64 itself
+constexpr int64_t cache_line = 64;
 constexpr int64_t least_step = 16;  ///< elements of k in a tile; with fewer, gathering A to fill them is faster
 
 /// What the registers hold: `row_tiles` x `vectors` accumulators, of `rows` rows in all.
@@ -86,6 +92,10 @@ class MatrixTileLowering {
   Expr panel_;
   Expr top_, new_row_;  ///< of a band: its first row of outputs, and the first that the band before it does not store
   Epilogue stored_;
+  bool asks_ahead_ = false, asks_for_result_ = false;
+  int64_t blocks_ahead_ = 1;  ///< that share the asking
+  Expr block_at_;             ///< the block of rows at hand
+  Expr asked_;                ///< element of the next panel that the first step of the block at hand asks for
 
   // ---- decisions ----
   /// Elements of k in a tile that divide k.
@@ -191,7 +201,7 @@ class MatrixTileLowering {
     const int64_t blocks = std::max<int64_t>(1, blocks_.is_static() ? blocks_.size() : ceil_div(c_.m.typical(), block_.rows));
     const int64_t entries = std::max<int64_t>(1, outer.is_static() ? outer.size() : outer.typical());
     const int64_t a_bytes = c_.m.typical() * c_.k.size() * 2, b_bytes = panels_ * panel_bytes();
-    panels_outer_ = b_bytes > a_bytes;
+    panels_outer_ = b_bytes > a_bytes * (program_.made_by_channels(c_.a) ? 1 : 2);
     // Panels of a task are read once a block of rows: they stay in the second cache, beside the rows.
     const int64_t most = std::clamp<int64_t>(target_.l2_bytes * 5 / 8 / panel_bytes(), 1, panels_);
     groups_ = panels_;
@@ -206,9 +216,21 @@ class MatrixTileLowering {
     const int64_t least = !c_.packed ? 8 : group_ == 1 ? 2 : 1;  // blocks that make up for reading or packing a panel
     const int64_t shares = std::max(shared, std::min(wanted, std::max<int64_t>(1, blocks / least)));
     shares_ = blocks_.is_static() ? Dim(std::min(shares, blocks)) : Dim::max(Dim::min(Dim(shares), blocks_), 1);
+    choose_asking(blocks);
     if (!shares_.is_static()) return;
     const auto within = [&](int64_t n) { return std::clamp<int64_t>(n, 1, blocks); };
     shares_ = program_.choose("shares", {within(shares_), within(shares_ * 2), within(shares_ / 2), within(shares_ / 4)});
+  }
+
+  /// Lines of each stream that a step asks for, so that `blocks` blocks of rows ask for all of a panel.
+  int64_t lines_ahead(int64_t blocks) const { return ceil_div(ceil_div(panel_bytes(), ahead_streams * cache_line), flat_.taps * steps_ * blocks); }
+  /// A panel that is read once a task comes from far, and so do lines of a large result; other panels stay in the second cache.
+  void choose_asking(int64_t blocks) {
+    const bool once = c_.packed && !gather_ && group_ == 1 && panels_ > 1 && panels_outer_;
+    blocks_ahead_ = blocks;
+    asks_ahead_ = once && blocks > 1 && lines_ahead(blocks) <= most_ahead;
+    if (asks_ahead_) asks_ahead_ = program_.choose("asks ahead", true);
+    asks_for_result_ = once && c_.m.typical() * c_.n.size() * size_of(program_.graph->type(region_.output).dtype) > target_.l2_bytes;
   }
 
   /// In how many groups of at most `most` the panels go where each gathers its rows again: the sum over some numbers of threads of the time that the
@@ -368,6 +390,24 @@ class MatrixTileLowering {
     return simplify((m + down + along) * Expr(pitch_));
   }
 
+  int64_t elements_ahead() const { return lines_ahead(blocks_ahead_) * cache_line / 2; }
+  /// What `asked_` is for a block: those behind the last one that is needed ask again for what it asks for.
+  Expr first_asked(const Expr& b_first, const Expr& block) const {
+    const int64_t share = flat_.taps * steps_ * elements_ahead(), needed = ceil_div(panel_bytes() / 2, ahead_streams * share);
+    return simplify(b_first + Expr(panel_bytes() / 2) + min(block, Expr(needed - 1)) * Expr(share));
+  }
+  Body ask_ahead(uint32_t b, const Expr& step) const {
+    Body body;
+    if (!asks_ahead_) return body;
+    for (int64_t at = 0; at < elements_ahead(); at += cache_line / 2) {
+      for (int64_t stream = 0; stream < ahead_streams; ++stream) {
+        const int64_t place = stream * (panel_bytes() / 2 / ahead_streams) + at;
+        body.push_back(Stmt::prefetch(b, simplify(asked_ + step * Expr(elements_ahead()) + Expr(place))));
+      }
+    }
+    return body;
+  }
+
   /// Sums of a block whose first row is `m0` with `vectors` vectors of a panel, which lies in `b` from `b_first` on.
   Body multiply(const Expr& m0, uint32_t b, const Expr& b_first, int64_t vectors) {
     Body out;
@@ -378,7 +418,7 @@ class MatrixTileLowering {
     const Expr row_step = gather_ || bands_ ? Expr(pitch_) : Expr(c_.a_row);
     const uint32_t a = gather_ || bands_ ? gathered_ : a_;
     const Expr b_step = gather_ ? step : simplify(tap * Expr(steps_) + step);
-    Body body;
+    Body body = ask_ahead(b, b_step);
     for (int64_t i = 0; i < block_.row_tiles; ++i) {
       const Expr a_at = simplify(a_first + Expr(i * target_.tiles.rows) * row_step + step * Expr(depth_));
       body.push_back(Stmt::tile_load(left(i), a, a_at, row_step));
@@ -409,6 +449,8 @@ class MatrixTileLowering {
       const Expr value = substitute(stored_.value, {{stored_.sum, sum}});
       body.push_back(
           vector_store(stored_.buffer, stored_.index, vectorize(value, c_.n_var, column(j), lanes_, mask), c_.n_var, column(j), lanes_, mask));
+      if (asks_for_result_)
+        body.push_back(Stmt::prefetch(stored_.buffer, simplify(substitute(stored_.index, {{c_.n_var, column(j) + Expr(width_)}}))));
     }
     if (bands_) {
       const Plane& p = *c_.plane;
@@ -432,6 +474,7 @@ class MatrixTileLowering {
     const Expr b_first = c_.packed ? simplify(entry * Expr(flat_.taps * steps_ * depth_ * width_)) : Expr(0);
     const auto with = [&](int64_t vectors) {
       Body body = multiply(m0, b, b_first, vectors);
+      if (asks_ahead_) body = with_let(asked_, first_asked(b_first, block_at_), std::move(body));
       append(body, epilogue(m0, first, end, vectors));
       return body;
     };
@@ -445,6 +488,8 @@ class MatrixTileLowering {
     const Expr block = var("block", blocks_), m0 = make_index("m0", c_.m), first = make_index("first", c_.m), end = make_index("end", c_.m + 1);
     const bool whole = c_.m % block_.rows == 0;
     const Expr begin = simplify(block * Expr(block_.rows)), behind = simplify(begin + Expr(block_.rows));
+    block_at_ = block;
+    asked_ = fresh("asked");
     Body body = panel(m0, first, end, b);
     body = group_ == 1 ? with_let(panel_, panel_low, std::move(body)) : one(Stmt::loop(panel_, panel_low, panel_high, Expr(1), std::move(body)));
     if (gather_) {
@@ -456,6 +501,16 @@ class MatrixTileLowering {
     body = with_let(m0, gather_ || whole ? first : min(first, Expr(c_.m - block_.rows)), std::move(body));
     body = with_let(first, begin, std::move(body));
     return one(Stmt::loop(block, low, high, Expr(1), std::move(body)));
+  }
+
+  /// A task is a batch entry, a group of panels and some rows.
+  void finish(const Expr& group, const Expr& rows, Body body) {
+    std::vector<Expr> order = c_.batch;
+    order.push_back(panels_outer_ ? group : rows);
+    order.push_back(panels_outer_ ? rows : group);
+    emit_.kernel().flops = flops_of(c_);
+    if (panels_outer_ && groups_ > 1) program_.by_channels.insert(program_.storage_of(region_.output).root.id);
+    emit_.finish_over(order, std::move(body));
   }
 
   void emit_bands() {
@@ -477,11 +532,7 @@ class MatrixTileLowering {
     append(copied, std::move(body));
     body = with_let(top_, min(new_row_, Expr(p.out_rows - band_)), std::move(copied));
     body = with_let(new_row_, simplify(band * Expr(band_)), std::move(body));
-    std::vector<Expr> order = c_.batch;
-    order.push_back(panels_outer_ ? group : band);
-    order.push_back(panels_outer_ ? band : group);
-    emit_.kernel().flops = flops_of(c_);
-    emit_.finish_over(order, std::move(body));
+    finish(group, band, std::move(body));
   }
 
   void emit() {
@@ -501,11 +552,7 @@ class MatrixTileLowering {
     body = with_let(low, simplify(floordiv(share * Expr(blocks_), shares_)), std::move(body));
     body = with_let(panel_high, min(simplify((group + Expr(1)) * Expr(group_)), Expr(panels_)), std::move(body));
     body = with_let(panel_low, simplify(group * Expr(group_)), std::move(body));
-    std::vector<Expr> order = c_.batch;
-    order.push_back(panels_outer_ ? group : share);
-    order.push_back(panels_outer_ ? share : group);
-    emit_.kernel().flops = flops_of(c_);
-    emit_.finish_over(order, std::move(body));
+    finish(group, share, std::move(body));
   }
 };
 

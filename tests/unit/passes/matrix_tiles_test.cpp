@@ -99,6 +99,48 @@ TEST(matrix_tiles, little_cache_makes_other_tasks) {
                {"sapphirerapids", true, WinogradUse::automatic, 1 << 12});
 }
 
+size_t count(const std::string& text, std::string_view what) {
+  size_t n = 0;
+  for (size_t at = text.find(what); at != std::string::npos; at = text.find(what, at + 1)) ++n;
+  return n;
+}
+
+TEST(matrix_tiles, blocks_of_rows_ask_for_the_panel_behind) {
+  // Four blocks of three steps each; a panel of 96 * 32 pairs of bytes, whose lines they ask for in four places.
+  const std::string text = linear(100, 96, 320);
+  EXPECT_EQ(count(to_string(test::lower(optimised(text), tiled).kernels.back()), "prefetch"), 6 * 1024 / 64 / (4 * 3));
+  expect_tiled(text);
+  // Threads share the rows, or no block is left to ask while another is multiplied.
+  for (const std::string& other : {linear(640, 96, 96), linear(30, 96, 320)})
+    EXPECT_EQ(count(to_string(test::lower(optimised(other), tiled).kernels.back()), "prefetch"), 0U) << other;
+}
+
+TEST(matrix_tiles, rows_ask_for_what_the_panel_behind_stores_of_a_large_result) {
+  const LowerPlan small{"sapphirerapids", true, WinogradUse::automatic, 1 << 13};
+  const std::string text = linear(30, 96, 320);
+  EXPECT_EQ(count(to_string(test::lower(optimised(text), small).kernels.back()), "prefetch"), 2U);
+  expect_tiled(text, small);
+}
+
+TEST(matrix_tiles, a_depthwise_convolution_goes_the_way_of_the_one_before) {
+  const auto pair = [](int64_t channels, std::string_view plane) {
+    return fmt::format(
+        "graph(%x: bf16[1, 64, {}]) {{ %w = constant random<1> : bf16[{}, 64, 1, 1] %a = conv(%x, %w, stride=[1, 1], padding=[0, 0], dilation=[1, "
+        "1]) "
+        "%r = relu(%a) %v = constant random<2> : bf16[{}, 1, 3, 3] %y = conv(%r, %v, groups={}, stride=[1, 1], padding=[1, 1], dilation=[1, 1]) "
+        "return %y }}",
+        plane, channels, channels, channels);
+  };
+  const auto by_channels = [&](const std::string& text) {
+    const std::string kernel = to_string(test::lower(optimised(text), tiled).kernels.back());
+    const size_t group = kernel.find("let group."), block = kernel.find("let block.");
+    EXPECT_TRUE(group != std::string::npos && block != std::string::npos) << kernel;
+    return group < block;
+  };
+  EXPECT_TRUE(by_channels(pair(960, "16, 8")));
+  EXPECT_FALSE(by_channels(pair(128, "48, 48")));
+}
+
 TEST(matrix_tiles, are_left_where_they_do_not_pay) {
   EXPECT_FALSE(has_tiles(test::lower(linear(4, 32, 16), tiled)));
   EXPECT_FALSE(has_tiles(test::lower(linear(64, 64, 64), {"cooperlake"})));
