@@ -5,6 +5,7 @@
 #include <cmath>
 
 #include "contraction_operands.h"
+#include "register_tile.h"
 
 namespace mica::lower {
 
@@ -255,12 +256,6 @@ class ContractionLowering {
   }
 
   // ---- statements ----
-  struct Accumulators {
-    uint32_t buffer;
-    int64_t rows, vectors;
-    Expr load(DType dtype, int32_t lanes, int64_t i, int64_t j) const { return make_load(buffer, {dtype, lanes}, {Expr(i * vectors + j)}); }
-  };
-
   /// What is asked for of a packed B while a tile is multiplied. Weights come from far: the first tile that meets a chunk of them would wait
   /// for every line, since no prefetcher of the hardware follows a stream that the other tiles do not touch. So each tile of a block asks
   /// for its share of the chunk behind, which by then is in the second cache.
@@ -292,9 +287,7 @@ class ContractionLowering {
   /// acc += A * B over one chunk of taps and k. `tile`: of its block.
   std::vector<Stmt> accumulate(const Accumulators& acc, const Expr& m0, const Expr& tile, const Expr& tap_low, const Expr& tap_high,
                                const Expr& k_low, const Expr& k_high) {
-    std::vector<Stmt> out;
-    const Expr zero = make_broadcast(imm(c_.sums(), 0), lanes_);
-    for (int64_t i = 0; i < acc.rows * acc.vectors; ++i) out.push_back(Stmt::store(acc.buffer, Expr(i), zero));
+    std::vector<Stmt> out = acc.clear();
     std::vector<Expr> offsets;
     for (int64_t i = 0; i < acc.rows; ++i) offsets.push_back(make_var(fmt::format("row{}", i), 0, int64_t{1} << 40));
     Ahead ahead = ahead_of(tile, tap_high, k_high);
@@ -368,21 +361,13 @@ class ContractionLowering {
   }
 
   std::vector<Stmt> multiply_step(const Accumulators& acc, const std::vector<Expr>& offsets, const Expr& k, bool alone = false) {
-    std::vector<Stmt> out;
     const bool masked_b = !c_.packed && ragged();
     std::vector<Expr> columns;
     for (int64_t j = 0; j < acc.vectors; ++j) columns.push_back(column_of(k, j, masked_b ? column_mask(j) : Expr(), alone));
-    // Row by row: the vectors of B and one element of A are alive at a time. Column by column it would be every row's
-    // element of A, which with 24 accumulators does not fit 32 registers.
-    for (int64_t i = 0; i < acc.rows; ++i) {
-      for (int64_t j = 0; j < acc.vectors; ++j) {
-        const Expr a = spread_of(offsets[i], k, alone);
-        const Expr sum = acc.load(c_.sums(), lanes_, i, j);
-        const Expr next = group_ == 1 ? fma(a, columns[j], sum) : make_dot(ExprOp::dot2, a, columns[j], sum);
-        out.push_back(Stmt::store(acc.buffer, Expr(i * acc.vectors + j), next));
-      }
-    }
-    return out;
+    return acc.update([&](int64_t i, int64_t j, const Expr& sum) {
+      const Expr a = spread_of(offsets[i], k, alone);
+      return group_ == 1 ? fma(a, columns[j], sum) : make_dot(ExprOp::dot2, a, columns[j], sum);
+    });
   }
 
   /// Stores the epilogue of a tile whose sums `sum(i, j)` gives.
@@ -443,9 +428,9 @@ class ContractionLowering {
 
   std::vector<Stmt> one_chain(const Expr& low, const Expr& high) {
     return over_tiles(low, high, [&](const Expr& m0, int64_t rows, const Expr& row) {
-      const Accumulators acc{emit_.local("acc", {c_.sums(), lanes_}, rows * vectors_, Memory::registers), rows, vectors_};
+      const Accumulators acc = Accumulators::make(emit_, rows, vectors_, {c_.sums(), lanes_});
       std::vector<Stmt> body = accumulate(acc, m0, tile_of(row), Expr(0), Expr(c_.taps), Expr(0), Expr(c_.k));
-      for (Stmt& s : epilogue(m0, rows, [&](int64_t i, int64_t j) { return acc.load(c_.sums(), lanes_, i, j); })) body.push_back(std::move(s));
+      for (Stmt& s : epilogue(m0, rows, [&](int64_t i, int64_t j) { return acc.load(i, j); })) body.push_back(std::move(s));
       return body;
     });
   }
@@ -464,12 +449,11 @@ class ContractionLowering {
                         : k_chunks_ * chunk_k_ == c_.k ? simplify(k_low + Expr(chunk_k_))
                                                        : min(k_low + Expr(chunk_k_), Expr(c_.k));
     std::vector<Stmt> chains = over_tiles(low, high, [&](const Expr& m0, int64_t rows, const Expr& row) {
-      const Accumulators acc{emit_.local("acc", {c_.sums(), lanes_}, rows * vectors_, Memory::registers), rows, vectors_};
+      const Accumulators acc = Accumulators::make(emit_, rows, vectors_, {c_.sums(), lanes_});
       std::vector<Stmt> body;
       for (Stmt& s : accumulate(acc, m0, tile_of(row), tap_low, tap_high, k_low, k_high)) body.push_back(std::move(s));
       for (int64_t i = 0; i < rows; ++i) {
-        for (int64_t j = 0; j < vectors_; ++j)
-          body.push_back(Stmt::store(partial_, slot(row, i, j), load(slot(row, i, j)) + acc.load(c_.sums(), lanes_, i, j)));
+        for (int64_t j = 0; j < vectors_; ++j) body.push_back(Stmt::store(partial_, slot(row, i, j), load(slot(row, i, j)) + acc.load(i, j)));
       }
       return body;
     });

@@ -1,6 +1,7 @@
 // Sees a convolution, a linear layer or a matrix product as a contraction: which axes are rows, where they begin in memory.
 #include <algorithm>
 
+#include "attention.h"
 #include "contraction.h"
 #include "depthwise.h"
 #include "mica/ops/conv.h"
@@ -368,9 +369,11 @@ std::optional<Contraction> describe(const Graph& graph, const Node& node) {
   return c;
 }
 
-bool has_schedule(const Graph& graph, const Node& node) { return describe_depthwise(graph, node) || describe(graph, node); }
+bool has_schedule(const Graph& graph, const Node& node, const Target* target) {
+  return describe_depthwise(graph, node) || describe_attention(graph, node, target) || describe(graph, node);
+}
 
-std::vector<Access> scheduled_operands(const Graph& graph, const Node& node) {
+std::vector<Access> scheduled_operands(const Graph& graph, const Node& node, const Target* target) {
   const auto of = [](const auto& form) {
     std::vector<Access> accesses(2);
     accesses[0].base = form.a;
@@ -379,6 +382,11 @@ std::vector<Access> scheduled_operands(const Graph& graph, const Node& node) {
     return accesses;
   };
   if (const auto d = describe_depthwise(graph, node)) return of(*d);
+  if (const auto a = describe_attention(graph, node, target)) {
+    std::vector<Access> accesses{{a->query, {}, {}}, {a->keys_value, {}, {}}, {a->value, {}, {}}};
+    for (Value v : a->leaves) accesses.push_back({v, {}, {}});
+    return accesses;
+  }
   const auto c = describe(graph, node);
   MICA_CHECK(c.has_value());
   std::vector<Access> accesses = of(*c);

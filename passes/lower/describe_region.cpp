@@ -23,15 +23,15 @@ void add_views(const Graph& graph, Value v, Value base, std::set<const Node*>& n
 
 }  // namespace
 
-std::string describe_region(const Graph& graph, const Region& region) {
+std::string describe_region(const Graph& graph, const Region& region, const Target* target) {
   std::set<const Node*> nodes = {region.root};
   if (region.anchor) nodes.insert(region.anchor);
   for (const uint32_t id : region.inlined)
     if (const Node* n = graph.producer(Value{id})) nodes.insert(n);
-  if (region.anchor && has_schedule(graph, *region.anchor)) {
+  if (region.anchor && has_schedule(graph, *region.anchor, target)) {
     std::vector<Value> operands;
     region.anchor->for_operands([&](Value v) { operands.push_back(v); });
-    const std::vector<Access> accesses = scheduled_operands(graph, *region.anchor);
+    const std::vector<Access> accesses = scheduled_operands(graph, *region.anchor, target);
     for (size_t i = 0; i < std::min<size_t>(2, operands.size()); ++i) add_views(graph, operands[i], accesses[i].base, nodes);
   }
   Graph own;

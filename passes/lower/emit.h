@@ -202,7 +202,7 @@ Stmt vector_store(uint32_t buffer, const Expr& index, const Expr& value, const E
 Expr tail_mask(const Expr& base, const Expr& extent, int32_t lanes);
 
 /// Text of a region without names and places (describe_region.cpp).
-std::string describe_region(const Graph& graph, const Region& region);
+std::string describe_region(const Graph& graph, const Region& region, const Target* target);
 /// The generic road: any region in expression form, tiled, vectorised, parallel.
 void lower_generic(PendingProgram& program, const Region& region);
 /// One kernel an operand for a concatenation.

@@ -145,7 +145,8 @@ constexpr double most_times = 64;    ///< spellings of one value in a region's e
 
 class Fuser {
  public:
-  Fuser(const Graph& graph, bool schedules) : graph_(graph), schedules_(schedules), uses_(graph.count_uses()), required_(graph.values.size(), 0) {
+  Fuser(const Graph& graph, bool schedules, const Target* target)
+      : graph_(graph), schedules_(schedules), target_(target), uses_(graph.count_uses()), required_(graph.values.size(), 0) {
     for (const Node& n : graph.nodes) facts_.push_back(facts(n));
     graph.for_results([&](Value v) { required_[v.id] = 1; });
   }
@@ -169,6 +170,7 @@ class Fuser {
  private:
   const Graph& graph_;
   bool schedules_;
+  const Target* target_;
   std::vector<uint32_t> uses_;
   std::vector<uint8_t> required_;
   std::vector<NodeFacts> facts_;
@@ -195,7 +197,7 @@ class Fuser {
 
   NodeFacts facts(const Node& n) const {
     NodeFacts f;
-    f.scheduled = schedules_ && has_schedule(graph_, n);
+    f.scheduled = schedules_ && has_schedule(graph_, n, target_);
     if (!n.info->define || n.results.size() != 1 || writes_parts(n)) return f;
     Define d(graph_, n, 0);
     const Expr e = n.info->define(n, d);
@@ -324,7 +326,7 @@ class Fuser {
     Candidate how;
     how.prologue = true;
     if (facts_of(&anchor).scheduled) {
-      for (const Access& a : scheduled_operands(graph_, anchor)) require(a.base);
+      for (const Access& a : scheduled_operands(graph_, anchor, target_)) require(a.base);
       return;
     }
     how.budget = writes_parts(anchor) ? 1e9 : facts_of(&anchor).expression ? prologue_budget(anchor) : -1;
@@ -466,6 +468,6 @@ Access resolve_access(const Graph& graph, Value v, int64_t unit_axis) {
   return access;
 }
 
-std::vector<Region> fuse_regions(const Graph& graph, bool schedules) { return Fuser(graph, schedules).run(); }
+std::vector<Region> fuse_regions(const Graph& graph, bool schedules, const Target* target) { return Fuser(graph, schedules, target).run(); }
 
 }  // namespace mica::lower

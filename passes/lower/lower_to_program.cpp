@@ -2,6 +2,7 @@
 
 #include <set>
 
+#include "attention.h"
 #include "depthwise.h"
 #include "emit.h"
 #include "mica/ops/control.h"
@@ -19,9 +20,9 @@ namespace {
 bool lower_scheduled(PendingProgram& pending, const Region& region) {
   if (!region.anchor) return false;
   Chooser* chooser = pending.options.chooser;
-  if (chooser && has_schedule(*pending.graph, *region.anchor))
-    pending.subject = static_cast<int32_t>(chooser->subject(describe_region(*pending.graph, region)));
-  const bool done = lower_depthwise(pending, region) || lower_contraction(pending, region);
+  if (chooser && has_schedule(*pending.graph, *region.anchor, pending.target))
+    pending.subject = static_cast<int32_t>(chooser->subject(describe_region(*pending.graph, region, pending.target)));
+  const bool done = lower_depthwise(pending, region) || lower_attention(pending, region) || lower_contraction(pending, region);
   pending.subject = -1;
   return done;
 }
@@ -72,7 +73,7 @@ void place_signature(PendingProgram& pending) {
 void lower_graph(PendingProgram& pending, Diagnostics& diagnostics) {
   std::vector<Region> regions;
   try {
-    regions = fuse_regions(*pending.graph, pending.options.schedules);
+    regions = fuse_regions(*pending.graph, pending.options.schedules, pending.target);
   } catch (const SymbolicSize& size) {
     report_symbolic(diagnostics, "the model", size);
     return;

@@ -84,12 +84,12 @@ Access resolve_access(const Graph& graph, Value v, int64_t unit_axis);
 
 /// The regions of a graph in an order in which they can run. Every value that a region reads is a graph input, a constant, or
 /// the output of an earlier region.
-std::vector<Region> fuse_regions(const Graph& graph, bool schedules);
+std::vector<Region> fuse_regions(const Graph& graph, bool schedules, const Target* target = nullptr);
 
-/// True when `node` has a schedule of its own (describe_contraction.cpp).
-bool has_schedule(const Graph& graph, const Node& node);
+/// True when `node` has a schedule of its own (describe_contraction.cpp); without a target: one that every target has.
+bool has_schedule(const Graph& graph, const Node& node, const Target* target = nullptr);
 /// The operand accesses that the schedule of `node` will use; those bases must be in memory.
-std::vector<Access> scheduled_operands(const Graph& graph, const Node& node);
+std::vector<Access> scheduled_operands(const Graph& graph, const Node& node, const Target* target = nullptr);
 
 /// For an anchor whose value reaches the root through pointwise ops and invertible views: the root's indices as functions of the
 /// anchor's (`vars`, one per axis of the anchor's result). nullopt when there is no such path.

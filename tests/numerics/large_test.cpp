@@ -48,6 +48,21 @@ constexpr Program all_programs[] = {
     {"attention_projected", "x=f32[2, 33, 96] in -1..1, w=f32[288, 96] in -1..1, b=f32[288]",
      "q, k, v = torch.linear(x, w, b).view(2, 33, 3, 4, 24).permute(2, 0, 3, 1, 4).unbind(0); return torch.softmax(torch.matmul(q, k.transpose(-1, "
      "-2)) * 0.2, -1).matmul(v).transpose(1, 2).reshape(2, 33, 96)"},
+    {"attention_key_1", "q=f32[2, 18, 24], k=f32[2, 1, 24], v=f32[2, 1, 24]", "return torch.scaled_dot_product_attention(q, k, v)"},
+    {"attention_keys_7", "q=f32[2, 3, 20, 13], k=f32[2, 3, 7, 13], v=f32[2, 3, 7, 5], m=f32[20, 7]",
+     "return torch.scaled_dot_product_attention(q, k, v, m, 0.0, False, scale=0.4)"},
+    {"attention_keys_49", "q=f32[1, 3, 49, 32], k=f32[1, 3, 49, 32], v=f32[1, 3, 49, 32], m=bool[1, 1, 49, 49]",
+     "return torch.scaled_dot_product_attention(q, k, v, m)"},
+    {"attention_keys_50", "q=f32[1, 50, 2, 17], k=f32[1, 50, 2, 17], v=f32[1, 50, 2, 33]",
+     "return torch.scaled_dot_product_attention(q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)).transpose(1, 2)"},
+    {"attention_of_windows", "x=f32[8, 49, 96] in -1..1, w=f32[288, 96] in -1..1, b=f32[288], a=f32[1, 3, 49, 49], m=f32[4, 49, 49]",
+     "q, k, v = torch.linear(x, w, b).view(8, 49, 3, 3, 32).permute(2, 0, 3, 1, 4).unbind(0); s = torch.matmul(q * 0.1, k.transpose(-2, -1)) + a; s "
+     "= "
+     "(s.view(2, 4, 3, 49, 49) + m.unsqueeze(1).unsqueeze(0)).view(-1, 3, 49, 49); return torch.softmax(s, "
+     "-1).matmul(v).transpose(1, 2).reshape(8, 49, 96)"},
+    {"attention_masked_rows", "q=f64[3, 20, 8], k=f64[3, 33, 8], v=f64[3, 33, 8], m=bool[3, 1, 33]",
+     "z = torch.matmul(q, k.transpose(1, 2)).masked_fill(m, float(\"-inf\")); return torch.matmul(torch.softmax(z, -1), v), "
+     "torch.scaled_dot_product_attention(q, k, v, torch.zeros_like(z) > 1)"},
     {"softmax_rows", "x=f32[300, 197]", "return torch.softmax(x, -1)"},
     {"softmax_columns", "x=f32[197, 50]", "return torch.softmax(x, 0)"},
     {"log_softmax_long", "x=f32[3, 5000]", "return torch.log_softmax(x, -1)"},
@@ -109,7 +124,7 @@ TEST_P(Large, CompiledWithWeights) {
   auto all = parse_sample_inputs(GetParam().inputs, diagnostics);
   ASSERT_TRUE(all) << diagnostics.to_string();
   std::vector<SampleInput> inputs, weights;
-  const bool product = GetParam().name.starts_with("matmul") || GetParam().name == "attention" || GetParam().name == "attention_causal";
+  const bool product = GetParam().name.starts_with("matmul") || (GetParam().name.starts_with("attention") && !GetParam().inputs.starts_with("x="));
   for (const SampleInput& in : *all)
     (!product && std::string_view("wbampv").find(in.name) != std::string_view::npos ? weights : inputs).push_back(in);
   if (weights.empty()) GTEST_SKIP() << "has no weights";

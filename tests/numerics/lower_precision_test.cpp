@@ -59,6 +59,18 @@ constexpr Case all_cases[] = {
     {"conv_plane_row_padded", "x=f32[2, 32, 14, 16]", "w=f32[2, 16, 1, 2]", "return torch.conv2d(x, w, None, [1, 1], [1, 1], [1, 1], 2)"},
     {"conv_plane_column_padded", "x=f32[1, 32, 14, 16]", "w=f32[48, 32, 3, 1]", "return torch.conv2d(x, w, None, [1, 1], [2, 1])"},
     {"attention_197", "x=f32[1, 2, 197, 32]", "w=f32[32, 32]", "q = torch.linear(x, w); return torch.scaled_dot_product_attention(q, x, q)"},
+    {"attention_causal", "x=f32[2, 3, 49, 64]", "w=f32[64, 64]",
+     "q = torch.linear(x, w); return torch.scaled_dot_product_attention(q, x, q, None, 0.0, True)"},
+    {"attention_key_1", "x=f32[3, 20, 32], y=f32[3, 1, 32]", "", "return torch.scaled_dot_product_attention(x, y, y)"},
+    {"attention_keys_50", "x=f32[1, 2, 50, 17], m=bool[50, 50]", "w=f32[33, 17]",
+     "return torch.scaled_dot_product_attention(x, x * 2, torch.linear(x, w), m)"},
+    {"attention_of_windows", "x=f32[8, 49, 96]", "w=f32[288, 96], b=f32[288], a=f32[1, 3, 49, 49], m=f32[4, 49, 49]",
+     "q, k, v = torch.linear(x, w, b).view(8, 49, 3, 3, 32).permute(2, 0, 3, 1, 4).unbind(0); s = torch.matmul(q * 0.1, k.transpose(-2, -1)) + a; s "
+     "= "
+     "(s.view(2, 4, 3, 49, 49) + m.unsqueeze(1).unsqueeze(0)).view(-1, 3, 49, 49); return torch.softmax(s, "
+     "-1).matmul(v).transpose(1, 2).reshape(8, 49, 96)"},
+    {"attention_masked_rows", "q=f32[3, 20, 32], k=f32[3, 33, 32], v=f32[3, 33, 40], m=bool[3, 20, 33]", "",
+     "z = torch.matmul(q, k.transpose(1, 2)).masked_fill(m, float(\"-inf\")); return torch.matmul(torch.softmax(z, -1), v)"},
     {"matmul_odd", "x=f32[3, 7, 13], y=f32[3, 13, 21]", "", "return torch.matmul(x, y)"},
     {"matmul_transposed", "x=f32[2, 7, 16], y=f32[2, 9, 16]", "", "return torch.matmul(x, y.transpose(1, 2))"},
     {"matmul_broadcast", "x=f32[4, 1, 5, 6], y=f32[3, 6, 70]", "", "return torch.matmul(x, y)"},
