@@ -164,6 +164,7 @@ class MatrixTileLowering {
     pitch_ = c_.plane->channels;
     panels_outer_ = panels_ * panel_bytes() > c_.m.size() * c_.k.size() * 2;
     if (groups_ > 1 && bands_ > 1) panels_outer_ = program_.choose("panels outside", panels_outer_);
+    choose_asking(blocks_.size());
     return true;
   }
 
@@ -224,13 +225,15 @@ class MatrixTileLowering {
 
   /// Lines of each stream that a step asks for, so that `blocks` blocks of rows ask for all of a panel.
   int64_t lines_ahead(int64_t blocks) const { return ceil_div(ceil_div(panel_bytes(), ahead_streams * cache_line), flat_.taps * steps_ * blocks); }
-  /// A panel that is read once a task comes from far, and so do lines of a large result; other panels stay in the second cache.
+  /// A panel that is read once a task comes from far, and so do lines of a large result; other panels stay in the second cache. `blocks` of rows, or
+  /// the only one where their panels are read again for each, share the asking.
   void choose_asking(int64_t blocks) {
-    const bool once = c_.packed && !gather_ && group_ == 1 && panels_ > 1 && panels_outer_;
-    blocks_ahead_ = blocks;
-    asks_ahead_ = once && blocks > 1 && lines_ahead(blocks) <= most_ahead;
+    const bool alone = gather_ && blocks <= 2, once = bands_ ? bands_ == 1 : !gather_ && group_ == 1 && panels_outer_;
+    blocks_ahead_ = alone ? 1 : blocks;
+    asks_ahead_ = c_.packed && panels_ > 1 && (alone || (once && blocks > 1)) && lines_ahead(blocks_ahead_) <= (alone ? 2 * most_ahead : most_ahead);
     if (asks_ahead_) asks_ahead_ = program_.choose("asks ahead", true);
-    asks_for_result_ = once && c_.m.typical() * c_.n.size() * size_of(program_.graph->type(region_.output).dtype) > target_.l2_bytes;
+    const int64_t result = c_.m.typical() * c_.n.size() * size_of(program_.graph->type(region_.output).dtype);
+    asks_for_result_ = once && !bands_ && c_.packed && panels_ > 1 && result > target_.l2_bytes;
   }
 
   /// In how many groups of at most `most` the panels go where each gathers its rows again: the sum over some numbers of threads of the time that the
@@ -474,7 +477,7 @@ class MatrixTileLowering {
     const Expr b_first = c_.packed ? simplify(entry * Expr(flat_.taps * steps_ * depth_ * width_)) : Expr(0);
     const auto with = [&](int64_t vectors) {
       Body body = multiply(m0, b, b_first, vectors);
-      if (asks_ahead_) body = with_let(asked_, first_asked(b_first, block_at_), std::move(body));
+      if (asks_ahead_) body = with_let(asked_, first_asked(b_first, blocks_ahead_ > 1 ? block_at_ : Expr(0)), std::move(body));
       append(body, epilogue(m0, first, end, vectors));
       return body;
     };
@@ -521,6 +524,8 @@ class MatrixTileLowering {
     const int64_t blocks = blocks_.size();
     const Expr band = var("band", bands_), group = var("panels", groups_), block = var("block", blocks), m0 = make_index("m0", band_rows_),
                first = make_index("first", band_rows_), end = make_index("end", band_rows_ + 1);
+    block_at_ = block;
+    asked_ = fresh("asked");
     Body body = panel(m0, first, end, b_);
     body = with_let(end, min(first + Expr(block_.rows), Expr(band_rows_)), std::move(body));
     body = with_let(m0, min(first, Expr(band_rows_ - block_.rows)), std::move(body));

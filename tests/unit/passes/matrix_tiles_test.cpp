@@ -115,6 +115,19 @@ TEST(matrix_tiles, blocks_of_rows_ask_for_the_panel_behind) {
     EXPECT_EQ(count(to_string(test::lower(optimised(other), tiled).kernels.back()), "prefetch"), 0U) << other;
 }
 
+TEST(matrix_tiles, convolutions_of_small_planes_ask_for_the_panel_behind) {
+  const auto asks = [](const std::string& text) { return count(to_string(test::lower(optimised(text), tiled).kernels.back()), "prefetch"); };
+  // One band of two blocks, in 9 taps of two steps: a panel has 576 lines.
+  const std::string plane = conv("[1, 64, 7, 7]", "[96, 64, 3, 3]", "stride=[1, 1], padding=[1, 1], dilation=[1, 1]");
+  EXPECT_EQ(asks(plane), 576U / (2 * 18));
+  expect_tiled(plane);
+  // Rows that are gathered, in two blocks whose panels are read again for each: the first asks for all.
+  const std::string strided = conv("[1, 64, 14, 14]", "[96, 64, 3, 3]", "stride=[2, 2], padding=[1, 1], dilation=[1, 1]");
+  EXPECT_EQ(asks(strided), 576U / 18);
+  expect_tiled(strided);
+  EXPECT_EQ(asks(conv("[1, 64, 56, 56]", "[96, 64, 3, 3]", "stride=[2, 2], padding=[1, 1], dilation=[1, 1]")), 0U) << "panels stay in the cache";
+}
+
 TEST(matrix_tiles, rows_ask_for_what_the_panel_behind_stores_of_a_large_result) {
   const LowerPlan small{"sapphirerapids", true, WinogradUse::automatic, 1 << 13};
   const std::string text = linear(30, 96, 320);
