@@ -1,57 +1,29 @@
-// 3x3 convolutions of stride 1 by Winograd's F(4x4, 3x3) (Lavin and Gray, "Fast algorithms for convolutional neural networks", arXiv
-// 1509.09308): 36 products where the definition has 144. Three kernels, in a loop over chunks of tiles so that what lies between them
-// stays in the caches:
-//   V[e, tile, c] = (B^T d B)[e] of the tile's 6x6 inputs d         e = 0..35
-//   M[e, tile, n] = sum over c of V[e, tile, c] * U[e, c, n]        36 matrix products, U = G g G^T is made when the library is loaded
-//   4x4 results   = A^T M A, and the region's epilogue
-// The points are 0, 1, -1, 1/2, -2 and infinity: of all small choices the one with the least error (Barabasz et al., "Error analysis and
-// improving the accuracy of Winograd convolution for deep neural networks", arXiv 1803.10986).
+// 3x3 convolutions of stride 1 by Winograd's F(m x m, 3 x 3) (Lavin and Gray, "Fast algorithms for convolutional neural networks", arXiv
+// 1509.09308), with the tiles of winograd_forms.h: for m = 4, 36 products where the definition has 144. Three kernels, in a loop over chunks of
+// tiles so that what lies between them stays in the caches:
+//   V[e, tile, c] = (B^T d B)[e] of the tile's (m + 2)^2 inputs d       e = 0 .. (m + 2)^2 - 1
+//   M[e, tile, n] = sum over c of V[e, tile, c] * U[e, c, n]            as many matrix products; U = G g G^T is made when the library is loaded
+//   m x m results = A^T M A, and the region's epilogue
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <utility>
 
 #include "contraction_operands.h"
 #include "mica/ops/conv.h"
+#include "winograd_forms.h"
 
 namespace mica::lower {
 
 namespace {
 
-constexpr int64_t out_tile = 4, taps = 3, in_tile = out_tile + taps - 1, products = in_tile * in_tile;
+constexpr int64_t taps = winograd_taps;
 constexpr int64_t longest_chain = 128;  ///< channels of one accumulator: the transforms' rounding errors add to those of the sum
-
-/// G: the filter's polynomial at the points, divided by the product of the point's distances to the others.
-constexpr double filter_rows[in_tile][taps] = {
-    {1, 0, 0}, {1 / 3.0, 1 / 3.0, 1 / 3.0}, {-1 / 3.0, 1 / 3.0, -1 / 3.0}, {-16 / 15.0, -8 / 15.0, -4 / 15.0}, {1 / 15.0, -2 / 15.0, 4 / 15.0},
-    {0, 0, 1}};
-
-using Six = std::array<Expr, in_tile>;
-using Four = std::array<Expr, out_tile>;
 
 Expr number(const ExprType& type, double value) { return make_broadcast(imm(type.dtype, value), type.lanes); }
 
-/// B^T d: rows are the coefficients of M(x) / (x - point), M(x) = x (x^2 - 1) (x - 1/2) (x + 2); the last one those of M.
-Six input_transform(const Six& d) {
-  const auto f = [&](double value) { return number(d[0]->type, value); };
-  const Expr even = d[4] - d[2], odd = d[3] - d[1];
-  return {fma(f(1.5), odd, fma(f(-2), d[2], d[0] + d[4])),
-          fma(f(2.5), d[3], fma(f(0.5), d[2], d[4] - d[1])),
-          fma(f(0.5), d[3], fma(f(-2.5), d[2], d[4] + d[1])),
-          fma(f(2), odd, even),
-          fma(f(-0.5), odd, even),
-          fma(f(1.5), even, fma(f(-2), d[3], d[1] + d[5]))};
-}
-
-/// A^T m: powers 0 to 3 of the points.
-Four output_transform(const Six& m) {
-  const auto f = [&](double value) { return number(m[0]->type, value); };
-  const Expr sum = m[1] + m[2], difference = m[1] - m[2];
-  return {m[0] + sum + (m[3] + m[4]), fma(f(-2), m[4], fma(f(0.5), m[3], difference)), fma(f(4), m[4], fma(f(0.25), m[3], sum)),
-          fma(f(-8), m[4], fma(f(0.125), m[3], difference + m[5]))};
-}
-
 /// sum of c[i] * x[i] without what is 0.
-Expr combination(const double (&c)[taps], const std::array<Expr, taps>& x) {
+Expr combination(const std::array<double, taps>& c, const std::array<Expr, taps>& x) {
   Expr sum;
   for (int64_t i = 0; i < taps; ++i) {
     if (c[i] == 0) continue;
@@ -61,8 +33,9 @@ Expr combination(const double (&c)[taps], const std::array<Expr, taps>& x) {
   return sum;
 }
 
-/// One convolution in this form. Places of tiles are numbered through all images.
+/// One convolution in one of the forms. Places of tiles are numbered through all images.
 struct Winograd {
+  const WinogradForm* form = nullptr;
   Conv op = {};
   DType dtype = DType::f32;
   Value base;                ///< holds the input
@@ -83,7 +56,7 @@ bool fits(const Graph& graph, const Conv& op) {
   return graph.is_constant(op.weight) && w.shape[2] == taps && w.shape[3] == taps && x.shape[1].is_static();
 }
 
-/// Time of one convolution on a core in vector multiply-adds: a model of what was measured, good to compare the two.
+/// Time of one convolution on a core in vector multiply-adds: a model of what was measured, good to compare the forms.
 struct Cost {
   Dim direct, winograd;
   /// Where the direct form surely takes longer, by a margin.
@@ -93,11 +66,12 @@ struct Cost {
 Cost estimate(const Winograd& w, const Target& target) {
   const int64_t lanes = target.lanes(size_of(w.dtype)), in_vectors = ceil_div(w.channels, lanes), out_vectors = ceil_div(w.outputs, lanes);
   // The transforms wait for V and M on their way through the second cache.
-  constexpr int64_t input_vector = 1000, output_vector = 850, bytes_per_step = 4;
-  const int64_t more_weights = (products - taps * taps) * w.channels * w.outputs * size_of(w.dtype);
+  constexpr int64_t input_vector = 30, output_vector = 26;
+  constexpr double bytes_per_step = 3.5;
+  const int64_t products = w.form->products(), more_weights = (products - taps * taps) * w.channels * w.outputs * size_of(w.dtype);
   const Dim places = w.images * w.out_height * w.out_width;
-  const int64_t tile = products * w.channels * out_vectors + in_vectors * input_vector + out_vectors * output_vector;
-  return {places * (taps * taps * w.channels * out_vectors), w.tiles * tile + Dim(more_weights / bytes_per_step)};
+  const int64_t tile = products * (w.channels * out_vectors + in_vectors * input_vector + out_vectors * output_vector);
+  return {places * (taps * taps * w.channels * out_vectors), w.tiles * tile + Dim(std::llround(static_cast<double>(more_weights) / bytes_per_step))};
 }
 
 enum class Choice : uint8_t { direct, winograd, by_size };
@@ -115,7 +89,7 @@ Choice choose(const Dim& gain, const Symbols& symbols) {
 
 /// Tiles of a chunk: V and M of it fit the second caches of two cores.
 void choose_chunk(const PendingProgram& program, Winograd& w) {
-  const int64_t tile_bytes = products * (w.channels + w.outputs) * size_of(w.dtype);
+  const int64_t tile_bytes = w.form->products() * (w.channels + w.outputs) * size_of(w.dtype);
   const int64_t most = std::max<int64_t>(12, 2 * program.target->l2_bytes / tile_bytes);
   if (w.tiles.is_static()) {
     std::vector<int64_t> chunks;
@@ -146,12 +120,23 @@ std::optional<Winograd> describe(const PendingProgram& program, const Region& re
   w.channels = x.shape[1];
   w.outputs = out[1];
   w.height = x.shape[2], w.width = x.shape[3], w.out_height = out[2], w.out_width = out[3];
-  w.tiles_y = Dim::ceil_div(w.out_height, out_tile);
-  w.tiles_x = Dim::ceil_div(w.out_width, out_tile);
   w.images = x.shape[0];
-  w.tiles = w.images * w.tiles_y * w.tiles_x;
-  if (w.tiles.low() < 1) return std::nullopt;
+  if ((w.images * w.out_height * w.out_width).low() < 1) return std::nullopt;
   return w;
+}
+
+/// The convolution in all forms, the one first that should take the least time.
+std::vector<Winograd> in_all_forms(const Winograd& w, const Target& target) {
+  std::vector<Winograd> all;
+  for (const WinogradForm& form : winograd_forms()) {
+    Winograd& in = all.emplace_back(w);
+    in.form = &form;
+    in.tiles_y = Dim::ceil_div(w.out_height, form.out);
+    in.tiles_x = Dim::ceil_div(w.out_width, form.out);
+    in.tiles = w.images * in.tiles_y * in.tiles_x;
+  }
+  std::ranges::stable_sort(all, {}, [&](const Winograd& x) { return estimate(x, target).winograd.typical(); });
+  return all;
 }
 
 using Body = std::vector<Stmt>;
@@ -183,6 +168,7 @@ class WinogradLowering {
   const Region& region_;
   Winograd w_;
   const Contraction& direct_;
+  int64_t out_tile_ = w_.form->out, in_tile_ = w_.form->in(), products_ = w_.form->products();
   int32_t lanes_;
   Value v_, m_;
   std::optional<Value> trip_;
@@ -190,11 +176,11 @@ class WinogradLowering {
   ExprType vector_type() const { return {w_.dtype, lanes_}; }
 
   // ---- what lies between the kernels: [products, chunk, columns] ----
-  /// Elements from one product to the next. The line between them keeps 36 streams from falling into one set of a cache.
+  /// Elements from one product to the next. The line between them keeps their streams from falling into one set of a cache.
   int64_t pitch(int64_t columns) const { return w_.chunk * row(columns) + lanes_; }
   /// Elements of a tile's row: whole vectors, so that none lies across two lines of a cache.
   int64_t row(int64_t columns) const { return ceil_div(columns, lanes_) * lanes_; }
-  Value add_products(int64_t columns) { return program_.add_temporary({w_.dtype, {products * pitch(columns)}, {}}); }
+  Value add_products(int64_t columns) { return program_.add_temporary({w_.dtype, {products_ * pitch(columns)}, {}}); }
   Expr product_at(int64_t product, const Expr& tile, const Expr& column, int64_t columns) const {
     return make_ramp(simplify(Expr(product * pitch(columns)) + tile * Expr(row(columns)) + column), Expr(1), lanes_);
   }
@@ -255,14 +241,14 @@ class WinogradLowering {
     const uint32_t x = emit.buffer_of(w_.base), v = emit.temporary(v_, true);
     emit.mark_partial();
     finish(emit, w_.channels, [&](const Place& place, const Expr& local, const Expr& column, const Expr& mask, const auto& over_columns) {
-      const Expr y0 = simplify(place.y * Expr(out_tile) - Expr(w_.op.padding[0])), x0 = simplify(place.x * Expr(out_tile) - Expr(w_.op.padding[1]));
+      const Expr y0 = simplify(place.y * Expr(out_tile_) - Expr(w_.op.padding[0])), x0 = simplify(place.x * Expr(out_tile_) - Expr(w_.op.padding[1]));
       const Expr base = simplify(Expr(w_.offset) + place.image * Expr(w_.strides[0]) + y0 * Expr(w_.strides[2]) + x0 * Expr(w_.strides[3]));
       const Expr corner = make_var("corner", -(int64_t{1} << 40), int64_t{1} << 40);
       Body inside = over_columns(input_tile(emit, x, v, local, column, mask, [&](int64_t r, int64_t q) {
         return corner + Expr(w_.strides[2]) * Expr(r) + Expr(w_.strides[3]) * Expr(q);
       }));
       inside = with_let(corner, base, std::move(inside));
-      const Expr high = Expr(in_tile);
+      const Expr high = Expr(in_tile_);
       const Expr whole = y0 >= Expr(0) && x0 >= Expr(0) && simplify(y0 + high) <= Expr(w_.height) && simplify(x0 + high) <= Expr(w_.width);
       return one(Stmt::branch(whole, std::move(inside), border(emit, x, v, local, column, mask, over_columns, base, y0, x0, zeros)));
     });
@@ -273,10 +259,10 @@ class WinogradLowering {
   Body border(Emitter& emit, uint32_t x, uint32_t v, const Expr& local, const Expr& column, const Expr& mask, const Over& over_columns,
               const Expr& base, const Expr& y0, const Expr& x0, const Expr& zeros) {
     std::vector<Expr> offsets;
-    for (int64_t i = 0; i < products; ++i) offsets.push_back(make_var(fmt::format("at{}", i), 0, int64_t{1} << 40));
-    Body body = over_columns(input_tile(emit, x, v, local, column, mask, [&](int64_t r, int64_t q) { return offsets[r * in_tile + q]; }));
-    for (int64_t i = products; i-- > 0;) {
-      const Expr r(i / in_tile), q(i % in_tile), y = simplify(y0 + r), column_at = simplify(x0 + q);
+    for (int64_t i = 0; i < products_; ++i) offsets.push_back(make_var(fmt::format("at{}", i), 0, int64_t{1} << 40));
+    Body body = over_columns(input_tile(emit, x, v, local, column, mask, [&](int64_t r, int64_t q) { return offsets[r * in_tile_ + q]; }));
+    for (int64_t i = products_; i-- > 0;) {
+      const Expr r(i / in_tile_), q(i % in_tile_), y = simplify(y0 + r), column_at = simplify(x0 + q);
       const Expr valid = y >= Expr(0) && y < Expr(w_.height) && column_at >= Expr(0) && column_at < Expr(w_.width);
       const Expr at = simplify(base + r * Expr(w_.strides[2]) + q * Expr(w_.strides[3]));
       // Without padding only results that nobody wants depend on what lies outside: any element will do.
@@ -286,28 +272,28 @@ class WinogradLowering {
   }
 
   template <class At> Body input_tile(Emitter& emit, uint32_t x, uint32_t v, const Expr& local, const Expr& column, const Expr& mask, At&& at) {
-    const uint32_t half = emit.local("half", vector_type(), products, Memory::registers);
+    const uint32_t half = emit.local("half", vector_type(), products_, Memory::registers);
     Body body;
-    for (int64_t q = 0; q < in_tile; ++q) {
-      Six d;
-      for (int64_t r = 0; r < in_tile; ++r) d[r] = make_load(x, vector_type(), {make_ramp(simplify(at(r, q) + column), Expr(1), lanes_)}, mask);
+    for (int64_t q = 0; q < in_tile_; ++q) {
+      std::vector<Expr> d(in_tile_);
+      for (int64_t r = 0; r < in_tile_; ++r) d[r] = make_load(x, vector_type(), {make_ramp(simplify(at(r, q) + column), Expr(1), lanes_)}, mask);
       column_of(emit, body, d);
-      const Six t = input_transform(d);
-      for (int64_t r = 0; r < in_tile; ++r) body.push_back(Stmt::store(half, Expr(r * in_tile + q), t[r]));
+      const std::vector<Expr> t = w_.form->input(d);
+      for (int64_t r = 0; r < in_tile_; ++r) body.push_back(Stmt::store(half, Expr(r * in_tile_ + q), t[r]));
     }
-    for (int64_t r = 0; r < in_tile; ++r) {
-      Six d;
-      for (int64_t q = 0; q < in_tile; ++q) d[q] = make_load(half, vector_type(), {Expr(r * in_tile + q)});
-      const Six t = input_transform(d);
-      for (int64_t q = 0; q < in_tile; ++q) body.push_back(Stmt::store(v, product_at(r * in_tile + q, local, column, w_.channels), t[q]));
+    for (int64_t r = 0; r < in_tile_; ++r) {
+      std::vector<Expr> d(in_tile_);
+      for (int64_t q = 0; q < in_tile_; ++q) d[q] = make_load(half, vector_type(), {Expr(r * in_tile_ + q)});
+      const std::vector<Expr> t = w_.form->input(d);
+      for (int64_t q = 0; q < in_tile_; ++q) body.push_back(Stmt::store(v, product_at(r * in_tile_ + q, local, column, w_.channels), t[q]));
     }
     return body;
   }
 
-  /// Reads six vectors once, into registers.
-  void column_of(Emitter& emit, Body& body, Six& d) {
-    const uint32_t read = emit.local("read", vector_type(), in_tile, Memory::registers);
-    for (int64_t i = 0; i < in_tile; ++i) {
+  /// Reads a tile's line of vectors once, into registers.
+  void column_of(Emitter& emit, Body& body, std::vector<Expr>& d) {
+    const uint32_t read = emit.local("read", vector_type(), in_tile_, Memory::registers);
+    for (int64_t i = 0; i < in_tile_; ++i) {
       body.push_back(Stmt::store(read, Expr(i), d[i]));
       d[i] = make_load(read, vector_type(), {Expr(i)});
     }
@@ -319,9 +305,9 @@ class WinogradLowering {
     c.dtype = w_.dtype;
     c.m = w_.chunk, c.n = w_.outputs, c.k = w_.channels;
     c.m_var = var("m", c.m), c.n_var = var("n", c.n);
-    const Expr product = var("product", products);
+    const Expr product = var("product", products_);
     c.batch = {product};
-    c.groups = products;
+    c.groups = products_;
     c.group = product;
     c.a_base = product * Expr(pitch(w_.channels));
     c.a_row = row(w_.channels);
@@ -340,10 +326,10 @@ class WinogradLowering {
   }
 
   // ---- U ----
-  /// Four times as large as the filter, so it is made when the library is loaded; in fp64, so that U is rounded once. The file has the filter as the
-  /// direct form reads it, which may stand beside this one.
+  /// Up to four times as large as the filter, so it is made when the library is loaded; in fp64, so that U is rounded once. The file has the filter
+  /// as the direct form reads it, which may stand beside this one.
   uint32_t transform_filter(int64_t width) {
-    const int64_t panels = ceil_div(w_.outputs, width), places = taps * taps, elements = products * panels * w_.channels * width;
+    const int64_t panels = ceil_div(w_.outputs, width), places = taps * taps, elements = products_ * panels * w_.channels * width;
     const int64_t from_width = panel_width(direct_, *program_.target), from_panels = ceil_div(w_.outputs, from_width);
     const auto prepared = static_cast<uint32_t>(program_.prepared.size());
     program_.prepared.push_back(elements * size_of(w_.dtype));
@@ -353,7 +339,7 @@ class WinogradLowering {
     const uint32_t u = emit.prepared_buffer(prepared, w_.dtype, elements, true);
     const int32_t lanes = program_.target->lanes(size_of(DType::f64));
     const ExprType wide{DType::f64, lanes};
-    const uint32_t tap = emit.local("tap", wide, places, Memory::registers), half = emit.local("half", wide, in_tile * taps, Memory::registers);
+    const uint32_t tap = emit.local("tap", wide, places, Memory::registers), half = emit.local("half", wide, in_tile_ * taps, Memory::registers);
     // A task is a channel of one of the file's panels.
     const Expr task = make_index("task", from_panels * w_.channels), column = make_index("column", from_width);
     const Expr from = make_index("from", from_panels), channel = make_index("channel", w_.channels), n = make_index("n", from_panels * from_width);
@@ -367,12 +353,12 @@ class WinogradLowering {
       for (int64_t i = 0; i < taps; ++i) x[i] = make_load(buffer, wide, {Expr(first + i * step)});
       return x;
     };
-    for (int64_t i = 0; i < in_tile; ++i) {
-      for (int64_t q = 0; q < taps; ++q) body.push_back(Stmt::store(half, Expr(i * taps + q), combination(filter_rows[i], line(tap, q, taps))));
+    for (int64_t i = 0; i < in_tile_; ++i) {
+      for (int64_t q = 0; q < taps; ++q) body.push_back(Stmt::store(half, Expr(i * taps + q), combination(w_.form->filter[i], line(tap, q, taps))));
     }
     const Expr panel = simplify(floordiv(n, width)), inside = simplify(floormod(n, width));
-    for (int64_t e = 0; e < products; ++e) {
-      const Expr value = cast(w_.dtype, combination(filter_rows[e % in_tile], line(half, e / in_tile * taps, 1)));
+    for (int64_t e = 0; e < products_; ++e) {
+      const Expr value = cast(w_.dtype, combination(w_.form->filter[e % in_tile_], line(half, e / in_tile_ * taps, 1)));
       const Expr at = simplify(((Expr(e * panels) + panel) * Expr(w_.channels) + channel) * Expr(width) + inside);
       body.push_back(Stmt::store(u, make_ramp(at, Expr(1), lanes), value));
     }
@@ -394,35 +380,35 @@ class WinogradLowering {
     const Epilogue stored = make_epilogue(emit, region_, {image, n, y, x}, w_.dtype, w_.op.bias, n);
     emit.mark_partial();
     finish(emit, w_.outputs, [&](const Place& place, const Expr& local, const Expr& column, const Expr& mask, const auto& over_columns) {
-      const uint32_t half = emit.local("half", vector_type(), out_tile * in_tile, Memory::stack);
+      const uint32_t half = emit.local("half", vector_type(), out_tile_ * in_tile_, Memory::stack);
       Body body;
-      for (int64_t q = 0; q < in_tile; ++q) {
-        Six d;
-        for (int64_t r = 0; r < in_tile; ++r) d[r] = make_load(m, vector_type(), {product_at(r * in_tile + q, local, column, w_.outputs)});
+      for (int64_t q = 0; q < in_tile_; ++q) {
+        std::vector<Expr> d(in_tile_);
+        for (int64_t r = 0; r < in_tile_; ++r) d[r] = make_load(m, vector_type(), {product_at(r * in_tile_ + q, local, column, w_.outputs)});
         column_of(emit, body, d);
-        const Four t = output_transform(d);
-        for (int64_t r = 0; r < out_tile; ++r) body.push_back(Stmt::store(half, Expr(r * in_tile + q), t[r]));
+        const std::vector<Expr> t = w_.form->output(d);
+        for (int64_t r = 0; r < out_tile_; ++r) body.push_back(Stmt::store(half, Expr(r * in_tile_ + q), t[r]));
       }
-      const Expr r = make_index("r", out_tile), row = simplify(place.y * Expr(out_tile) + r);
-      const uint32_t read = emit.local("read", vector_type(), in_tile, Memory::registers);
+      const Expr r = make_index("r", out_tile_), row = simplify(place.y * Expr(out_tile_) + r);
+      const uint32_t read = emit.local("read", vector_type(), in_tile_, Memory::registers);
       Body line;
-      Six d;
-      for (int64_t q = 0; q < in_tile; ++q) {
-        line.push_back(Stmt::store(read, Expr(q), make_load(half, vector_type(), {simplify(r * Expr(in_tile) + Expr(q))})));
+      std::vector<Expr> d(in_tile_);
+      for (int64_t q = 0; q < in_tile_; ++q) {
+        line.push_back(Stmt::store(read, Expr(q), make_load(half, vector_type(), {simplify(r * Expr(in_tile_) + Expr(q))})));
         d[q] = make_load(read, vector_type(), {Expr(q)});
       }
-      const Four t = output_transform(d);
-      for (int64_t q = 0; q < out_tile; ++q) {
-        const Expr at = simplify(place.x * Expr(out_tile) + Expr(q));
+      const std::vector<Expr> t = w_.form->output(d);
+      for (int64_t q = 0; q < out_tile_; ++q) {
+        const Expr at = simplify(place.x * Expr(out_tile_) + Expr(q));
         const std::vector<VarBinding> here{{image, place.image}, {y, row}, {x, at}};
         const Expr bound = substitute(simplify(substitute(stored.value, here)), {{stored.sum, t[q]}});
         Body store = one(vector_store(stored.buffer, simplify(substitute(stored.index, here)), vectorize(bound, n, column, lanes_, mask), n, column,
                                       lanes_, mask));
-        if (w_.out_width % out_tile != 0) store = one(Stmt::branch(at < Expr(w_.out_width), std::move(store)));
+        if (w_.out_width % out_tile_ != 0) store = one(Stmt::branch(at < Expr(w_.out_width), std::move(store)));
         append(line, std::move(store));
       }
-      const bool ragged = w_.out_height % out_tile != 0;
-      const Expr rows = ragged ? simplify(min(Expr(out_tile), Expr(w_.out_height) - place.y * Expr(out_tile))) : Expr(out_tile);
+      const bool ragged = w_.out_height % out_tile_ != 0;
+      const Expr rows = ragged ? simplify(min(Expr(out_tile_), Expr(w_.out_height) - place.y * Expr(out_tile_))) : Expr(out_tile_);
       body.push_back(Stmt::loop(r, Expr(0), rows, Expr(1), std::move(line)));
       return over_columns(std::move(body));
     });
@@ -457,11 +443,15 @@ bool lower_winograd(PendingProgram& program, const Region& region, const Contrac
   if (use == WinogradUse::off) return false;
   auto w = describe(program, region, direct);
   if (!w) return false;
-  const Dim gain = estimate(*w, *program.target).gain();
+  std::vector<Winograd> forms = in_all_forms(*w, *program.target);
+  const Dim gain = estimate(forms[0], *program.target).gain();
   Choice choice = use == WinogradUse::always ? Choice::winograd : choose(gain, program.graph->symbols);
-  if (use == WinogradUse::automatic && w->tiles.is_static()) {
-    const Choice other = choice == Choice::winograd ? Choice::direct : Choice::winograd;
-    choice = program.choose("form", std::vector<Choice>{choice, other}, [](Choice c) { return c == Choice::winograd ? "winograd" : "direct"; });
+  *w = forms[0];
+  if (gain.is_static()) {
+    // The direct form has no tiles of its own.
+    if (use == WinogradUse::automatic) forms.insert(choice == Choice::direct ? forms.begin() : forms.begin() + 1, Winograd{});
+    *w = program.choose("form", forms, [](const Winograd& x) { return x.form ? fmt::format("winograd {0}x{0}", x.form->out) : "direct"; });
+    choice = w->form ? Choice::winograd : Choice::direct;
   }
   if (choice == Choice::direct) return false;
   choose_chunk(program, *w);

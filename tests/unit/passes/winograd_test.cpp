@@ -1,6 +1,8 @@
 // Winograd convolutions by the kernel interpreter: borders, chunks of tiles that do not come out even, epilogues.
 #include "lowered.h"
 
+#include <cmath>
+
 namespace mica {
 namespace {
 
@@ -13,6 +15,18 @@ bool uses_winograd(const Graph& graph, const test::LowerPlan& plan) {
   return std::ranges::any_of(p.kernels, [](const Kernel& k) { return k.name.find("winograd") != std::string::npos; });
 }
 
+/// Answers with this form wherever it is asked for one.
+Chooser taking(const Graph& graph, test::LowerPlan plan, const std::string& form) {
+  Chooser asked;
+  plan.chooser = &asked;
+  test::lower(graph, plan);
+  Answers answers;
+  for (const ChoiceSubject& subject : asked.subjects()) {
+    if (std::ranges::any_of(subject.choices, [](const Choice& c) { return c.knob == "form"; })) answers[subject.description]["form"] = form;
+  }
+  return Chooser(std::move(answers));
+}
+
 /// A pointwise convolution first: what the 3x3 one reads has a place of its own, as within a model.
 std::string model(std::string_view x, int channels, int outputs, std::string_view rest, std::string_view result = "%a") {
   return fmt::format(
@@ -23,17 +37,34 @@ std::string model(std::string_view x, int channels, int outputs, std::string_vie
 }
 
 TEST(winograd, equals_the_convolution) {
-  for (const auto& text : {model("[1, 2, 8, 8]", 16, 16, "padding=[1, 1]"), model("[2, 2, 5, 7]", 5, 17, "padding=[1, 1]"),
-                           model("[1, 2, 9, 6]", 9, 8, "padding=[0, 0]"), model("[3, 2, 4, 3]", 16, 3, "padding=[2, 0]"),
-                           model("[1, 2, 3, 3]", 4, 4, "padding=[0, 0]"), model("[1, 2, 6, 6]", 7, 5, "padding=[0, 1], padding_end=[1, 0]"),
-                           model("[1, 2, 11, 13]", 16, 24, "padding=[1, 1]", "%r"), model("[1, 2, 7, 5]", 8, 8, "padding=[1, 1]", "%s")}) {
+  for (const std::string& text : {model("[1, 2, 8, 8]", 16, 16, "padding=[1, 1]"), model("[2, 2, 5, 7]", 5, 17, "padding=[1, 1]"),
+                                  model("[1, 2, 9, 6]", 9, 8, "padding=[0, 0]"), model("[3, 2, 4, 3]", 16, 3, "padding=[2, 0]"),
+                                  model("[1, 2, 3, 3]", 4, 4, "padding=[0, 0]"), model("[1, 2, 6, 6]", 7, 5, "padding=[0, 1], padding_end=[1, 0]"),
+                                  model("[1, 2, 11, 13]", 16, 24, "padding=[1, 1]", "%r"), model("[1, 2, 7, 5]", 8, 8, "padding=[1, 1]", "%s")}) {
     SCOPED_TRACE(text);
     const Graph graph = optimised(text);
     for (const test::LowerPlan& plan : always) {
-      EXPECT_TRUE(uses_winograd(graph, plan));
-      test::expect_lowered(graph, test::random_inputs(graph), plan, 1e-4);
+      for (const char* form : {"winograd 4x4", "winograd 3x3", "winograd 2x2"}) {
+        SCOPED_TRACE(form);
+        Chooser chooser = taking(graph, plan, form);
+        test::LowerPlan with = plan;
+        with.chooser = &chooser;
+        EXPECT_TRUE(uses_winograd(graph, with));
+        test::expect_lowered(graph, test::random_inputs(graph), with, 1e-4);
+        EXPECT_EQ(chooser.count().answered, 1u);
+      }
     }
   }
+}
+
+TEST(winograd, takes_tiles_by_what_they_cost) {
+  const auto products = [](std::string_view x, int channels, int outputs) -> int64_t {
+    const Program p = test::lower(optimised(model(x, channels, outputs, "padding=[1, 1]")), {"x86-64-v4", true, WinogradUse::automatic});
+    const auto at = std::ranges::find_if(p.kernels, [](const Kernel& k) { return k.name.starts_with("conv_winograd_product"); });
+    return at == p.kernels.end() ? 0 : std::llround(at->flops / (2.0 * channels * outputs));
+  };
+  EXPECT_EQ(products("[1, 2, 28, 28]", 128, 128), 7 * 7 * 36) << "many results share the weights";
+  EXPECT_EQ(products("[1, 2, 14, 14]", 256, 256), 5 * 5 * 25) << "fewer weights, and no tile hangs over the edge by half";
 }
 
 TEST(winograd, goes_over_tiles_in_chunks) {
