@@ -190,8 +190,11 @@ static int place_weights(mica_model* model, const mica_options* options, char* e
   const int mode = options ? options->weights : MICA_WEIGHTS_MAP;
   model->weights = *(const uint8_t* const volatile*)&mapped;
   if (mode == MICA_WEIGHTS_MAP) {
+    /* A page that is first met within a run takes longer than what a small model does with it. */
+    enum { POPULATED = 64 << 20 };
     const uintptr_t first = (uintptr_t)model->weights & ~(uintptr_t)4095;
     madvise((void*)first, (uintptr_t)model->weights + bytes - first, MADV_WILLNEED);
+    if (bytes <= POPULATED) madvise((void*)first, (uintptr_t)model->weights + bytes - first, MADV_POPULATE_READ); /* since Linux 5.14 */
     return MICA_OK;
   }
   if (mode != MICA_WEIGHTS_COPY_HUGE) return mica_say(error, error_size, MICA_ERR_OPTION, "option weights is %d, expected 0 or 1", mode);
