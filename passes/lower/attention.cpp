@@ -29,14 +29,9 @@ void AttentionLowering::choose_shares(int64_t packing_rows) {
   int64_t entries = 1;
   for (const Expr& v : a_.batch) entries *= std::max<int64_t>(1, extent_end(v).typical());
   const int64_t rows = a_.rows.typical();
-  double least = 1e300;
-  int64_t best = 1;
-  for (int64_t shares = 1; shares <= std::max<int64_t>(1, rows / least_rows); ++shares) {
-    double time = 0;
-    for (int64_t threads = 1; threads <= 16; threads *= 2)
-      time += static_cast<double>(threads * ceil_div(shares * entries, threads) * (ceil_div(rows, shares) + packing_rows));
-    if (time < least * 0.999) least = time, best = shares;
-  }
+  const auto [best, time] = least_over_threads(1, std::max<int64_t>(1, rows / least_rows), 1, [&](int64_t shares, int64_t threads) {
+    return static_cast<double>(threads * ceil_div(shares * entries, threads) * (ceil_div(rows, shares) + packing_rows));
+  });
   blocks_ = Dim::ceil_div(a_.rows, block_);
   shares_ = blocks_.is_static() ? Dim(std::min(best, blocks_.size())) : Dim::max(Dim::min(Dim(best), blocks_), 1);
 }

@@ -52,6 +52,18 @@ struct Inner {
   bool rows_outer = false;             ///< each thread takes rows, through the whole batch; else it takes a share of the batch, with all rows
 };
 
+/// The number in [low, high] for which the sum of `time(number, threads)` over some numbers of threads is least, and that sum. A greater number has
+/// to be better by a thousandth. `none` where there is no such number.
+template <class Time> std::pair<int64_t, double> least_over_threads(int64_t low, int64_t high, int64_t none, Time&& time) {
+  std::pair<int64_t, double> best{none, 1e300};
+  for (int64_t number = low; number <= high; ++number) {
+    double sum = 0;
+    for (int64_t threads = 1; threads <= 16; threads *= 2) sum += time(number, threads);
+    if (sum < best.second * 0.999) best = {number, sum};
+  }
+  return best;
+}
+
 /// One contraction, whatever op it came from.
 struct Contraction {
   DType dtype = DType::f32;  ///< of A, B and the result

@@ -12,6 +12,7 @@
 // panel behind, in several places of it in turn: the hardware follows streams, one a page, and a single one does not ask for as much as memory can
 // give.
 #include <algorithm>
+#include <tuple>
 
 #include "contraction_operands.h"
 
@@ -133,13 +134,9 @@ class MatrixTileLowering {
       const auto first_read = static_cast<double>(c_.taps * c_.k.size() * b.block.vectors * target_.tiles.row_bytes / 2) / 16;
       const auto of_block = static_cast<double>(b.block.row_tiles * b.block.vectors) * (steps * 16 + 60);
       const double of_panel = first_read + static_cast<double>(ceil_div(b.positions, b.block.rows)) * of_block;
-      b.time = 1e300;
-      for (int64_t groups = 1; groups <= b.panels; ++groups) {
-        const double task = copy + static_cast<double>(ceil_div(b.panels, groups)) * of_panel;
-        double time = 0;
-        for (int64_t threads = 1; threads <= 16; threads *= 2) time += task * static_cast<double>(ceil_div(images * count * groups, threads));
-        if (time < b.time * 0.999) b.time = time, b.groups = groups;
-      }
+      std::tie(b.groups, b.time) = least_over_threads(1, b.panels, 1, [&](int64_t groups, int64_t threads) {
+        return (copy + static_cast<double>(ceil_div(b.panels, groups)) * of_panel) * static_cast<double>(ceil_div(images * count * groups, threads));
+      });
       ranked.push_back(b);
     }
     std::ranges::stable_sort(ranked, [](const Bands& x, const Bands& y) { return x.time < y.time; });
@@ -239,15 +236,12 @@ class MatrixTileLowering {
   /// In how many groups of at most `most` the panels go where each gathers its rows again: the sum over some numbers of threads of the time that the
   /// one with most to do takes. Gathering a block takes three quarters of what multiplying it by a panel does.
   int64_t groups_for(int64_t most, int64_t blocks) const {
-    int64_t best = panels_;
-    double least = 1e300;
-    for (int64_t groups = ceil_div(panels_, most); groups <= panels_; ++groups) {
-      const auto task = static_cast<double>(ceil_div(panels_, groups)) + 0.75;
-      double time = 0;
-      for (int64_t threads = 1; threads <= 16; threads *= 2) time += task * static_cast<double>(threads * ceil_div(groups * blocks, threads));
-      if (time < least * 0.999) least = time, best = groups;
-    }
-    return best;
+    return least_over_threads(ceil_div(panels_, most), panels_, panels_,
+                              [&](int64_t groups, int64_t threads) {
+                                return (static_cast<double>(ceil_div(panels_, groups)) + 0.75) *
+                                       static_cast<double>(threads * ceil_div(groups * blocks, threads));
+                              })
+        .first;
   }
 
   // ---- buffers ----

@@ -10,13 +10,11 @@
 #include <thread>
 #include <vector>
 #if defined(__x86_64__)
-#include <cpuid.h>
 #include <immintrin.h>
-#include <sys/syscall.h>
-#include <unistd.h>
 #endif
 
 #include "mica/driver/analyze.h"
+#include "mica/target/target.h"
 
 namespace mica {
 
@@ -74,21 +72,6 @@ double plain_work(int64_t steps) { return multiply_add<Float4>(steps); }
   return static_cast<double>(steps) * 12 * 64;
 }
 
-/// amx-tile and amx-bf16 (cpuid leaf 7), and a system that saves the registers (xgetbv).
-bool has_tiles() {
-  unsigned a = 0, b = 0, c = 0, d = 0, low = 0, high = 0;
-  if (!__get_cpuid(1, &a, &b, &c, &d) || !(c & bit_OSXSAVE)) return false;
-  asm("xgetbv" : "=a"(low), "=d"(high) : "c"(0));
-  constexpr unsigned states = 3u << 17, features = 1u << 24 | 1u << 22;
-  return (low & states) == states && __get_cpuid_count(7, 0, &a, &b, &c, &d) && (d & features) == features;
-}
-
-/// Linux lets a process use the registers when asked.
-bool may_use_tiles() {
-  constexpr long request_permission = 0x1023, tile_data = 18;
-  return syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
-}
-
 /// Four accumulators, as many as a schedule keeps; operands stay where they are.
 [[gnu::target("amx-tile,amx-bf16")]] double tile_work(int64_t steps) {
   struct alignas(64) Shapes {
@@ -120,13 +103,13 @@ bool may_use_tiles() {
 
 using Work = double (*)(int64_t);
 
-/// Null where this machine has it not.
-Work choose_work(Arithmetic arithmetic) {
+/// Null where this machine has it not, or the system refuses it.
+Work choose_work(Arithmetic arithmetic, const Target& host) {
 #if defined(__x86_64__)
-  if (arithmetic == Arithmetic::pairs) return __builtin_cpu_supports("avx512bf16") ? pair_work : nullptr;
-  if (arithmetic == Arithmetic::tiles) return has_tiles() && may_use_tiles() ? tile_work : nullptr;
-  if (__builtin_cpu_supports("avx512f")) return avx512_work;
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) return avx2_work;
+  if (arithmetic == Arithmetic::pairs) return host.has("avx512bf16") ? pair_work : nullptr;
+  if (arithmetic == Arithmetic::tiles) return host.has("amx-bf16") ? tile_work : nullptr;
+  if (host.has("avx512f")) return avx512_work;
+  if (host.has("avx2") && host.has("fma")) return avx2_work;
 #endif
   return arithmetic == Arithmetic::vectors ? plain_work : nullptr;
 }
@@ -183,8 +166,11 @@ double read_rate(double seconds, std::barrier<>& filled) {
 MachinePeak probe_machine(int threads) {
   constexpr double seconds = 0.025;  // each
   MachinePeak peak;
+  Diagnostics ignored;
+  const auto native = make_target("native", "", ignored);
+  const Target host = native ? *native : Target{};
   for (size_t i = 0; i < arithmetics; ++i) {
-    const Work work = choose_work(static_cast<Arithmetic>(i));
+    const Work work = choose_work(static_cast<Arithmetic>(i), host);
     if (!work) continue;
     peak.flops[i] = rate_of(threads, [&] {
       double best = 0;

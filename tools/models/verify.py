@@ -23,7 +23,6 @@ FORMS = {
     "bf16-pairs": ["--precision", "bf16", "--cpu-features", "-amx-tile"],
     "f32-avx2": ["--cpu", "x86-64-v3"],
     "bf16-avx2": ["--precision", "bf16", "--cpu", "x86-64-v3"],
-    "all": None,
 }
 
 
@@ -71,7 +70,7 @@ def parse():
     parser.add_argument("--seed", type=int, default=0, help="seed of the inputs that mica verify draws")
     parser.add_argument("--bench", action="store_true", help="also time against frozen TorchScript and hold the ratio")
     parser.add_argument("--threads", type=int, default=2, help="threads for --bench (default 2)")
-    parser.add_argument("--form", action="append", choices=FORMS, metavar="FORM",
+    parser.add_argument("--form", action="append", choices=[*FORMS, "all"], metavar="FORM",
                         help=f"precision and CPU to compile for, may be repeated: {', '.join(FORMS)}, or all of them with 'all' (default: f32)")
     parser.add_argument("--run-threads", type=int, action="append", metavar="N",
                         help="also run with so many threads, may be repeated: the bits of all outputs must be those of the first N")
@@ -171,7 +170,7 @@ def main() -> int:
     passed = failed = 0
     forms = options.form or ["f32"]
     if "all" in forms:
-        forms = [form for form in FORMS if form != "all"]
+        forms = list(FORMS)
     for name, batch, form in itertools.product(wanted, options.batch or [1], forms):
         what = f"{name} batch {batch}" + (f" {form}" if options.form else "")
         log_path = logs / f"{name}{'_small' if options.small else ''}_b{batch}{'_' + form if options.form else ''}.log"
