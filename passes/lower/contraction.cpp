@@ -21,6 +21,9 @@ constexpr double tile_cycles = 30;  ///< of a tile beside its steps and its sums
 constexpr int64_t cache_line = 64;
 /// Of B that a turn of the loop over k asks for at most: a tile that reads more than this has too few others to share it with.
 constexpr int64_t most_lines = 4;
+constexpr int64_t most_along_k = 4;           ///< columns that are multiplied along k
+constexpr int64_t longest_gathered = 1024;    ///< elements of one of them, where B is computed
+constexpr int64_t fewest_rows_gathered = 32;  ///< which are to make up for reading it
 
 // ---- the tile ----
 /// A register tile of `rows` x (`vectors` * lanes) that leaves a few registers free (measured: no spills with LLVM 19).
@@ -28,16 +31,31 @@ struct Tile {
   int64_t rows = 1, vectors = 1;
 };
 
+/// Columns behind the last whole vector of them that are multiplied along k, a vector of its steps at a time. In a vector of columns they would take
+/// as long as a full one.
+int64_t columns_along_k(const Contraction& c, int32_t lanes) {
+  if (!c.along_k || c.gate || !c.n.is_static() || !c.k.is_static() || c.n.size() < lanes) return 0;
+  const int64_t columns = c.n % lanes, steps = c.taps * ceil_div(c.k, lanes);
+  if (columns == 0 || columns > most_along_k || steps > c.chain) return 0;
+  // A B that is computed is first read column by column, for each block of rows.
+  if (!c.packed && (c.k.size() > longest_gathered || c.m.typical() < fewest_rows_gathered)) return 0;
+  // Per row, at two a cycle: multiply-adds and loads, the sums over the lanes, and a tile of its own. 512 rows of 64 and 128 steps took 0.81 to 0.97
+  // of the time, those of 32 up to 1.3 times as long.
+  constexpr int64_t over_lanes = 12, own_tile = 16;
+  return (columns + 1) * steps + columns * over_lanes + own_tile < c.taps * c.k.size() ? columns : 0;
+}
+
 /// All that are worth a thought, the one that should take the least time first.
 std::vector<Tile> rank_tiles(const Contraction& c, const Target& target, int32_t lanes) {
   // Every row takes a pointer of its own: 14 of them do not fit 16 general registers beside the counters.
   const std::vector<Tile> shapes =
       target.vector_registers >= 32 ? std::vector<Tile>{{6, 4}, {8, 3}, {5, 5}, {12, 2}, {10, 1}} : std::vector<Tile>{{3, 4}, {4, 3}, {6, 2}, {8, 1}};
   const auto steps = static_cast<double>(c.k.typical() * c.taps);
+  const Dim columns = c.n - columns_along_k(c, lanes);
   std::vector<Tile> ranked;
   double best_cost = 1e300;
   for (const Tile& s : shapes) {
-    const int64_t width = s.vectors * lanes, m = c.m.typical(), n = c.n.typical();
+    const int64_t width = s.vectors * lanes, m = c.m.typical(), n = columns.typical();
     if (target.vector_registers < 32 && s.vectors == 4) continue;
     if (s.vectors > 1 && (s.vectors - 1) * lanes >= n) continue;
     const int64_t panels = ceil_div(n, width), tiles = ceil_div(m, s.rows);
@@ -48,7 +66,7 @@ std::vector<Tile> rank_tiles(const Contraction& c, const Target& target, int32_t
       const auto v = static_cast<double>(vectors);
       return (std::max({rows * v / 2, (rows + v) / 2, 4.0}) + 0.5) * steps + 2 * rows * v + tile_cycles;
     };
-    const double row = cycles(s.vectors) * static_cast<double>(panels - 1) + cycles(last_vectors(c.n, s.vectors, lanes));
+    const double row = cycles(s.vectors) * static_cast<double>(panels - 1) + cycles(last_vectors(columns, s.vectors, lanes));
     const double cost = row * static_cast<double>(tiles);
     const Tile tile = {c.m.is_static() ? ceil_div(m, tiles) : std::min(s.rows, m), s.vectors};
     const bool best = cost < best_cost * 0.995;
@@ -70,7 +88,9 @@ class ContractionLowering {
                             [](const Tile& t) { return fmt::format("{} rows, {} vectors", t.rows, t.vectors); });
     width_ = tile_.vectors * lanes_;
     vectors_ = tile_.vectors;
-    panels_ = Dim::ceil_div(c_.n, width_);
+    rest_ = columns_along_k(c_, lanes_);
+    columns_ = c_.n - rest_;
+    panels_ = Dim::ceil_div(columns_, width_);
     tiles_ = Dim::ceil_div(c_.m, tile_.rows);
     tall_ = c_.m - tiles_ * (tile_.rows - 1);
     choose_chunks();
@@ -92,6 +112,8 @@ class ContractionLowering {
   int64_t width_ = 1;
   int64_t vectors_ = 1;       ///< of the panels that statements are made for: all, or the last one, which may be narrower
   bool all_columns_ = false;  ///< those panels are full
+  int64_t rest_ = 0;          ///< columns that are multiplied along k, in the tasks of the last panel
+  Dim columns_ = 1;           ///< the others
   Dim panels_ = 1;
   Dim tiles_ = 1, tall_ = 1;  ///< row tiles; the first `tall_` have tile_.rows rows, the rest one less (below 0: see over_tiles)
   int64_t chunk_taps_ = 1;    ///< of one accumulator chain
@@ -101,7 +123,7 @@ class ContractionLowering {
   Dim blocks_ = 1;           ///< groups of row tiles; a task is a batch entry, a block, a panel
   int64_t block_tiles_ = 1;  ///< most tiles of a block
   bool panel_outer_ = true;  ///< threads share the columns, else the rows
-  uint32_t a_ = 0, b_ = 0, partial_ = 0;
+  uint32_t a_ = 0, b_ = 0, partial_ = 0, gathered_ = 0;
   std::optional<RowOffsets> rows_;
   Expr panel_, tap_;
   Epilogue stored_;
@@ -181,7 +203,7 @@ class ContractionLowering {
     const double multiply = m * n * k * static_cast<double>(c_.taps) / (2.0 * lanes_);
     const auto blocks = static_cast<double>(blocks_.typical()), panels = static_cast<double>(panels_.size()),
                vectors = static_cast<double>(tile_.vectors);
-    const double all = vectors * (panels - 1) + static_cast<double>(last_vectors(c_.n, tile_.vectors, lanes_));
+    const double all = vectors * (panels - 1) + static_cast<double>(last_vectors(columns_, tile_.vectors, lanes_));
     const double half = std::min(std::ceil(panels * blocks / 2) / blocks * vectors, all) / all;
     const double columns = multiply * half + (b_bytes / 2 + a_bytes / 2 * foreign) / far_bytes;
     const bool by_channels = program_.made_by_channels(c_.a);
@@ -192,9 +214,9 @@ class ContractionLowering {
   void prepare_operands() {
     rows_.emplace(emit_, c_);
     a_ = c_.inner ? emit_.temporary(c_.inner->a, false) : emit_.buffer_of(c_.a);
-    if (c_.inner) b_ = emit_.prepared_buffer(c_.inner->b(width_), c_.dtype, c_.groups * panels_.size() * c_.k.size() * width_, false);
+    if (c_.inner) b_ = emit_.prepared_buffer(c_.inner->b(width_, rest_), c_.dtype, behind_panels() + c_.groups * rest_ * long_k(), false);
     else if (c_.gate) b_ = emit_.temporary(gated_b(), false);
-    else if (c_.packed) b_ = pack_b(emit_, c_, {width_, group_, Dim::ceil_div(c_.k, group_).size()});
+    else if (c_.packed) b_ = pack_b(emit_, c_, {width_, group_, Dim::ceil_div(c_.k, group_).size()}, rest_);
     else b_ = emit_.buffer_of(c_.b);
   }
 
@@ -248,11 +270,11 @@ class ContractionLowering {
     return ((c_.group * Expr(panels_) + panel_) * Expr(c_.taps) + tap) * Expr(Dim::ceil_div(c_.k, group_)) + k;
   }
 
-  bool ragged() const { return !all_columns_ && c_.n % width_ != 0; }
+  bool ragged() const { return !all_columns_ && columns_ % width_ != 0; }
   /// Lanes of vector `j` of the panel that are columns of the result; empty where all of them are.
   Expr column_mask(int64_t j) const {
-    if (!ragged() || (c_.n.is_static() && (j + 1 < vectors_ || c_.n % lanes_ == 0))) return {};
-    return tail_mask(simplify(panel_ * Expr(width_) + Expr(j * lanes_)), Expr(c_.n), lanes_);
+    if (!ragged() || (columns_.is_static() && (j + 1 < vectors_ || columns_ % lanes_ == 0))) return {};
+    return tail_mask(simplify(panel_ * Expr(width_) + Expr(j * lanes_)), Expr(columns_), lanes_);
   }
 
   // ---- statements ----
@@ -288,31 +310,35 @@ class ContractionLowering {
   std::vector<Stmt> accumulate(const Accumulators& acc, const Expr& m0, const Expr& tile, const Expr& tap_low, const Expr& tap_high,
                                const Expr& k_low, const Expr& k_high) {
     std::vector<Stmt> out = acc.clear();
-    std::vector<Expr> offsets;
-    for (int64_t i = 0; i < acc.rows; ++i) offsets.push_back(make_var(fmt::format("row{}", i), 0, int64_t{1} << 40));
     Ahead ahead = ahead_of(tile, tap_high, k_high);
     const Expr first = make_index("ahead", int64_t{1} << 40), asked = ahead.first;
     const Expr taps_done = c_.taps > 1 ? (tap_ - tap_low) * Expr(Dim::ceil_div(c_.k, group_)) : Expr(0);
     if (ahead.lines) ahead.first = simplify(first + (taps_done - floordiv(k_low, group_)) * Expr(ahead.step));
-    std::vector<Stmt> inner = multiply_loops(acc, offsets, k_low, k_high, ahead);
+    std::vector<Stmt> inner = at_rows(m0, acc.rows, tap_low, tap_high,
+                                      [&](const std::vector<Expr>& offsets) { return multiply_loops(acc, offsets, k_low, k_high, ahead); });
+    if (asked) inner = with_let(first, asked, std::move(inner));
+    append(out, std::move(inner));
+    return out;
+  }
+
+  /// `make(where each of the rows from m0 on begins)` for the taps of [tap_low, tap_high).
+  template <class Make> std::vector<Stmt> at_rows(const Expr& m0, int64_t rows, const Expr& tap_low, const Expr& tap_high, Make&& make) {
+    std::vector<Expr> offsets;
+    for (int64_t i = 0; i < rows; ++i) offsets.push_back(make_var(fmt::format("row{}", i), 0, int64_t{1} << 40));
+    std::vector<Stmt> inner = make(offsets);
     std::vector<std::pair<Expr, Expr>> hoisted;  // what does not depend on the tap
-    for (int64_t i = acc.rows; i-- > 0;) {
+    for (int64_t i = rows; i-- > 0;) {
       const Expr m = simplify(m0 + Expr(i));
       std::vector<Expr> places;
       for (const Expr& place : rows_->places(m)) {
         hoisted.emplace_back(make_var("place", 0, int64_t{1} << 40), place);
         places.push_back(hoisted.back().first);
       }
-      const Expr offset = rows_->at(m, places, tap_);
-      std::vector<Stmt> wrapped;
-      wrapped.push_back(Stmt::let(offsets[i], offset, std::move(inner)));
-      inner = std::move(wrapped);
+      inner = with_let(offsets[i], rows_->at(m, places, tap_), std::move(inner));
     }
     if (c_.taps > 1) inner = one(Stmt::loop(tap_, tap_low, tap_high, Expr(1), std::move(inner)));
     for (auto& [place, value] : hoisted) inner = with_let(place, value, std::move(inner));
-    if (asked) inner = with_let(first, asked, std::move(inner));
-    append(out, std::move(inner));
-    return out;
+    return inner;
   }
 
   /// Steps of k, two at a time where their number is even or not known.
@@ -374,15 +400,105 @@ class ContractionLowering {
   template <class Sum> std::vector<Stmt> epilogue(const Expr& m0, int64_t rows, Sum&& sum) {
     std::vector<Stmt> out;
     for (int64_t i = 0; i < rows; ++i) {
-      const std::vector<VarBinding> at{{c_.m_var, simplify(m0 + Expr(i))}};
-      const Expr value = simplify(substitute(stored_.value, at)), index = simplify(substitute(stored_.index, at));
-      for (int64_t j = 0; j < vectors_; ++j) {
-        const Expr column = simplify(panel_ * Expr(width_) + Expr(j * lanes_)), mask = column_mask(j);
-        const Expr bound = substitute(value, {{stored_.sum, sum(i, j)}});
-        out.push_back(vector_store(stored_.buffer, index, vectorize(bound, c_.n_var, column, lanes_, mask), c_.n_var, column, lanes_, mask));
+      for (int64_t j = 0; j < vectors_; ++j)
+        out.push_back(store(simplify(m0 + Expr(i)), simplify(panel_ * Expr(width_) + Expr(j * lanes_)), sum(i, j), column_mask(j)));
+    }
+    return out;
+  }
+  /// The epilogue of a vector of sums of row `m` from `column` on.
+  Stmt store(const Expr& m, const Expr& column, const Expr& sums, const Expr& mask) const {
+    const std::vector<VarBinding> at{{c_.m_var, m}};
+    const Expr value = substitute(simplify(substitute(stored_.value, at)), {{stored_.sum, sums}}), index = simplify(substitute(stored_.index, at));
+    return vector_store(stored_.buffer, index, vectorize(value, c_.n_var, column, lanes_, mask), c_.n_var, column, lanes_, mask);
+  }
+
+  // ---- the columns that are multiplied along k ----
+  /// Elements of k that a vector takes, and of a column in memory.
+  int64_t step_k() const { return lanes_ * group_; }
+  int64_t long_k() const { return rest_ ? ceil_div(c_.k, step_k()) * step_k() : 0; }
+  /// Elements of a packed B before those columns.
+  int64_t behind_panels() const { return c_.groups * panels_.size() * c_.taps * Dim::ceil_div(c_.k, group_).size() * width_ * group_; }
+
+  /// Reads these columns of a B that is computed.
+  std::vector<Stmt> gather_rest() {
+    if (c_.packed) return {};
+    gathered_ = emit_.local("columns", {c_.dtype, 1}, rest_ * long_k(), Memory::stack);
+    const Expr k = make_index("k", c_.k);
+    std::vector<Stmt> body;
+    for (int64_t c = 0; c < rest_; ++c) {
+      const Expr from = simplify(c_.b_base + k * Expr(c_.b_row) + Expr(columns_) + Expr(c));
+      body.push_back(Stmt::store(gathered_, Expr(c * long_k()) + k, make_load(b_, {c_.dtype, 1}, {from})));
+    }
+    return one(Stmt::loop(k, Expr(0), Expr(c_.k), Expr(1), std::move(body)));
+  }
+
+  Expr rest_vector(const Expr& k, int64_t c, const Expr& mask) const {
+    const ExprType type{c_.dtype, static_cast<int32_t>(step_k())};
+    if (!c_.packed) return make_load(gathered_, type, {make_ramp(simplify(Expr(c * long_k()) + k), Expr(1), type.lanes)}, mask);
+    const Expr column = (c_.group ? c_.group : Expr(0)) * Expr(rest_) + Expr(c);
+    const Expr at = Expr(behind_panels()) + (column * Expr(c_.taps) + tap_) * Expr(long_k()) + k;
+    return make_load(b_, type, {make_ramp(simplify(at), Expr(1), type.lanes)}, mask);
+  }
+
+  /// A vector of steps of k for some rows and all of these columns.
+  std::vector<Stmt> rest_step(uint32_t acc, const std::vector<Expr>& offsets, const Expr& k, const Expr& mask) {
+    const ExprType type{c_.dtype, static_cast<int32_t>(step_k())};
+    const auto whole = [&](const Expr& x) { return group_ == 1 ? in_sums(x) : x; };
+    std::vector<Expr> columns;
+    for (int64_t c = 0; c < rest_; ++c) columns.push_back(whole(rest_vector(k, c, mask)));
+    std::vector<Stmt> out;
+    for (size_t i = 0; i < offsets.size(); ++i) {
+      const Expr a = whole(make_load(a_, type, {make_ramp(simplify(offsets[i] + k), Expr(1), type.lanes)}, mask));
+      for (int64_t c = 0; c < rest_; ++c) {
+        const Expr at(static_cast<int64_t>(i) * rest_ + c), sum = make_load(acc, {c_.sums(), lanes_}, {at});
+        out.push_back(Stmt::store(acc, at, group_ == 1 ? fma(a, columns[c], sum) : make_dot(ExprOp::dot2, a, columns[c], sum)));
       }
     }
     return out;
+  }
+
+  /// Sums and epilogue for `rows` rows from m0 on.
+  std::vector<Stmt> rest_of_rows(const Expr& m0, int64_t rows) {
+    const ExprType vector{c_.sums(), lanes_};
+    const uint32_t acc = emit_.local("along", vector, rows * rest_, Memory::registers), total = emit_.local("total", vector, rows, Memory::registers);
+    std::vector<Stmt> out;
+    for (int64_t i = 0; i < rows * rest_; ++i) out.push_back(Stmt::store(acc, Expr(i), make_broadcast(imm(c_.sums(), 0), lanes_)));
+    append(out, at_rows(m0, rows, Expr(0), Expr(c_.taps), [&](const std::vector<Expr>& offsets) {
+             const int64_t whole = c_.k.size() / step_k() * step_k();
+             const Expr k = make_index("k", c_.k);
+             std::vector<Stmt> body;
+             if (whole) body = one(Stmt::loop(k, Expr(0), Expr(whole), Expr(step_k()), rest_step(acc, offsets, k, {})));
+             if (whole < c_.k.size())
+               append(body, rest_step(acc, offsets, Expr(whole), tail_mask(Expr(whole), Expr(c_.k), static_cast<int32_t>(step_k()))));
+             return body;
+           }));
+    for (int64_t i = 0; i < rows; ++i) {
+      Expr sums;
+      for (int64_t c = 0; c < rest_; ++c) {
+        const Expr sum = make_broadcast(make_horizontal(ReduceOp::sum, make_load(acc, vector, {Expr(i * rest_ + c)})), lanes_);
+        sums = sums ? select(equal(make_ramp(Expr(0), Expr(1), lanes_), make_broadcast(Expr(c), lanes_)), sum, sums) : sum;
+      }
+      out.push_back(Stmt::store(total, Expr(i), sums));
+    }
+    const Expr mask = tail_mask(Expr(columns_), Expr(c_.n), lanes_);
+    for (int64_t i = 0; i < rows; ++i) out.push_back(store(simplify(m0 + Expr(i)), Expr(columns_), make_load(total, vector, {Expr(i)}), mask));
+    return out;
+  }
+
+  /// As many rows at a time as have their sums in registers.
+  std::vector<Stmt> along_k(const Expr& low, const Expr& high) {
+    std::vector<Stmt> out = gather_rest();
+    const int64_t most = std::max<int64_t>(1, (emit_.target().vector_registers - 4 - rest_) / rest_);
+    append(out, over_tiles(low, high, [&](const Expr& m0, int64_t rows, const Expr&) {
+             std::vector<Stmt> body;
+             for (int64_t i = 0, parts = ceil_div(rows, most); i < parts; ++i) {
+               const int64_t first = rows * i / parts, end = rows * (i + 1) / parts;
+               append(body, rest_of_rows(simplify(m0 + Expr(first)), end - first));
+             }
+             return body;
+           }));
+    if (c_.taps == 1) out = with_let(tap_, Expr(0), std::move(out));
+    return panels_ == 1 ? std::move(out) : one(Stmt::branch(equal(panel_, Expr(panels_ - 1)), std::move(out)));
   }
 
   /// `body(first row, rows, row within the block)` for the tiles [low, high), tall ones first. A row within the block counts tile_.rows
@@ -491,11 +607,11 @@ class ContractionLowering {
 
   /// The statements of `make` for full panels, and again for the last one where that is narrower.
   template <class Make> std::vector<Stmt> over_panels(Make&& make) {
-    if (!c_.n.is_static() || panels_ == 1 || c_.n % width_ == 0) return make();
+    if (!columns_.is_static() || panels_ == 1 || columns_ % width_ == 0) return make();
     all_columns_ = true;
     std::vector<Stmt> full = make();
     all_columns_ = false;
-    vectors_ = last_vectors(c_.n, tile_.vectors, lanes_);
+    vectors_ = last_vectors(columns_, tile_.vectors, lanes_);
     return one(Stmt::branch(panel_ < Expr(panels_ - 1), std::move(full), make()));
   }
 
@@ -507,6 +623,7 @@ class ContractionLowering {
     const Expr low_var = make_index("low", tiles_ + 1), high_var = make_index("high", tiles_ + 1);
     std::vector<Stmt> body = over_panels([&] { return single_chain() ? one_chain(low_var, high_var) : many_chains(low_var, high_var); });
     if (c_.taps == 1 && single_chain()) body = with_let(tap_, Expr(0), std::move(body));
+    if (rest_) append(body, along_k(low_var, high_var));
     body = with_let(low_var, low, with_let(high_var, wanted_tiles(high), std::move(body)));
     // task = (batch..., panel, block), (batch..., block, panel) or (block, batch..., panel)
     std::vector<Expr> order = c_.batch;

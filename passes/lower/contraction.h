@@ -46,7 +46,8 @@ struct Inner {
   Value a, result;
   Expr at;  ///< element of `result`, over batch, m_var, n_var
   /// Makes what holds B in panels of so many columns, [groups, panels, k, width], when the library is loaded: a number of PendingProgram::prepared.
-  std::function<uint32_t(int64_t width)> b;
+  /// The last `rest` columns stand behind them, each for itself: [groups, rest, k], k as whole vectors.
+  std::function<uint32_t(int64_t width, int64_t rest)> b;
   std::string name;                    ///< of the kernel
   std::function<Expr(Emitter&)> rows;  ///< of the m rows so many are wanted; empty: all
   bool rows_outer = false;             ///< each thread takes rows, through the whole batch; else it takes a share of the batch, with all rows
@@ -97,6 +98,7 @@ struct Contraction {
   OptValue bias;
   Expr bias_index;             ///< over batch, n_var
   int64_t chain = max_chain;   ///< steps of k that one accumulator may take
+  bool along_k = true;         ///< a few columns behind whole vectors may be multiplied along k
   std::optional<Inner> inner;  ///< instead of the graph's values
 };
 

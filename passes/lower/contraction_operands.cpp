@@ -76,9 +76,10 @@ Expr RowOffsets::sum_of_axes(const Expr& m, const Expr& tap) const {
 
 namespace {
 
-template <class T> std::vector<std::byte> pack(const Contraction& c, const std::byte* from, const Packing& packing) {
+/// Columns [first, end) of B.
+template <class T> std::vector<std::byte> pack(const Contraction& c, const std::byte* from, const Packing& packing, int64_t first, int64_t end) {
   const T* source = reinterpret_cast<const T*>(from);
-  const int64_t width = packing.width, group = packing.group, panels = ceil_div(c.n, width), tile = packing.tile_steps * packing.tile_width;
+  const int64_t width = packing.width, group = packing.group, panels = ceil_div(end - first, width), tile = packing.tile_steps * packing.tile_width;
   std::vector<std::byte> bytes(static_cast<size_t>(c.groups * panels * c.taps * packing.steps * width * group) * sizeof(T));
   T* out = reinterpret_cast<T*>(bytes.data());
   for (int64_t g = 0; g < c.groups; ++g) {
@@ -86,9 +87,9 @@ template <class T> std::vector<std::byte> pack(const Contraction& c, const std::
       for (int64_t t = 0; t < c.taps; ++t) {
         for (int64_t at = 0; at < packing.steps * width * group; ++at, ++out) {
           const int64_t place = at / group % tile, tiles = at / group / tile, across = width / packing.tile_width;
-          const int64_t n = p * width + tiles % across * packing.tile_width + place % packing.tile_width;
+          const int64_t n = first + p * width + tiles % across * packing.tile_width + place % packing.tile_width;
           const int64_t k = (tiles / across * packing.tile_steps + place / packing.tile_width) * group + at % group;
-          *out = n < c.n && k < c.k ? source[c.b_at(g, t, k, n)] : T(0);
+          *out = n < end && k < c.k ? source[c.b_at(g, t, k, n)] : T(0);
         }
       }
     }
@@ -96,17 +97,22 @@ template <class T> std::vector<std::byte> pack(const Contraction& c, const std::
   return bytes;
 }
 
-std::vector<std::byte> packed(const Contraction& c, const std::byte* source, const Packing& packing) {
-  if (c.dtype == DType::f64) return pack<double>(c, source, packing);
-  if (c.dtype == DType::f32) return pack<float>(c, source, packing);
-  return pack<uint16_t>(c, source, packing);
+std::vector<std::byte> packed(const Contraction& c, const std::byte* source, const Packing& packing, int64_t first, int64_t end) {
+  if (c.dtype == DType::f64) return pack<double>(c, source, packing, first, end);
+  if (c.dtype == DType::f32) return pack<float>(c, source, packing, first, end);
+  return pack<uint16_t>(c, source, packing, first, end);
 }
 
 }  // namespace
 
-uint32_t pack_b(Emitter& emit, const Contraction& c, const Packing& packing) {
+uint32_t pack_b(Emitter& emit, const Contraction& c, const Packing& packing, int64_t rest) {
   const ConstantData& constant = emit.graph().constant(c.b);
-  std::vector<std::byte> bytes = packed(c, constant.bytes.data(), packing);
+  const int64_t n = c.n.size(), vector = packing.group * emit.target().lanes(size_of(c.sums()));
+  std::vector<std::byte> bytes = packed(c, constant.bytes.data(), packing, 0, n - rest);
+  if (rest) {
+    const std::vector<std::byte> more = packed(c, constant.bytes.data(), {1, 1, ceil_div(c.k, vector) * vector}, n - rest, n);
+    bytes.insert(bytes.end(), more.begin(), more.end());
+  }
   const int64_t elements = static_cast<int64_t>(bytes.size()) / size_of(c.dtype);
   return emit.weight_buffer(emit.program().add_weight(std::move(bytes), constant.name), c.dtype, elements);
 }

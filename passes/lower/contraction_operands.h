@@ -33,8 +33,9 @@ struct Packing {
   int64_t width = 1, group = 1, steps = 1;
   int64_t tile_steps = steps, tile_width = width;
 };
-/// The parameter that holds a constant B so.
-uint32_t pack_b(Emitter& emit, const Contraction& c, const Packing& packing);
+/// The parameter that holds a constant B so. Its last `rest` columns are not in panels but behind them, each for itself, [groups, rest, taps, k],
+/// where k is padded to whole vectors.
+uint32_t pack_b(Emitter& emit, const Contraction& c, const Packing& packing, int64_t rest = 0);
 
 /// Of the panels of `vectors` vectors that n columns take, the vectors of the last one that hold columns; all where n depends on symbols.
 int64_t last_vectors(const Dim& n, int64_t vectors, int32_t lanes);

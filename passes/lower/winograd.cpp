@@ -317,7 +317,7 @@ class WinogradLowering {
     Inner inner;
     inner.a = v_, inner.result = m_;
     inner.at = simplify(product * Expr(pitch(w_.outputs)) + c.m_var * Expr(row(w_.outputs)) + c.n_var);
-    inner.b = [this](int64_t width) { return transform_filter(width); };
+    inner.b = [this](int64_t width, int64_t rest) { return transform_filter(width, rest); };
     inner.name = "conv_winograd_product";
     if (!whole_chunks()) inner.rows = [this](Emitter& emit) { return simplify(min(Expr(w_.chunk), Expr(w_.tiles) - first_tile(emit))); };
     inner.rows_outer = w_.channels * w_.outputs < w_.chunk * (w_.channels + w_.outputs);
@@ -328,8 +328,9 @@ class WinogradLowering {
   // ---- U ----
   /// Up to four times as large as the filter, so it is made when the library is loaded; in fp64, so that U is rounded once. The file has the filter
   /// as the direct form reads it, which may stand beside this one.
-  uint32_t transform_filter(int64_t width) {
-    const int64_t panels = ceil_div(w_.outputs, width), places = taps * taps, elements = products_ * panels * w_.channels * width;
+  uint32_t transform_filter(int64_t width, int64_t rest) {
+    const int64_t in_panels = w_.outputs - rest, panels = ceil_div(in_panels, width), places = taps * taps;
+    const int64_t behind = products_ * panels * w_.channels * width, long_k = row(w_.channels), elements = behind + products_ * rest * long_k;
     const int64_t from_width = panel_width(direct_, *program_.target), from_panels = ceil_div(w_.outputs, from_width);
     const auto prepared = static_cast<uint32_t>(program_.prepared.size());
     program_.prepared.push_back(elements * size_of(w_.dtype));
@@ -357,12 +358,18 @@ class WinogradLowering {
       for (int64_t q = 0; q < taps; ++q) body.push_back(Stmt::store(half, Expr(i * taps + q), combination(w_.form->filter[i], line(tap, q, taps))));
     }
     const Expr panel = simplify(floordiv(n, width)), inside = simplify(floormod(n, width));
+    Body to_panels, to_rest;
+    const Expr mask = rest ? tail_mask(n, Expr(w_.outputs), lanes) : Expr();
     for (int64_t e = 0; e < products_; ++e) {
       const Expr value = cast(w_.dtype, combination(w_.form->filter[e % in_tile_], line(half, e / in_tile_ * taps, 1)));
       const Expr at = simplify(((Expr(e * panels) + panel) * Expr(w_.channels) + channel) * Expr(width) + inside);
-      body.push_back(Stmt::store(u, make_ramp(at, Expr(1), lanes), value));
+      to_panels.push_back(Stmt::store(u, make_ramp(at, Expr(1), lanes), value));
+      const Expr alone = simplify(Expr(behind + (e * rest - in_panels) * long_k) + n * Expr(long_k) + channel);
+      if (rest) to_rest.push_back(Stmt::store(u, make_ramp(alone, Expr(long_k), lanes), value, mask));
     }
-    if (from_panels * from_width > panels * width) body = one(Stmt::branch(n < Expr(panels * width), std::move(body)));
+    if (rest) append(body, one(Stmt::branch(n < Expr(in_panels), std::move(to_panels), std::move(to_rest))));
+    else append(body, std::move(to_panels));
+    if (from_panels * from_width > panels * width) body = one(Stmt::branch(n < Expr(rest ? w_.outputs : panels * width), std::move(body)));
     body = with_let(n, simplify(from * Expr(from_width) + column), std::move(body));
     body = one(Stmt::loop(column, Expr(0), Expr(from_width), Expr(lanes), std::move(body)));
     body = with_let(channel, simplify(floormod(task, w_.channels)), std::move(body));
@@ -455,7 +462,9 @@ bool lower_winograd(PendingProgram& program, const Region& region, const Contrac
   }
   if (choice == Choice::direct) return false;
   choose_chunk(program, *w);
-  const auto here = [&] { WinogradLowering(program, region, *w, direct).run(); };
+  Contraction packed = direct;  // where both forms share a file's weights, in panels alone
+  if (choice == Choice::by_size) packed.along_k = false;
+  const auto here = [&] { WinogradLowering(program, region, *w, packed).run(); };
   if (choice == Choice::winograd) return here(), true;
   // What is fast at one size says nothing of the others, and both forms share a file's weights only where they pack them alike.
   const int32_t subject = std::exchange(program.subject, -1);
@@ -463,7 +472,7 @@ bool lower_winograd(PendingProgram& program, const Region& region, const Contrac
   branch.kind = Step::Kind::branch;
   branch.condition = Operand{Operand::Kind::value, program.add_temporary({DType::b8, {}, {}}), 0};
   branch.body = steps_of(program, here);
-  branch.otherwise = steps_of(program, [&] { emit_contraction(program, region, direct); });
+  branch.otherwise = steps_of(program, [&] { emit_contraction(program, region, packed); });
   branch.label = branch.otherwise.back().label;
   program.steps.push_back(decide(branch.condition->value, gain, branch.label));
   program.steps.push_back(std::move(branch));

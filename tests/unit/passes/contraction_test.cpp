@@ -24,6 +24,14 @@ std::string conv(std::string_view x, std::string_view weight, std::string_view r
       std::atoll(weight.data() + 1), rest);
 }
 
+/// Inputs that 16 bits hold exactly, so that all that is rounded is the result.
+std::vector<HostTensor> coarse_inputs(const Graph& graph) {
+  std::vector<HostTensor> inputs = test::random_inputs(graph);
+  for (HostTensor& t : inputs)
+    for (double& x : t.real) x = std::round(16 * x) / 16;
+  return inputs;
+}
+
 TEST(contraction, takes_convolutions_with_channels_last) {
   constexpr auto plain =
       "graph(%x: f32[1, 32, 4, 4]) { %w = constant random<1> : f32[8, 32, 1, 1] %a = conv(%x, %w, stride=[1, 1], padding=[0, 0], dilation=[1, 1]) "
@@ -76,6 +84,40 @@ TEST(contraction, panels_of_five_vectors_and_one_off) {
   }
 }
 
+TEST(contraction, a_few_columns_behind_whole_vectors_are_multiplied_along_k) {
+  const auto along = [](const Graph& graph) {
+    const Program p = lower(graph);
+    return std::ranges::any_of(p.kernels, [](const Kernel& k) { return to_string(k).find("horizontal") != std::string::npos; });
+  };
+  const auto linear = [](int64_t m, int64_t k, int64_t n) {
+    return fmt::format(
+        "graph(%x: f32[{0}, {1}]) {{ %w = constant random<1> : f32[{2}, {1}] %b = constant random<2> : f32[{2}] "
+        "%y = linear(%x, %w, bias=%b) %r = relu(%y) return %r }}",
+        m, k, n);
+  };
+  for (const auto& text : {linear(7, 64, 17), linear(13, 70, 66), linear(3, 300, 83), linear(5, 96, 131),
+                           conv("[1, 32, 5, 4]", "[17, 32, 3, 3]", "stride=[1, 1], padding=[1, 1], dilation=[1, 1]"),
+                           conv("[2, 70, 3, 3]", "[34, 35, 3, 3]", "stride=[2, 1], padding=[1, 1], dilation=[1, 1], groups=2"),
+                           std::string("graph(%x: f64[7, 40]) { %w = constant random<1> : f64[9, 40] %y = linear(%x, %w) return %y }"),
+                           std::string("graph(%a: f32[2, 33, 67], %b: f32[2, 67, 49]) { %c = matmul(%a, %b) return %c }")}) {
+    SCOPED_TRACE(text);
+    const Graph graph = optimised(text);
+    EXPECT_TRUE(along(graph));
+    expect_lowered(graph);
+  }
+  for (const char* dtype : {"bf16", "f16"}) {
+    for (int64_t k : {96, 99}) {
+      const Graph graph =
+          optimised(fmt::format("graph(%x: {0}[7, {1}]) {{ %w = constant random<1> : {0}[35, {1}] %y = linear(%x, %w) return %y }}", dtype, k));
+      SCOPED_TRACE(dtype);
+      EXPECT_TRUE(along(graph));
+      expect_lowered(graph, coarse_inputs(graph), 1e-2);
+    }
+  }
+  // A lane may add up no more than a chain; and it is to be worth it.
+  for (const auto& text : {linear(7, 8192, 17), linear(7, 16, 17), linear(7, 64, 24), linear(7, 64, 3)}) EXPECT_FALSE(along(optimised(text))) << text;
+}
+
 TEST(contraction, chains_are_cut_at_256_additions) {
   const auto text = [](int64_t k) {
     return fmt::format("graph(%x: f32[3, {0}]) {{ %w = constant random<1> : f32[5, {0}] %a = linear(%x, %w) return %a }}", k);
@@ -110,14 +152,6 @@ TEST(contraction, threads_share_the_rows_of_a_wide_image_and_the_columns_of_a_lo
   constexpr auto plain = "stride=[1, 1], padding=[0, 0], dilation=[1, 1]";
   EXPECT_FALSE(shares_columns(lower(optimised(conv("[1, 24, 32, 32]", "[120, 24, 1, 1]", plain)))));
   EXPECT_TRUE(shares_columns(lower(optimised(conv("[1, 64, 16, 8]", "[960, 64, 1, 1]", plain)))));
-}
-
-/// Inputs that 16 bits hold exactly, so that all that is rounded is the result.
-std::vector<HostTensor> coarse_inputs(const Graph& graph) {
-  std::vector<HostTensor> inputs = test::random_inputs(graph);
-  for (HostTensor& t : inputs)
-    for (double& x : t.real) x = std::round(16 * x) / 16;
-  return inputs;
 }
 
 TEST(contraction, operands_of_16_bits) {

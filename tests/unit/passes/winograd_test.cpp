@@ -38,8 +38,9 @@ std::string model(std::string_view x, int channels, int outputs, std::string_vie
 
 TEST(winograd, equals_the_convolution) {
   for (const std::string& text : {model("[1, 2, 8, 8]", 16, 16, "padding=[1, 1]"), model("[2, 2, 5, 7]", 5, 17, "padding=[1, 1]"),
-                                  model("[1, 2, 9, 6]", 9, 8, "padding=[0, 0]"), model("[3, 2, 4, 3]", 16, 3, "padding=[2, 0]"),
-                                  model("[1, 2, 3, 3]", 4, 4, "padding=[0, 0]"), model("[1, 2, 6, 6]", 7, 5, "padding=[0, 1], padding_end=[1, 0]"),
+                                  model("[1, 2, 7, 6]", 35, 18, "padding=[1, 1]", "%r"), model("[1, 2, 9, 6]", 9, 8, "padding=[0, 0]"),
+                                  model("[3, 2, 4, 3]", 16, 3, "padding=[2, 0]"), model("[1, 2, 3, 3]", 4, 4, "padding=[0, 0]"),
+                                  model("[1, 2, 6, 6]", 7, 5, "padding=[0, 1], padding_end=[1, 0]"),
                                   model("[1, 2, 11, 13]", 16, 24, "padding=[1, 1]", "%r"), model("[1, 2, 7, 5]", 8, 8, "padding=[1, 1]", "%s")}) {
     SCOPED_TRACE(text);
     const Graph graph = optimised(text);
