@@ -154,6 +154,23 @@ void KernelEmitter::store_contiguous(llvm::Value* value, llvm::Value* at, llvm::
   }
 }
 
+/// A constant stride of 2 to 4: vectors of which only the lanes of this store are written.
+void KernelEmitter::store_strided(llvm::Value* value, uint32_t buffer, const Linear& at, int32_t lanes, llvm::Value* mask) {
+  const llvm::Align align(module_.getDataLayout().getTypeStoreSize(value->getType()->getScalarType()));
+  if (!mask) mask = llvm::Constant::getAllOnesValue(like(b_.getInt1Ty(), value));
+  llvm::Value* none = llvm::Constant::getNullValue(mask->getType());
+  const int64_t span = at.stride * (lanes - 1) + 1;
+  for (int64_t start = 0; start < span; start += lanes) {
+    std::vector<int> from(static_cast<size_t>(lanes), -1), wanted(static_cast<size_t>(lanes), lanes);
+    for (int64_t lane = 0; lane < lanes; ++lane) {
+      if ((start + lane) % at.stride || start + lane >= span) continue;
+      wanted[static_cast<size_t>(lane)] = from[static_cast<size_t>(lane)] = static_cast<int>((start + lane) / at.stride);
+    }
+    llvm::Value* to = address(buffer, b_.CreateAdd(at.base, b_.getInt64(static_cast<uint64_t>(start))));
+    b_.CreateMaskedStore(b_.CreateShuffleVector(value, from), to, align, b_.CreateShuffleVector(mask, none, wanted));
+  }
+}
+
 /// Into the second cache: what is asked for is more than the first one holds beside what is being worked on. The address may lie anywhere.
 void KernelEmitter::emit_prefetch(const Stmt& s) {
   llvm::Value* at = b_.CreateGEP(memory_type(kernel_.buffers.at(s.buffer).element), buffers_.at(s.buffer), emit(s.index));
@@ -182,9 +199,9 @@ void KernelEmitter::emit_store(const Stmt& s) {
     return;
   }
   MICA_CHECK(buffer.element.lanes == 1, kernel_.name + ": vector index into " + buffer.name);
-  if (const auto l = linear(s.index); l && l->stride == 1) {
-    store_contiguous(value, address(s.buffer, l->base), align, mask);
-    return;
+  if (const auto l = linear(s.index)) {
+    if (l->stride == 1) return store_contiguous(value, address(s.buffer, l->base), align, mask);
+    if (l->stride > 1 && l->stride <= 4 && target_.masked_memory) return store_strided(value, s.buffer, *l, lanes, mask);
   }
   llvm::Value* pointers = address(s.buffer, emit(s.index));
   b_.CreateMaskedScatter(value, pointers, align, mask);

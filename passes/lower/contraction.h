@@ -28,8 +28,8 @@ struct SpatialAxis {
   int64_t taps = 1, stride = 1, padding = 0, dilation = 1;
 };
 
-/// A convolution of stride 1 over a plane whose sizes are known, for schedules that copy its input with the padding around it. There a tap is at one
-/// distance for all outputs. Elements of a position are `k` in all, side by side (with taps of a row in k, so are positions).
+/// A convolution over a plane whose sizes are known, for schedules that copy its input with the padding around it. There a tap is at one distance
+/// for all outputs. Elements of a position are `k` in all, side by side (with taps of a row in k, so are positions).
 struct Plane {
   int64_t rows = 1, columns = 1;  ///< of the input
   int64_t out_rows = 1, out_columns = 1;
@@ -37,8 +37,12 @@ struct Plane {
   int64_t channels = 1;                         ///< that a position gives
   int64_t taps = 1;                             ///< along a row, that are not in k
   int64_t rows_before = 0, columns_before = 0;  ///< of padding
+  int64_t stride_rows = 1, stride_columns = 1;  ///< positions from one output to the next
   int64_t tap_rows = 1, tap_columns = 1;        ///< positions from one tap to the next
   int64_t more_rows = 0, more_columns = 0;      ///< positions that the kernel covers, less 1
+  /// Positions that so many outputs in a column or a row read.
+  int64_t rows_of(int64_t outputs) const { return (outputs - 1) * stride_rows + more_rows + 1; }
+  int64_t columns_of(int64_t outputs) const { return (outputs - 1) * stride_columns + more_columns + 1; }
 };
 
 /// What a contraction reads and writes that is a step of a larger schedule: memory of that schedule's own, numbered through.

@@ -110,7 +110,7 @@ void conv_rows(const Conv& op, const Shape& x, const Shape& weight, const Shape&
 }
 
 std::optional<Plane> plane_of(const Conv& op, const Shape& x, const Shape& w, const Shape& out, const std::vector<Dim>& strides, bool merged) {
-  if (x.rank() != 4 || !x.is_static() || !out.is_static() || op.stride[0] != 1 || op.stride[1] != 1) return std::nullopt;
+  if (x.rank() != 4 || !x.is_static() || !out.is_static() || (merged && op.stride[1] != 1)) return std::nullopt;
   Plane p;
   p.rows = x[2];
   p.columns = x[3];
@@ -122,6 +122,8 @@ std::optional<Plane> plane_of(const Conv& op, const Shape& x, const Shape& w, co
   p.taps = merged ? 1 : w[3].size();
   p.rows_before = op.padding[0];
   p.columns_before = op.padding[1];
+  p.stride_rows = op.stride[0];
+  p.stride_columns = op.stride[1];
   p.tap_rows = op.dilation[0];
   p.tap_columns = op.dilation[1];
   p.more_rows = (w[2].size() - 1) * op.dilation[0];

@@ -3,10 +3,12 @@
 //
 // A tile is loaded from rows at one distance. Where A is like that (linear layers, matrix products, 1x1 convolutions) its tiles come straight from
 // memory, and the last block of rows moves up to end at the last row, so that nothing behind it is read; only its new rows are stored.
-// A convolution of stride 1 over a plane copies the band of the input that a task needs, with the padding around it, and multiplies as if its outputs
-// were as many in a row as the band is wide: then rows of A are at one distance for every tap. What lies between two rows of outputs is not stored.
-// Else the rows of a block are gathered first, all taps side by side and zeros behind them, once for all the panels of a task. So k has no tail
-// there. B is packed in pairs of k, tile by tile, at compile time or, where it is computed, by the task.
+// A convolution over a plane copies the band of the input that a task needs, with the padding around it, and multiplies as if its outputs were as
+// many in a row as the band is wide: then rows of A are at one distance for every tap. What lies between two rows of outputs is not stored. With a
+// stride, the band is cut into pieces of the positions that are so far from each other, one for each place of a tap: in a piece neighbours are
+// neighbours. Where the panels go in groups, each task would copy the band again: a step in front copies all of the plane once. Else the rows of a
+// block are gathered first, all taps side by side and zeros behind them, once for all the panels of a task. So k has no tail there. B is packed in
+// pairs of k, tile by tile, at compile time or, where it is computed, by the task.
 //
 // Where a thread goes through B once, it waits for it: multiplying takes less time than reading. So each block of rows asks for its share of the
 // panel behind, in several places of it in turn: the hardware follows streams, one a page, and a single one does not ask for as much as memory can
@@ -27,7 +29,8 @@ constexpr int64_t wanted_tasks = 64;
 constexpr int64_t ahead_streams = 4;  ///< places of the next panel that a step asks for lines from
 constexpr int64_t most_ahead = 4;     ///< lines of each; a step reads 64 itself
 constexpr int64_t cache_line = 64;
-constexpr int64_t least_step = 16;  ///< elements of k in a tile; with fewer, gathering A to fill them is faster
+constexpr double step_cycles = 2000;  ///< that one more step takes: threads wait for each other
+constexpr int64_t least_step = 16;    ///< elements of k in a tile; with fewer, gathering A to fill them is faster
 
 /// What the registers hold: `row_tiles` x `vectors` accumulators, of `rows` rows in all.
 struct Block {
@@ -80,8 +83,10 @@ class MatrixTileLowering {
   int32_t lanes_ = 16;
   Block block_;
   bool gather_ = false;
-  /// Rows of outputs that a task multiplies, in `bands_` of all; the band's rows of A, and how wide it is in positions.
+  /// Rows of outputs that a task multiplies, in `bands_` of all; the band's rows of A, and how many outputs wide it is.
   int64_t band_ = 0, bands_ = 0, band_rows_ = 0, band_width_ = 0;
+  Value shared_;                    ///< the copy of the whole plane, where tasks share one
+  int64_t copied_ = 0;              ///< rows of outputs that a copy is for
   int64_t depth_ = 32, steps_ = 1;  ///< elements of k in a tile, and tiles along k
   int64_t pitch_ = 0;               ///< elements from one gathered row to the next
   int64_t width_ = 32, panels_ = 1;
@@ -109,12 +114,20 @@ class MatrixTileLowering {
   /// A band of the plane for each task, and the panels that it is multiplied by.
   struct Bands {
     int64_t rows = 0, count = 0;  ///< of outputs, in so many bands
-    int64_t positions = 0;        ///< from its first output to its last
+    int64_t outputs = 0;          ///< from its first to its last
     Block block;
     int64_t panels = 1, groups = 1;
-    double time = 0;  ///< in cycles, of the thread with most to do: the sum over some numbers of threads
+    bool shared = false;  ///< one copy for all groups
+    double time = 0;      ///< in cycles, of the thread with most to do: the sum over some numbers of threads
   };
-  int64_t band_bytes(int64_t rows) const { return (rows + c_.plane->more_rows) * band_width_ * c_.plane->channels * 2; }
+  int64_t band_row() const { return band_width_ * c_.plane->channels; }  ///< elements
+  int64_t entries() const {
+    int64_t all = 1;
+    for (const Expr& v : c_.batch) all *= extent_end(v).size();
+    return all;
+  }
+  int64_t piece_rows(int64_t rows) const { return ceil_div(c_.plane->rows_of(rows), c_.plane->stride_rows); }
+  int64_t band_bytes(int64_t rows) const { return piece_rows(rows) * c_.plane->stride_rows * c_.plane->stride_columns * band_row() * 2; }
 
   /// All that are worth a thought, the one that should take the least time first. Empty where it is no plane, or its taps do not make up for the
   /// copy.
@@ -126,17 +139,22 @@ class MatrixTileLowering {
     for (const Expr& v : c_.batch) images *= std::max<int64_t>(1, extent_end(v).typical());
     for (int64_t count = 1; count <= p.out_rows; ++count) {
       Bands b;
-      b.rows = ceil_div(p.out_rows, count), b.count = count, b.positions = (b.rows - 1) * band_width_ + p.out_columns;
+      b.rows = ceil_div(p.out_rows, count), b.count = count, b.outputs = (b.rows - 1) * band_width_ + p.out_columns;
       if (ceil_div(p.out_rows, b.rows) != count || band_bytes(b.rows) > gathered_bytes) continue;
-      b.block = choose_block(b.positions, c_.n.size(), target_.tiles);
+      b.block = choose_block(b.outputs, c_.n.size(), target_.tiles);
       b.panels = ceil_div(c_.n.size(), b.block.vectors * lanes_);
       const auto copy = static_cast<double>(band_bytes(b.rows)) / 16, steps = static_cast<double>(c_.taps * (c_.k.size() / depth_));
       const auto first_read = static_cast<double>(c_.taps * c_.k.size() * b.block.vectors * target_.tiles.row_bytes / 2) / 16;
       const auto of_block = static_cast<double>(b.block.row_tiles * b.block.vectors) * (steps * 16 + 60);
-      const double of_panel = first_read + static_cast<double>(ceil_div(b.positions, b.block.rows)) * of_block;
+      const double of_panel = first_read + static_cast<double>(ceil_div(b.outputs, b.block.rows)) * of_block;
+      const bool can_share = images * band_bytes(p.out_rows) <= target_.l2_bytes / 2;
       std::tie(b.groups, b.time) = least_over_threads(1, b.panels, 1, [&](int64_t groups, int64_t threads) {
-        return (copy + static_cast<double>(ceil_div(b.panels, groups)) * of_panel) * static_cast<double>(ceil_div(images * count * groups, threads));
+        const double multiplying = static_cast<double>(ceil_div(b.panels, groups)) * of_panel;
+        const auto tasks = static_cast<double>(ceil_div(images * count * groups, threads));
+        if (!can_share) return (copy + multiplying) * tasks;
+        return multiplying * tasks + static_cast<double>(images * band_bytes(p.out_rows)) / static_cast<double>(16 * threads) + step_cycles;
       });
+      b.shared = can_share;
       ranked.push_back(b);
     }
     std::ranges::stable_sort(ranked, [](const Bands& x, const Bands& y) { return x.time < y.time; });
@@ -146,19 +164,21 @@ class MatrixTileLowering {
 
   bool choose_bands() {
     depth_ = whole_depth();
-    if (c_.plane) band_width_ = c_.plane->out_columns + c_.plane->more_columns;
+    if (c_.plane) band_width_ = ceil_div(c_.plane->columns_of(c_.plane->out_columns), c_.plane->stride_columns);
     const std::vector<Bands> ranked = rank_bands();
     if (ranked.empty() || !program_.choose("copies a band", true)) return false;
     const Bands b = program_.choose("bands", ranked, [](const Bands& x) { return fmt::format("{} rows", x.rows); });
     const auto at_most = [&](int64_t n) { return std::clamp<int64_t>(n, 1, b.panels); };
     groups_ = program_.choose("groups of panels", {b.groups, at_most(b.groups * 2), at_most(b.groups / 2)});
-    band_ = b.rows, bands_ = b.count, band_rows_ = b.positions, block_ = b.block, panels_ = b.panels;
+    band_ = b.rows, bands_ = b.count, band_rows_ = b.outputs, block_ = b.block, panels_ = b.panels;
     steps_ = c_.k.size() / depth_;
     width_ = block_.vectors * lanes_;
     group_ = ceil_div(panels_, groups_);
     groups_ = ceil_div(panels_, group_);
     blocks_ = ceil_div(band_rows_, block_.rows);
     pitch_ = c_.plane->channels;
+    copied_ = b.shared ? c_.plane->out_rows : band_;
+    if (b.shared) shared_ = program_.add_temporary({c_.dtype, {entries() * (band_bytes(copied_) / 2)}, {}});
     panels_outer_ = panels_ * panel_bytes() > c_.m.size() * c_.k.size() * 2;
     if (groups_ > 1 && bands_ > 1) panels_outer_ = program_.choose("panels outside", panels_outer_);
     choose_asking(blocks_.size());
@@ -266,12 +286,13 @@ class MatrixTileLowering {
     for (int64_t j = 0; j < block_.vectors; ++j) k.tiles[right(j)] = {depth / 2, 4 * lanes_};
 
     if (!bands_) rows_.emplace(emit_, c_);
-    a_ = emit_.buffer_of(c_.a);
+    if (!shared_) a_ = emit_.buffer_of(c_.a);
     b_ = c_.packed ? pack_b(emit_, flat_, {width_, 2, steps_ * depth_ / 2, depth_ / 2, lanes_}) : emit_.buffer_of(c_.b);
     stored_ = make_epilogue(emit_, region_, c_.result, c_.dtype, c_.bias, c_.bias_index);
     sums_ = emit_.local("sums", {c_.sums(), 1}, block_.rows * width_, Memory::stack);
     if (gather_) gathered_ = emit_.local("gathered", {c_.dtype, 1}, block_.rows * pitch_, Memory::stack);
-    if (bands_) gathered_ = emit_.local("band", {c_.dtype, 1}, band_bytes(band_) / 2, Memory::stack);
+    if (shared_) gathered_ = emit_.temporary(shared_, false);
+    else if (bands_) gathered_ = emit_.local("band", {c_.dtype, 1}, band_bytes(band_) / 2, Memory::stack);
   }
 
   // ---- statements ----
@@ -307,14 +328,17 @@ class MatrixTileLowering {
     return one(Stmt::loop(m, first, end, Expr(1), std::move(body)));
   }
 
+  struct Copy {
+    uint32_t a = 0, band = 0;  ///< buffers
+  };
   /// `length` elements of A, or zeros, to the band.
-  Body fill(const Expr& to, const Expr& from, int64_t length) const {
+  Body fill(const Copy& copy, const Expr& to, const Expr& from, int64_t length) const {
     const int64_t vector = target_.tiles.row_bytes / 2;
     const ExprType type{c_.dtype, static_cast<int32_t>(vector)};
     const auto at = [&](const Expr& chunk, const Expr& mask) {
       const auto place = [&](const Expr& e) { return make_ramp(simplify(e + chunk * Expr(vector)), Expr(1), type.lanes); };
-      const Expr value = from ? make_load(a_, type, {place(from)}, mask) : make_broadcast(imm(c_.dtype, 0), type.lanes);
-      return Stmt::store(gathered_, place(to), value, mask);
+      const Expr value = from ? make_load(copy.a, type, {place(from)}, mask) : make_broadcast(imm(c_.dtype, 0), type.lanes);
+      return Stmt::store(copy.band, place(to), value, mask);
     };
     const int64_t whole = length / vector;
     Body body;
@@ -326,26 +350,57 @@ class MatrixTileLowering {
     return body;
   }
 
-  /// The rows of the plane that a band whose first output row is `top` reads, with the padding around them.
-  Body copy_band(const Expr& top) const {
+  /// Row y of those that are copied for outputs from row `top` on, with the padding beside it, to a copy that begins at `start`.
+  Body copy_row(const Copy& copy, const Expr& top, const Expr& y, const Expr& start) const {
     const Plane& p = *c_.plane;
-    const int64_t wide = band_width_ * p.channels, before = p.columns_before * p.channels, copied = p.columns * p.channels;
-    const Expr y = var("y", band_ + p.more_rows), row = make_var("row", -p.rows_before, p.out_rows + p.more_rows), to = fresh("to"),
-               from = fresh("from");
-    Body inside;
-    if (before > 0) append(inside, fill(to, {}, before));
-    if (p.column_step == p.channels) append(inside, fill(simplify(to + Expr(before)), from, copied));
-    else {
-      const Expr column = var("column", p.columns);
-      append(inside, loop(column, Expr(p.columns),
-                          fill(simplify(to + Expr(before) + column * Expr(p.channels)), simplify(from + column * Expr(p.column_step)), p.channels)));
+    const int64_t highest = p.rows_of(p.out_rows) - p.rows_before, piece = piece_rows(copied_) * band_row();
+    const Expr row = make_var("row", -p.rows_before, highest), to = fresh("to"), from = fresh("from");
+    Body inside, outside;
+    for (int64_t i = 0; i < p.stride_columns; ++i) {
+      append(inside, copy_columns(copy, i, simplify(to + Expr(i * piece)), from));
+      append(outside, fill(copy, simplify(to + Expr(i * piece)), {}, band_row()));
     }
-    if (wide > before + copied) append(inside, fill(simplify(to + Expr(before + copied)), {}, wide - before - copied));
     inside = with_let(from, simplify(c_.a_base + row * Expr(p.row_step)), std::move(inside));
-    if (p.out_rows + p.more_rows > p.rows) inside = one(Stmt::branch(row >= Expr(0) && row < Expr(p.rows), std::move(inside), fill(to, {}, wide)));
-    inside = with_let(to, simplify(y * Expr(wide)), std::move(inside));
-    inside = with_let(row, simplify(top + y - Expr(p.rows_before)), std::move(inside));
-    return one(Stmt::loop(y, Expr(0), Expr(band_ + p.more_rows), Expr(1), std::move(inside)));
+    if (p.rows_before > 0 || highest > p.rows)
+      inside = one(Stmt::branch(row >= Expr(0) && row < Expr(p.rows), std::move(inside), std::move(outside)));
+    inside = with_let(to, simplify(start + row_in_band(y)), std::move(inside));
+    return with_let(row, simplify(top * Expr(p.stride_rows) + y - Expr(p.rows_before)), std::move(inside));
+  }
+
+  /// Where the copy of a batch entry begins.
+  Expr shared_at() const {
+    Expr entry(0);
+    for (const Expr& v : c_.batch) entry = entry * Expr(extent_end(v)) + v;
+    return simplify(entry * Expr(band_bytes(copied_) / 2));
+  }
+
+  /// The step that copies the plane for all tasks.
+  void emit_shared_copy() {
+    Emitter emit(program_, region_);
+    emit.kernel().name += "_padded";
+    const Copy copy{emit.buffer_of(c_.a), emit.temporary(shared_, true)};
+    std::vector<Expr> order = c_.batch;
+    order.push_back(var("y", c_.plane->rows_of(copied_)));
+    emit.finish_over(order, copy_row(copy, Expr(0), order.back(), shared_at()));
+  }
+
+  /// Of a row of the plane, which begins at `from`, the columns of piece `i` of its row of pieces, with the padding beside them.
+  Body copy_columns(const Copy& copy, int64_t i, const Expr& to, const Expr& from) const {
+    const Plane& p = *c_.plane;
+    const int64_t low = ceil_div(std::max<int64_t>(0, p.columns_before - i), p.stride_columns);
+    const int64_t high = std::min(band_width_, ceil_div(p.columns + p.columns_before - i, p.stride_columns));
+    const int64_t first = low * p.stride_columns + i - p.columns_before, step = p.column_step * p.stride_columns;
+    Body body;
+    if (low > 0) append(body, fill(copy, to, {}, low * p.channels));
+    const Expr begin = simplify(to + Expr(low * p.channels)), source = simplify(from + Expr(first * p.column_step));
+    if (step == p.channels) append(body, fill(copy, begin, source, (high - low) * p.channels));
+    else {
+      const Expr column = var("column", high - low);
+      append(body, loop(column, Expr(high - low),
+                        fill(copy, simplify(begin + column * Expr(p.channels)), simplify(source + column * Expr(step)), p.channels)));
+    }
+    if (high < band_width_) append(body, fill(copy, simplify(to + Expr(high * p.channels)), {}, (band_width_ - high) * p.channels));
+    return body;
   }
 
   /// Tile of B for a step of k and a vector of a panel that begins at `first`.
@@ -380,11 +435,19 @@ class MatrixTileLowering {
     return out;
   }
 
+  /// Where the band holds the first position of row y of those that it reads.
+  Expr row_in_band(const Expr& y) const {
+    const Plane& p = *c_.plane;
+    const Expr piece = floormod(y, p.stride_rows) * Expr(p.stride_columns * piece_rows(copied_));
+    return simplify((piece + floordiv(y, p.stride_rows)) * Expr(band_row()));
+  }
   /// Element of the band that a tap of its row `m` begins at.
   Expr in_band(const Expr& m, const Expr& tap) const {
     const Plane& p = *c_.plane;
-    const Expr down = floordiv(tap, p.taps) * Expr(p.tap_rows * band_width_), along = floormod(tap, p.taps) * Expr(p.tap_columns);
-    return simplify((m + down + along) * Expr(pitch_));
+    const Expr down = row_in_band(floordiv(tap, p.taps) * Expr(p.tap_rows)), x = floormod(tap, p.taps) * Expr(p.tap_columns);
+    const Expr along = floormod(x, p.stride_columns) * Expr(piece_rows(copied_) * band_row()) + floordiv(x, p.stride_columns) * Expr(p.channels);
+    const Expr start = shared_ ? simplify(shared_at() + top_ * Expr(band_row())) : Expr(0);
+    return simplify(start + m * Expr(pitch_) + down + along);
   }
 
   int64_t elements_ahead() const { return lines_ahead(blocks_ahead_) * cache_line / 2; }
@@ -449,20 +512,20 @@ class MatrixTileLowering {
       if (asks_for_result_)
         body.push_back(Stmt::prefetch(stored_.buffer, simplify(substitute(stored_.index, {{c_.n_var, column(j) + Expr(width_)}}))));
     }
-    if (bands_) {
-      const Plane& p = *c_.plane;
-      const Expr row = make_index("row", p.out_rows), column = var("column", band_width_);
-      body = with_let(c_.m_var, simplify(row * Expr(p.out_columns) + column), std::move(body));
-      if (p.more_columns > 0 || p.out_rows % band_ != 0) {
-        Expr wanted;
-        if (p.more_columns > 0) wanted = column < Expr(p.out_columns);
-        if (p.out_rows % band_ != 0) wanted = wanted ? wanted && row >= new_row_ : row >= new_row_;
-        body = one(Stmt::branch(wanted, std::move(body)));
-      }
-      body = with_let(column, simplify(floormod(at, band_width_)), std::move(body));
-      body = with_let(row, simplify(top_ + floordiv(at, band_width_)), std::move(body));
-    }
-    return one(Stmt::loop(at, first, end, Expr(1), std::move(body)));
+    return bands_ ? over_rows(at, first, end, std::move(body)) : one(Stmt::loop(at, first, end, Expr(1), std::move(body)));
+  }
+
+  /// `body` for the positions `at` from `first` to `end` of a band that are outputs nobody else stores, row by row of the outputs.
+  Body over_rows(const Expr& at, const Expr& first, const Expr& end, Body body) const {
+    const Plane& p = *c_.plane;
+    const Expr line = make_index("line", band_), column = make_index("column", p.out_columns), start = make_index("start", band_rows_ + 1);
+    body = with_let(c_.m_var, simplify((top_ + line) * Expr(p.out_columns) + column), std::move(body));
+    body = with_let(at, simplify(start + column), std::move(body));
+    body = one(Stmt::loop(column, max(first - start, Expr(0)), min(end - start, Expr(p.out_columns)), Expr(1), std::move(body)));
+    body = with_let(start, simplify(line * Expr(band_width_)), std::move(body));
+    Expr low = floordiv(first, band_width_);
+    if (p.out_rows % band_ != 0) low = max(low, new_row_ - top_);
+    return one(Stmt::loop(line, low, simplify(floordiv(end - Expr(1), band_width_) + Expr(1)), Expr(1), std::move(body)));
   }
 
   /// A panel for the block of rows from m0 on, of which [first, end) are stored.
@@ -527,9 +590,14 @@ class MatrixTileLowering {
     body = loop(block, Expr(blocks), std::move(body));
     const Expr low = simplify(group * Expr(group_)), high = min(simplify((group + Expr(1)) * Expr(group_)), Expr(panels_));
     body = one(Stmt::loop(panel_, low, high, Expr(1), std::move(body)));
-    Body copied = copy_band(top_);
-    append(copied, std::move(body));
-    body = with_let(top_, min(new_row_, Expr(p.out_rows - band_)), std::move(copied));
+    if (shared_) emit_shared_copy();
+    else {
+      const Expr y = var("y", p.rows_of(band_));
+      Body copied = one(Stmt::loop(y, Expr(0), Expr(p.rows_of(band_)), Expr(1), copy_row({a_, gathered_}, top_, y, Expr(0))));
+      append(copied, std::move(body));
+      body = std::move(copied);
+    }
+    body = with_let(top_, min(new_row_, Expr(p.out_rows - band_)), std::move(body));
     body = with_let(new_row_, simplify(band * Expr(band_)), std::move(body));
     finish(group, band, std::move(body));
   }

@@ -249,17 +249,18 @@ TEST(Addressing, strides_gathers_and_masks) {
 }
 
 TEST(Addressing, masked_stores_and_scatters) {
-  for (int32_t lanes : {4, 16}) {
-    for (int64_t stride : {1, 2}) {
-      Kernel k;
-      k.name = "stores";
-      k.tasks = 4;
-      k.task = make_var("task", 0, k.tasks);
-      const uint32_t y = k.add_buffer({.name = "y", .element = {DType::f32, 1}, .elements = 200, .written = true});
-      const Expr at = make_ramp(k.task * lanes * stride, stride, lanes);
-      k.body.push_back(
-          Stmt::store(y, at, cast(DType::f32, at * make_broadcast(3, lanes)), make_ramp(k.task * lanes, 1, lanes) >= make_broadcast(5, lanes)));
-      compare(k, {numbers(200)});
+  for (int32_t lanes : {4, 8, 16}) {
+    for (int64_t stride : {1, 2, 3, 4, 5}) {
+      for (const bool masked : {false, true}) {
+        Kernel k;
+        k.name = "stores";
+        k.tasks = 4;
+        k.task = make_var("task", 0, k.tasks);
+        const uint32_t y = k.add_buffer({.name = "y", .element = {DType::f32, 1}, .elements = 4 * lanes * stride, .written = true});
+        const Expr at = make_ramp(k.task * lanes * stride, stride, lanes), mask = make_ramp(k.task * lanes, 1, lanes) >= make_broadcast(5, lanes);
+        k.body.push_back(Stmt::store(y, at, cast(DType::f32, at * make_broadcast(3, lanes)), masked ? mask : Expr()));
+        compare(k, {numbers(static_cast<size_t>(4 * lanes * stride))});
+      }
     }
   }
 }

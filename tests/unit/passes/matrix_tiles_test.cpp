@@ -78,6 +78,28 @@ TEST(matrix_tiles, convolutions) {
     expect_tiled(text);
 }
 
+TEST(matrix_tiles, convolutions_with_strides_take_planes_apart) {
+  for (const std::string& text : {conv("[1, 32, 14, 14]", "[40, 32, 3, 3]", "stride=[2, 2], padding=[1, 1], dilation=[1, 1]"),
+                                  conv("[2, 32, 13, 11]", "[33, 32, 3, 3]", "stride=[2, 3], padding=[1, 0], dilation=[1, 1]"),
+                                  conv("[1, 64, 17, 12]", "[40, 32, 5, 3]", "stride=[3, 2], padding=[2, 2], dilation=[1, 1], groups=2"),
+                                  conv("[1, 32, 12, 15]", "[16, 32, 2, 3]", "stride=[3, 2], padding=[0, 1], dilation=[2, 3]"),
+                                  conv("[1, 16, 20, 9]", "[16, 16, 2, 2]", "stride=[4, 5], padding=[1, 1], dilation=[1, 1]"),
+                                  conv("[1, 32, 9, 30]", "[16, 32, 1, 7]", "stride=[1, 4], padding=[0, 3], dilation=[1, 1]")}) {
+    expect_tiled(text);
+    expect_tiled(text, {"sapphirerapids", true, WinogradUse::automatic, 1 << 12});
+  }
+}
+
+TEST(matrix_tiles, tasks_share_the_copy_of_a_plane_that_the_cache_holds) {
+  const Graph graph = optimised(conv("[2, 64, 14, 14]", "[96, 64, 3, 3]", "stride=[1, 1], padding=[1, 1], dilation=[1, 1]"));
+  const auto copies = [&](const LowerPlan& plan) {
+    const Program program = test::lower(graph, plan);
+    return std::ranges::count_if(program.kernels, [](const Kernel& k) { return k.name.find("_padded") != std::string::npos; });
+  };
+  EXPECT_EQ(copies(tiled), 1);
+  EXPECT_EQ(copies({"sapphirerapids", true, WinogradUse::automatic, 1 << 12}), 0);
+}
+
 TEST(matrix_tiles, a_residual_in_place_is_added_once) {
   // The last block of rows overlaps the one before; what both compute is stored by one of them.
   expect_tiled(
@@ -121,10 +143,11 @@ TEST(matrix_tiles, convolutions_of_small_planes_ask_for_the_panel_behind) {
   const std::string plane = conv("[1, 64, 7, 7]", "[96, 64, 3, 3]", "stride=[1, 1], padding=[1, 1], dilation=[1, 1]");
   EXPECT_EQ(asks(plane), 576U / (2 * 18));
   expect_tiled(plane);
+  EXPECT_EQ(asks(conv("[1, 64, 14, 14]", "[96, 64, 3, 3]", "stride=[2, 2], padding=[1, 1], dilation=[1, 1]")), 576U / (2 * 18));
   // Rows that are gathered, in two blocks whose panels are read again for each: the first asks for all.
-  const std::string strided = conv("[1, 64, 14, 14]", "[96, 64, 3, 3]", "stride=[2, 2], padding=[1, 1], dilation=[1, 1]");
-  EXPECT_EQ(asks(strided), 576U / 18);
-  expect_tiled(strided);
+  const std::string gathered = conv("[1, 64, 98]", "[96, 64, 9]", "stride=[2], padding=[4], dilation=[1]");
+  EXPECT_EQ(asks(gathered), 576U / 18);
+  expect_tiled(gathered);
   EXPECT_EQ(asks(conv("[1, 64, 56, 56]", "[96, 64, 3, 3]", "stride=[2, 2], padding=[1, 1], dilation=[1, 1]")), 0U) << "panels stay in the cache";
 }
 
