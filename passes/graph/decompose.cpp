@@ -1,8 +1,8 @@
 /// Replaces an op whose meaning is other ops by those ops:
 ///   %y = group_norm(%x, groups=2)
 ///     =>
-///   %0 = reshape(%x, ...)
-///   %1 = mean(%0, ...)
+///   %0 = mean(%x, axes=[2, 3])
+///   %1 = reshape(%0, ...)
 ///   ...
 /// From here on every op is an expression at each point of its results, or has a kernel of its own.
 #include "mica/passes/graph.h"

@@ -140,8 +140,9 @@ bool writes_parts(const Node& n) { return match<Cat>(n) || match<UpdateAt>(n); }
 
 /// Work on a value that is broadcast goes with what makes the value where it would be repeated so often, and is so much in all.
 constexpr double many_repeats = 8, much_work = 1 << 14;
-constexpr size_t most_inlined = 96;  ///< values computed within one region
-constexpr double most_times = 64;    ///< spellings of one value in a region's expression: x * sigmoid(x) of such a product doubles
+constexpr double kernels_work = 1 << 18;  ///< arithmetic that takes longer than a kernel takes to start
+constexpr size_t most_inlined = 96;       ///< values computed within one region
+constexpr double most_times = 64;         ///< spellings of one value in a region's expression: x * sigmoid(x) of such a product doubles
 
 class Fuser {
  public:
@@ -289,7 +290,7 @@ class Fuser {
       region.anchor_value = {};
       return require(v);
     }
-    if (f.cost > 1 && all_here && repeats(v, f.cost, c.elements) && ends_schedule(p)) return require(v);
+    if (f.cost > 1 && all_here && repeats(v, f.cost, c.elements) && (f.cost * c.elements >= kernels_work || ends_schedule(p))) return require(v);
     const bool free = f.expression && (p.info->is(Trait::view) || (f.cost <= 1 && reads_nothing(p)) || graph_.type(v).shape.elements().high() <= 1);
     if (!f.expression || f.cost > c.budget || c.times > most_times || !(all_here || free) || region.inlined.size() > most_inlined) return require(v);
     region.inlined.insert(v.id);

@@ -5,6 +5,7 @@
 #include "mica/ops/control.h"
 #include "mica/ops/conv.h"
 #include "mica/ops/matmul.h"
+#include "mica/ops/reduce.h"
 #include "mica/passes/quant.h"
 
 namespace mica {
@@ -16,6 +17,15 @@ bool is_contraction(const Graph& graph, const Node& n) {
   if (const auto matmul = match<Matmul>(n)) return graph.type(matmul->a).shape[-1] != 1;
   if (const auto linear = match<Linear>(n)) return graph.type(linear->x).shape[-1] != 1;
   return match<Conv>(n) || match<ConvTranspose>(n);
+}
+
+/// One number for many: rounding it is an error that all who read it share, and storing it wide costs little.
+bool is_statistic(const Graph& graph, const Node& n) {
+  const auto mean = match<Mean>(n);
+  const auto sum = match<Sum>(n);
+  if (!mean && !sum) return false;
+  const auto elements = [&](Value v) { return graph.type(v).shape.elements().typical(); };
+  return elements(n.results[0]) * 8 <= elements(mean ? mean->x : sum->x);
 }
 
 /// Writes the nodes of a graph anew, with the narrow dtype where it is to be.
@@ -33,6 +43,7 @@ class Narrower {
       if (is_contraction(graph_, n) && wide(n.results[0])) contract(n);
       else if (!reads_narrow(n)) copy(n, false);
       else if (!n.info->define || has_region(n)) copy(n, true);
+      else if (is_statistic(graph_, n)) copy(n, true);
       else if (!compute_narrow(n)) compute_wide(n);
     }
     graph_.map_results([&](Value v) { return widened(v); });
@@ -135,8 +146,8 @@ bool run(Graph& graph, PassContext& context) {
 ///   %2 = cast(%1, dtype=f32)
 ///   return %2
 /// Contractions multiply narrow operands and add up in f32. What is computed from their results is stored in the narrow dtype; nothing
-/// else is: masks, positions, scales and tables that no contraction has touched keep their digits. Every op computes in f32 (ops/rules.h),
-/// so norms, softmax and reductions do; an op in kernel form and a region get wide operands and give wide results. Inputs, outputs and
+/// else is: means and sums, masks, positions, scales and tables that no contraction has touched keep their digits. Every op computes in f32
+/// (ops/rules.h), so norms, softmax and reductions do; an op in kernel form and a region get wide operands and give wide results. Inputs, outputs and
 /// states keep their dtypes. Within a kernel nothing is rounded between two ops (LowerOptions::precision).
 constinit const Pass lower_precision = {.name = "lower_precision", .summary = "Compute in a lower precision where one was asked for", .run = run};
 

@@ -1,6 +1,10 @@
 #include "mica/ops/norm.h"
 
+#include <numeric>
+
+#include "mica/ops/compare.h"
 #include "mica/ops/pointwise.h"
+#include "mica/ops/reduce.h"
 #include "mica/ops/view.h"
 #include "mica/support/defect.h"
 
@@ -92,18 +96,41 @@ Result<TensorType> GroupNorm::infer(const GroupNorm& op, const Infer& ctx) {
     return ctx.error("norm-groups", "{} groups do not divide the {} channels of {}", op.groups, t->shape[1], t->to_string());
   return t;
 }
+/// Statistics go channel by channel before they go group by group: a sum over places keeps the channels apart, so it reads memory in order
+/// whichever of them lies innermost. The variance is the mean of squared distances: a difference of two large sums would lose its digits.
 Value GroupNorm::decompose(const GroupNorm& op, Builder& b) {
+  constexpr int64_t most_repeated = 64;
   const TensorType type = b.type(op.x);
   const Shape& s = type.shape;
-  const Dim groups = s[0] * op.groups;
-  const Value parts = b.create(Reshape{.x = op.x, .shape = {groups, groups == 0 ? Dim(0) : s.elements() / groups}});
-  Value y = b.create(Reshape{.x = b.create(LayerNorm{.x = parts, .weight = {}, .bias = {}, .axes = 1, .eps = op.eps}), .shape = s.dims()});
-  // One number per channel, broadcast over the axes behind it.
-  std::vector<int64_t> column(s.rank() - 1, 1);
-  column[0] = s[1];
-  if (op.weight) y = b.create(Mul{y, b.create(Reshape{*op.weight, Ints(column)})});
-  if (op.bias) y = b.create(Add{y, b.create(Reshape{*op.bias, Ints(column)})});
-  return y;
+  const DType w = working(type.dtype);
+  const int64_t channels = s[1], each = channels / op.groups;
+  std::vector<int64_t> places(static_cast<size_t>(s.rank() - 2));
+  std::iota(places.begin(), places.end(), 2);
+  const auto wide = [&](Value v) { return b.type(v).dtype == w ? v : b.create(Cast{v, w}); };
+  const auto column = [&](Value v, const Dim& samples) {
+    std::vector<Dim> shape(static_cast<size_t>(s.rank()), 1);
+    shape[0] = samples, shape[1] = channels;
+    return b.create(Reshape{v, shape});
+  };
+  // A number for each channel of each sample: the mean over its group. Each channel of a small group adds it up for itself, so that nobody
+  // has to find out which group a channel is in.
+  const auto mean = [&](Value v) {
+    if (!places.empty()) v = b.create(Mean{v, Ints(places)});
+    const std::vector<Dim> parts = {s[0], op.groups, each};
+    if (each > 1 && each <= most_repeated) {
+      const std::vector<Dim> repeated = {s[0], op.groups, each, each};
+      v = b.create(Mean{b.create(Expand{b.create(Reshape{v, {s[0], op.groups, 1, each}}), repeated}), Ints{3}});
+    } else if (each > 1) {
+      v = b.create(Expand{b.create(Mean{b.create(Reshape{v, parts}), Ints{2}, true}), parts});
+    }
+    return column(v, s[0]);
+  };
+  const Value x = wide(op.x), center = mean(x), distance = b.create(Sub{x, center});
+  Value scale = b.create(Rsqrt{b.create(Add{mean(b.create(Mul{distance, distance})), b.scalar(w, op.eps)})});
+  if (op.weight) scale = b.create(Mul{scale, column(wide(*op.weight), 1)});
+  const Value shift = b.create(Mul{center, scale}), y = b.create(Mul{x, scale});
+  const Value normal = op.bias ? b.create(Add{y, b.create(Sub{column(wide(*op.bias), 1), shift})}) : b.create(Sub{y, shift});
+  return w == type.dtype ? normal : b.create(Cast{normal, type.dtype});
 }
 
 }  // namespace mica

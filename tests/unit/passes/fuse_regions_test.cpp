@@ -58,6 +58,13 @@ TEST(fuse_regions, takes_pointwise_work_into_the_reduction_after_it) {
   expect_lowered(text);
 }
 
+TEST(fuse_regions, work_on_a_broadcast_value_has_a_kernel_where_it_would_be_repeated_long) {
+  constexpr auto text = R"(graph(%x: f32[{}, 64], %v: f32[1, 64]) {{
+    %s = rsqrt(%v) %a = mul(%x, %s) return %a }})";
+  EXPECT_EQ(labels(lower(fmt::format(text, 4096))), (Labels{"rsqrt", "mul"}));
+  EXPECT_EQ(labels(lower(fmt::format(text, 16))), (Labels{"rsqrt_mul"}));
+}
+
 TEST(fuse_regions, epilogue_through_reshape_and_permute) {
   constexpr auto text = R"(graph(%x: f32[2, 7, 24], %r: f32[2, 4, 7, 6]) {
     %w = constant random<1> : f32[24, 24]
