@@ -1,11 +1,10 @@
-// 3x3 convolutions of stride 1 by Winograd's F(m x m, 3 x 3) (Lavin and Gray, "Fast algorithms for convolutional neural networks", arXiv
-// 1509.09308), with the tiles of winograd_forms.h: for m = 4, 36 products where the definition has 144. Three kernels, in a loop over chunks of
-// tiles so that what lies between them stays in the caches:
-//   V[e, tile, c] = (B^T d B)[e] of the tile's (m + 2)^2 inputs d       e = 0 .. (m + 2)^2 - 1
-//   M[e, tile, n] = sum over c of V[e, tile, c] * U[e, c, n]            as many matrix products; U = G g G^T is made when the library is loaded
+// Convolutions of stride 1 by Winograd's F(m x m, r x r) (Lavin and Gray, "Fast algorithms for convolutional neural networks", arXiv 1509.09308),
+// with the tiles of winograd_forms.h, which may differ along the axes (1x7, 3x1): for m = 4 and r = 3, 36 products where the definition has 144.
+// Three kernels, in a loop over chunks of tiles so that what lies between them stays in the caches:
+//   V[e, tile, c] = (B^T d B)[e] of the tile's (m + r - 1)^2 inputs d     e = 0 .. (m + r - 1)^2 - 1
+//   M[e, tile, n] = sum over c of V[e, tile, c] * U[e, c, n]              as many matrix products; U = G g G^T is made when the library is loaded
 //   m x m results = A^T M A, and the region's epilogue
 #include <algorithm>
-#include <array>
 #include <cmath>
 #include <utility>
 
@@ -17,15 +16,14 @@ namespace mica::lower {
 
 namespace {
 
-constexpr int64_t taps = winograd_taps;
 constexpr int64_t longest_chain = 128;  ///< channels of one accumulator: the transforms' rounding errors add to those of the sum
 
 Expr number(const ExprType& type, double value) { return make_broadcast(imm(type.dtype, value), type.lanes); }
 
 /// sum of c[i] * x[i] without what is 0.
-Expr combination(const std::array<double, taps>& c, const std::array<Expr, taps>& x) {
+Expr combination(const std::vector<double>& c, const std::vector<Expr>& x) {
   Expr sum;
-  for (int64_t i = 0; i < taps; ++i) {
+  for (size_t i = 0; i < c.size(); ++i) {
     if (c[i] == 0) continue;
     const Expr factor = number(x[i]->type, c[i]);
     sum = sum ? fma(factor, x[i], sum) : c[i] == 1 ? x[i] : x[i] * factor;
@@ -35,7 +33,7 @@ Expr combination(const std::array<double, taps>& c, const std::array<Expr, taps>
 
 /// One convolution in one of the forms. Places of tiles are numbered through all images.
 struct Winograd {
-  const WinogradForm* form = nullptr;
+  std::optional<WinogradTile> form = {};
   Conv op = {};
   DType dtype = DType::f32;
   Value base;                ///< holds the input
@@ -51,9 +49,9 @@ struct Winograd {
 
 bool fits(const Graph& graph, const Conv& op) {
   const auto all = [](const Ints& list, int64_t value) { return std::ranges::all_of(list.items, [&](int64_t i) { return i == value; }); };
-  const TensorType &x = graph.type(op.x), &w = graph.type(op.weight);
+  const TensorType& x = graph.type(op.x);
   if (x.dtype != DType::f32 || x.rank() != 4 || op.groups != 1 || !all(op.stride, 1) || !all(op.dilation, 1)) return false;
-  return graph.is_constant(op.weight) && w.shape[2] == taps && w.shape[3] == taps && x.shape[1].is_static();
+  return graph.is_constant(op.weight) && x.shape[1].is_static();
 }
 
 /// Time of one convolution on a core in vector multiply-adds: a model of what was measured, good to compare the forms.
@@ -68,10 +66,11 @@ Cost estimate(const Winograd& w, const Target& target) {
   // The transforms wait for V and M on their way through the second cache.
   constexpr int64_t input_vector = 30, output_vector = 26;
   constexpr double bytes_per_step = 3.5;
-  const int64_t products = w.form->products(), more_weights = (products - taps * taps) * w.channels * w.outputs * size_of(w.dtype);
+  const int64_t products = w.form->products(), taps = w.form->y->taps * w.form->x->taps,
+                more_weights = (products - taps) * w.channels * w.outputs * size_of(w.dtype);
   const Dim places = w.images * w.out_height * w.out_width;
   const int64_t tile = products * (w.channels * out_vectors + in_vectors * input_vector + out_vectors * output_vector);
-  return {places * (taps * taps * w.channels * out_vectors), w.tiles * tile + Dim(std::llround(static_cast<double>(more_weights) / bytes_per_step))};
+  return {places * (taps * w.channels * out_vectors), w.tiles * tile + Dim(std::llround(static_cast<double>(more_weights) / bytes_per_step))};
 }
 
 enum class Choice : uint8_t { direct, winograd, by_size };
@@ -126,13 +125,14 @@ std::optional<Winograd> describe(const PendingProgram& program, const Region& re
 }
 
 /// The convolution in all forms, the one first that should take the least time.
-std::vector<Winograd> in_all_forms(const Winograd& w, const Target& target) {
+std::vector<Winograd> in_all_forms(const Graph& graph, const Winograd& w, const Target& target) {
+  const Shape& filter = graph.type(w.op.weight).shape;
   std::vector<Winograd> all;
-  for (const WinogradForm& form : winograd_forms()) {
+  for (const WinogradTile& form : winograd_tiles(filter[2].size(), filter[3].size())) {
     Winograd& in = all.emplace_back(w);
-    in.form = &form;
-    in.tiles_y = Dim::ceil_div(w.out_height, form.out);
-    in.tiles_x = Dim::ceil_div(w.out_width, form.out);
+    in.form = form;
+    in.tiles_y = Dim::ceil_div(w.out_height, form.y->out);
+    in.tiles_x = Dim::ceil_div(w.out_width, form.x->out);
     in.tiles = w.images * in.tiles_y * in.tiles_x;
   }
   std::ranges::stable_sort(all, {}, [&](const Winograd& x) { return estimate(x, target).winograd.typical(); });
@@ -168,7 +168,8 @@ class WinogradLowering {
   const Region& region_;
   Winograd w_;
   const Contraction& direct_;
-  int64_t out_tile_ = w_.form->out, in_tile_ = w_.form->in(), products_ = w_.form->products();
+  const WinogradForm &y_ = *w_.form->y, &x_ = *w_.form->x;
+  int64_t in_y_ = y_.in(), in_x_ = x_.in(), products_ = w_.form->products();
   int32_t lanes_;
   Value v_, m_;
   std::optional<Value> trip_;
@@ -241,15 +242,15 @@ class WinogradLowering {
     const uint32_t x = emit.buffer_of(w_.base), v = emit.temporary(v_, true);
     emit.mark_partial();
     finish(emit, w_.channels, [&](const Place& place, const Expr& local, const Expr& column, const Expr& mask, const auto& over_columns) {
-      const Expr y0 = simplify(place.y * Expr(out_tile_) - Expr(w_.op.padding[0])), x0 = simplify(place.x * Expr(out_tile_) - Expr(w_.op.padding[1]));
+      const Expr y0 = simplify(place.y * Expr(y_.out) - Expr(w_.op.padding[0])), x0 = simplify(place.x * Expr(x_.out) - Expr(w_.op.padding[1]));
       const Expr base = simplify(Expr(w_.offset) + place.image * Expr(w_.strides[0]) + y0 * Expr(w_.strides[2]) + x0 * Expr(w_.strides[3]));
       const Expr corner = make_var("corner", -(int64_t{1} << 40), int64_t{1} << 40);
       Body inside = over_columns(input_tile(emit, x, v, local, column, mask, [&](int64_t r, int64_t q) {
         return corner + Expr(w_.strides[2]) * Expr(r) + Expr(w_.strides[3]) * Expr(q);
       }));
       inside = with_let(corner, base, std::move(inside));
-      const Expr high = Expr(in_tile_);
-      const Expr whole = y0 >= Expr(0) && x0 >= Expr(0) && simplify(y0 + high) <= Expr(w_.height) && simplify(x0 + high) <= Expr(w_.width);
+      const Expr whole =
+          y0 >= Expr(0) && x0 >= Expr(0) && simplify(y0 + Expr(in_y_)) <= Expr(w_.height) && simplify(x0 + Expr(in_x_)) <= Expr(w_.width);
       return one(Stmt::branch(whole, std::move(inside), border(emit, x, v, local, column, mask, over_columns, base, y0, x0, zeros)));
     });
   }
@@ -260,9 +261,9 @@ class WinogradLowering {
               const Expr& base, const Expr& y0, const Expr& x0, const Expr& zeros) {
     std::vector<Expr> offsets;
     for (int64_t i = 0; i < products_; ++i) offsets.push_back(make_var(fmt::format("at{}", i), 0, int64_t{1} << 40));
-    Body body = over_columns(input_tile(emit, x, v, local, column, mask, [&](int64_t r, int64_t q) { return offsets[r * in_tile_ + q]; }));
+    Body body = over_columns(input_tile(emit, x, v, local, column, mask, [&](int64_t r, int64_t q) { return offsets[r * in_x_ + q]; }));
     for (int64_t i = products_; i-- > 0;) {
-      const Expr r(i / in_tile_), q(i % in_tile_), y = simplify(y0 + r), column_at = simplify(x0 + q);
+      const Expr r(i / in_x_), q(i % in_x_), y = simplify(y0 + r), column_at = simplify(x0 + q);
       const Expr valid = y >= Expr(0) && y < Expr(w_.height) && column_at >= Expr(0) && column_at < Expr(w_.width);
       const Expr at = simplify(base + r * Expr(w_.strides[2]) + q * Expr(w_.strides[3]));
       // Without padding only results that nobody wants depend on what lies outside: any element will do.
@@ -274,26 +275,27 @@ class WinogradLowering {
   template <class At> Body input_tile(Emitter& emit, uint32_t x, uint32_t v, const Expr& local, const Expr& column, const Expr& mask, At&& at) {
     const uint32_t half = emit.local("half", vector_type(), products_, Memory::registers);
     Body body;
-    for (int64_t q = 0; q < in_tile_; ++q) {
-      std::vector<Expr> d(in_tile_);
-      for (int64_t r = 0; r < in_tile_; ++r) d[r] = make_load(x, vector_type(), {make_ramp(simplify(at(r, q) + column), Expr(1), lanes_)}, mask);
+    for (int64_t q = 0; q < in_x_; ++q) {
+      std::vector<Expr> d(in_y_);
+      for (int64_t r = 0; r < in_y_; ++r) d[r] = make_load(x, vector_type(), {make_ramp(simplify(at(r, q) + column), Expr(1), lanes_)}, mask);
       column_of(emit, body, d);
-      const std::vector<Expr> t = w_.form->input(d);
-      for (int64_t r = 0; r < in_tile_; ++r) body.push_back(Stmt::store(half, Expr(r * in_tile_ + q), t[r]));
+      const std::vector<Expr> t = y_.input(d);
+      for (int64_t r = 0; r < in_y_; ++r) body.push_back(Stmt::store(half, Expr(r * in_x_ + q), t[r]));
     }
-    for (int64_t r = 0; r < in_tile_; ++r) {
-      std::vector<Expr> d(in_tile_);
-      for (int64_t q = 0; q < in_tile_; ++q) d[q] = make_load(half, vector_type(), {Expr(r * in_tile_ + q)});
-      const std::vector<Expr> t = w_.form->input(d);
-      for (int64_t q = 0; q < in_tile_; ++q) body.push_back(Stmt::store(v, product_at(r * in_tile_ + q, local, column, w_.channels), t[q]));
+    for (int64_t r = 0; r < in_y_; ++r) {
+      std::vector<Expr> d(in_x_);
+      for (int64_t q = 0; q < in_x_; ++q) d[q] = make_load(half, vector_type(), {Expr(r * in_x_ + q)});
+      const std::vector<Expr> t = x_.input(d);
+      for (int64_t q = 0; q < in_x_; ++q) body.push_back(Stmt::store(v, product_at(r * in_x_ + q, local, column, w_.channels), t[q]));
     }
     return body;
   }
 
   /// Reads a tile's line of vectors once, into registers.
   void column_of(Emitter& emit, Body& body, std::vector<Expr>& d) {
-    const uint32_t read = emit.local("read", vector_type(), in_tile_, Memory::registers);
-    for (int64_t i = 0; i < in_tile_; ++i) {
+    const auto length = static_cast<int64_t>(d.size());
+    const uint32_t read = emit.local("read", vector_type(), length, Memory::registers);
+    for (int64_t i = 0; i < length; ++i) {
       body.push_back(Stmt::store(read, Expr(i), d[i]));
       d[i] = make_load(read, vector_type(), {Expr(i)});
     }
@@ -329,7 +331,7 @@ class WinogradLowering {
   /// Up to four times as large as the filter, so it is made when the library is loaded; in fp64, so that U is rounded once. The file has the filter
   /// as the direct form reads it, which may stand beside this one.
   uint32_t transform_filter(int64_t width, int64_t rest) {
-    const int64_t in_panels = w_.outputs - rest, panels = ceil_div(in_panels, width), places = taps * taps;
+    const int64_t in_panels = w_.outputs - rest, panels = ceil_div(in_panels, width), places = y_.taps * x_.taps;
     const int64_t behind = products_ * panels * w_.channels * width, long_k = row(w_.channels), elements = behind + products_ * rest * long_k;
     const int64_t from_width = panel_width(direct_, *program_.target), from_panels = ceil_div(w_.outputs, from_width);
     const auto prepared = static_cast<uint32_t>(program_.prepared.size());
@@ -340,7 +342,7 @@ class WinogradLowering {
     const uint32_t u = emit.prepared_buffer(prepared, w_.dtype, elements, true);
     const int32_t lanes = program_.target->lanes(size_of(DType::f64));
     const ExprType wide{DType::f64, lanes};
-    const uint32_t tap = emit.local("tap", wide, places, Memory::registers), half = emit.local("half", wide, in_tile_ * taps, Memory::registers);
+    const uint32_t tap = emit.local("tap", wide, places, Memory::registers), half = emit.local("half", wide, in_y_ * x_.taps, Memory::registers);
     // A task is a channel of one of the file's panels.
     const Expr task = make_index("task", from_panels * w_.channels), column = make_index("column", from_width);
     const Expr from = make_index("from", from_panels), channel = make_index("channel", w_.channels), n = make_index("n", from_panels * from_width);
@@ -349,19 +351,20 @@ class WinogradLowering {
       const Expr at = simplify(((from * Expr(places) + Expr(i)) * Expr(w_.channels) + channel) * Expr(from_width) + column);
       body.push_back(Stmt::store(tap, Expr(i), cast(DType::f64, make_load(g, {w_.dtype, lanes}, {make_ramp(at, Expr(1), lanes)}))));
     }
-    const auto line = [&](uint32_t buffer, int64_t first, int64_t step) {
-      std::array<Expr, taps> x;
-      for (int64_t i = 0; i < taps; ++i) x[i] = make_load(buffer, wide, {Expr(first + i * step)});
+    const auto line = [&](uint32_t buffer, int64_t count, int64_t first, int64_t step) {
+      std::vector<Expr> x(count);
+      for (int64_t i = 0; i < count; ++i) x[i] = make_load(buffer, wide, {Expr(first + i * step)});
       return x;
     };
-    for (int64_t i = 0; i < in_tile_; ++i) {
-      for (int64_t q = 0; q < taps; ++q) body.push_back(Stmt::store(half, Expr(i * taps + q), combination(w_.form->filter[i], line(tap, q, taps))));
+    for (int64_t i = 0; i < in_y_; ++i) {
+      for (int64_t q = 0; q < x_.taps; ++q)
+        body.push_back(Stmt::store(half, Expr(i * x_.taps + q), combination(y_.filter[i], line(tap, y_.taps, q, x_.taps))));
     }
     const Expr panel = simplify(floordiv(n, width)), inside = simplify(floormod(n, width));
     Body to_panels, to_rest;
     const Expr mask = rest ? tail_mask(n, Expr(w_.outputs), lanes) : Expr();
     for (int64_t e = 0; e < products_; ++e) {
-      const Expr value = cast(w_.dtype, combination(w_.form->filter[e % in_tile_], line(half, e / in_tile_ * taps, 1)));
+      const Expr value = cast(w_.dtype, combination(x_.filter[e % in_x_], line(half, x_.taps, e / in_x_ * x_.taps, 1)));
       const Expr at = simplify(((Expr(e * panels) + panel) * Expr(w_.channels) + channel) * Expr(width) + inside);
       to_panels.push_back(Stmt::store(u, make_ramp(at, Expr(1), lanes), value));
       const Expr alone = simplify(Expr(behind + (e * rest - in_panels) * long_k) + n * Expr(long_k) + channel);
@@ -387,35 +390,35 @@ class WinogradLowering {
     const Epilogue stored = make_epilogue(emit, region_, {image, n, y, x}, w_.dtype, w_.op.bias, n);
     emit.mark_partial();
     finish(emit, w_.outputs, [&](const Place& place, const Expr& local, const Expr& column, const Expr& mask, const auto& over_columns) {
-      const uint32_t half = emit.local("half", vector_type(), out_tile_ * in_tile_, Memory::stack);
+      const uint32_t half = emit.local("half", vector_type(), y_.out * in_x_, Memory::stack);
       Body body;
-      for (int64_t q = 0; q < in_tile_; ++q) {
-        std::vector<Expr> d(in_tile_);
-        for (int64_t r = 0; r < in_tile_; ++r) d[r] = make_load(m, vector_type(), {product_at(r * in_tile_ + q, local, column, w_.outputs)});
+      for (int64_t q = 0; q < in_x_; ++q) {
+        std::vector<Expr> d(in_y_);
+        for (int64_t r = 0; r < in_y_; ++r) d[r] = make_load(m, vector_type(), {product_at(r * in_x_ + q, local, column, w_.outputs)});
         column_of(emit, body, d);
-        const std::vector<Expr> t = w_.form->output(d);
-        for (int64_t r = 0; r < out_tile_; ++r) body.push_back(Stmt::store(half, Expr(r * in_tile_ + q), t[r]));
+        const std::vector<Expr> t = y_.output(d);
+        for (int64_t r = 0; r < y_.out; ++r) body.push_back(Stmt::store(half, Expr(r * in_x_ + q), t[r]));
       }
-      const Expr r = make_index("r", out_tile_), row = simplify(place.y * Expr(out_tile_) + r);
-      const uint32_t read = emit.local("read", vector_type(), in_tile_, Memory::registers);
+      const Expr r = make_index("r", y_.out), row = simplify(place.y * Expr(y_.out) + r);
+      const uint32_t read = emit.local("read", vector_type(), in_x_, Memory::registers);
       Body line;
-      std::vector<Expr> d(in_tile_);
-      for (int64_t q = 0; q < in_tile_; ++q) {
-        line.push_back(Stmt::store(read, Expr(q), make_load(half, vector_type(), {simplify(r * Expr(in_tile_) + Expr(q))})));
+      std::vector<Expr> d(in_x_);
+      for (int64_t q = 0; q < in_x_; ++q) {
+        line.push_back(Stmt::store(read, Expr(q), make_load(half, vector_type(), {simplify(r * Expr(in_x_) + Expr(q))})));
         d[q] = make_load(read, vector_type(), {Expr(q)});
       }
-      const std::vector<Expr> t = w_.form->output(d);
-      for (int64_t q = 0; q < out_tile_; ++q) {
-        const Expr at = simplify(place.x * Expr(out_tile_) + Expr(q));
+      const std::vector<Expr> t = x_.output(d);
+      for (int64_t q = 0; q < x_.out; ++q) {
+        const Expr at = simplify(place.x * Expr(x_.out) + Expr(q));
         const std::vector<VarBinding> here{{image, place.image}, {y, row}, {x, at}};
         const Expr bound = substitute(simplify(substitute(stored.value, here)), {{stored.sum, t[q]}});
         Body store = one(vector_store(stored.buffer, simplify(substitute(stored.index, here)), vectorize(bound, n, column, lanes_, mask), n, column,
                                       lanes_, mask));
-        if (w_.out_width % out_tile_ != 0) store = one(Stmt::branch(at < Expr(w_.out_width), std::move(store)));
+        if (w_.out_width % x_.out != 0) store = one(Stmt::branch(at < Expr(w_.out_width), std::move(store)));
         append(line, std::move(store));
       }
-      const bool ragged = w_.out_height % out_tile_ != 0;
-      const Expr rows = ragged ? simplify(min(Expr(out_tile_), Expr(w_.out_height) - place.y * Expr(out_tile_))) : Expr(out_tile_);
+      const bool ragged = w_.out_height % y_.out != 0;
+      const Expr rows = ragged ? simplify(min(Expr(y_.out), Expr(w_.out_height) - place.y * Expr(y_.out))) : Expr(y_.out);
       body.push_back(Stmt::loop(r, Expr(0), rows, Expr(1), std::move(line)));
       return over_columns(std::move(body));
     });
@@ -450,14 +453,16 @@ bool lower_winograd(PendingProgram& program, const Region& region, const Contrac
   if (use == WinogradUse::off) return false;
   auto w = describe(program, region, direct);
   if (!w) return false;
-  std::vector<Winograd> forms = in_all_forms(*w, *program.target);
+  std::vector<Winograd> forms = in_all_forms(*program.graph, *w, *program.target);
+  if (forms.empty()) return false;
   const Dim gain = estimate(forms[0], *program.target).gain();
   Choice choice = use == WinogradUse::always ? Choice::winograd : choose(gain, program.graph->symbols);
   *w = forms[0];
   if (gain.is_static()) {
     // The direct form has no tiles of its own.
     if (use == WinogradUse::automatic) forms.insert(choice == Choice::direct ? forms.begin() : forms.begin() + 1, Winograd{});
-    *w = program.choose("form", forms, [](const Winograd& x) { return x.form ? fmt::format("winograd {0}x{0}", x.form->out) : "direct"; });
+    *w = program.choose("form", forms,
+                        [](const Winograd& x) { return x.form ? fmt::format("winograd {}x{}", x.form->y->out, x.form->x->out) : "direct"; });
     choice = w->form ? Choice::winograd : Choice::direct;
   }
   if (choice == Choice::direct) return false;

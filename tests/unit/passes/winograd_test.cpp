@@ -27,13 +27,14 @@ Chooser taking(const Graph& graph, test::LowerPlan plan, const std::string& form
   return Chooser(std::move(answers));
 }
 
-/// A pointwise convolution first: what the 3x3 one reads has a place of its own, as within a model.
-std::string model(std::string_view x, int channels, int outputs, std::string_view rest, std::string_view result = "%a") {
+/// A pointwise convolution first: what the one with more taps reads has a place of its own, as within a model.
+std::string model(std::string_view x, int channels, int outputs, std::string_view rest, std::string_view result = "%a",
+                  std::string_view taps = "3, 3") {
   return fmt::format(
       "graph(%x: f32{}) {{ %p = constant random<3> : f32[{}, 2, 1, 1] %h = conv(%x, %p, stride=[1, 1], padding=[0, 0], dilation=[1, 1]) "
-      "%w = constant random<1> : f32[{}, {}, 3, 3] %b = constant random<2> : f32[{}] "
+      "%w = constant random<1> : f32[{}, {}, {}] %b = constant random<2> : f32[{}] "
       "%a = conv(%h, %w, bias=%b, stride=[1, 1], {}, dilation=[1, 1]) %r = relu(%a) %s = add(%r, %a) return {} }}",
-      x, channels, outputs, channels, outputs, rest, result);
+      x, channels, outputs, channels, taps, outputs, rest, result);
 }
 
 TEST(winograd, equals_the_convolution) {
@@ -56,6 +57,30 @@ TEST(winograd, equals_the_convolution) {
       }
     }
   }
+}
+
+TEST(winograd, has_a_form_for_each_axis) {
+  const auto check = [](const std::string& text, const std::vector<std::string>& forms) {
+    const Graph graph = optimised(text);
+    for (const test::LowerPlan& plan : always) {
+      for (const std::string& form : forms) {
+        SCOPED_TRACE(text + form);
+        Chooser chooser = taking(graph, plan, form);
+        test::LowerPlan with = plan;
+        with.chooser = &chooser;
+        EXPECT_TRUE(uses_winograd(graph, with));
+        test::expect_lowered(graph, test::random_inputs(graph), with, 1e-4);
+        EXPECT_EQ(chooser.count().answered, forms.size() > 1 ? 1u : 0u) << "there is no other";
+      }
+    }
+  };
+  check(model("[1, 2, 6, 9]", 16, 16, "padding=[0, 3]", "%r", "1, 7"), {"winograd 1x2"});
+  check(model("[2, 2, 9, 4]", 5, 17, "padding=[2, 0], padding_end=[3, 0]", "%s", "7, 1"), {"winograd 2x1"});
+  check(model("[1, 2, 5, 8]", 9, 8, "padding=[2, 2]", "%a", "5, 5"), {"winograd 2x2"});
+  check(model("[1, 2, 3, 9]", 8, 20, "padding=[0, 1]", "%a", "1, 3"), {"winograd 1x4", "winograd 1x3", "winograd 1x2"});
+  check(model("[1, 2, 8, 7]", 8, 8, "padding=[2, 1]", "%a", "5, 3"), {"winograd 2x4", "winograd 2x3", "winograd 2x2"});
+  for (const char* taps : {"1, 1", "7, 7", "1, 4"})
+    EXPECT_FALSE(uses_winograd(optimised(model("[1, 2, 12, 12]", 64, 64, "padding=[0, 0]", "%a", taps)), always[0])) << taps;
 }
 
 TEST(winograd, takes_tiles_by_what_they_cost) {
