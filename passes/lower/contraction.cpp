@@ -141,7 +141,7 @@ class ContractionLowering {
     const int64_t chain = c_.m.is_static() && c_.m == 1 ? longest / 16 : longest;
     if (!c_.k.is_static()) {  // B is computed: one tap
       chunk_k_ = c_.k.high() <= chain ? c_.k : Dim(chain);
-      k_chunks_ = c_.k.high() <= chain ? Dim(1) : Dim::ceil_div(c_.k, chain);
+      k_chunks_ = c_.k.high() <= chain ? Dim(1) : Dim::max(Dim::ceil_div(c_.k, chain), 1);  // of nothing there is a sum, too
       return;
     }
     const int64_t steps = c_.taps * c_.k;
@@ -286,7 +286,7 @@ class ContractionLowering {
     int64_t lines = 0;  ///< a turn of the loop over k; 0: nothing is asked for
     int64_t step = 0;   ///< elements that a step goes on
   };
-  bool two_at_a_time() const { return !c_.k.is_static() || ((chunk_k_ / group_) % 2 == 0 && (c_.k / group_) % 2 == 0 && c_.k / group_ > 2); }
+  bool two_at_a_time() const { return !c_.k.is_static() || c_.k / group_ > 2; }
   int64_t line() const { return cache_line / size_of(c_.dtype); }
 
   /// Tiles that share the asking.
@@ -341,13 +341,13 @@ class ContractionLowering {
     return inner;
   }
 
-  /// Steps of k, two at a time where their number is even or not known.
+  /// Steps of k, two at a time, and one alone where their number is odd.
   std::vector<Stmt> multiply_loops(const Accumulators& acc, const std::vector<Expr>& offsets, const Expr& k_low, const Expr& k_high,
                                    const Ahead& ahead) {
     std::vector<Stmt> out;
     const Dim steps = c_.k / group_;
     const Expr low = simplify(floordiv(k_low, group_)), high = simplify(floordiv(k_high, group_)), k = make_index("k", c_.k);
-    const bool twice = two_at_a_time(), even = twice && c_.k.is_static();
+    const bool twice = two_at_a_time(), even = twice && c_.k.is_static() && (chunk_k_ / group_) % 2 == 0 && steps % 2 == 0;
     std::vector<Stmt> body;
     for (int64_t i = 0; i < ahead.lines; ++i) body.push_back(Stmt::prefetch(b_, simplify(ahead.first + k * Expr(ahead.step) + Expr(i * line()))));
     append(body, multiply_step(acc, offsets, k));
@@ -551,7 +551,7 @@ class ContractionLowering {
     });
   }
 
-  /// Chains of at most max_chain steps are added up in a partial-sum buffer of the task, which the epilogue reads in the end.
+  /// Chains of at most max_chain steps are added up in a partial-sum buffer of the task; the last one goes on to the epilogue.
   std::vector<Stmt> many_chains(const Expr& low, const Expr& high) {
     const int64_t tile_vectors = tile_.rows * vectors_;
     if (!partial_) partial_ = emit_.local("partial", {c_.sums(), lanes_}, tiles_per_block() * tile_vectors, Memory::stack);
@@ -564,28 +564,19 @@ class ContractionLowering {
     const Expr k_high = k_chunks_ == 1                 ? Expr(c_.k)
                         : k_chunks_ * chunk_k_ == c_.k ? simplify(k_low + Expr(chunk_k_))
                                                        : min(k_low + Expr(chunk_k_), Expr(c_.k));
+    const Expr more = Expr(0) < simplify(tc + kc), last = equal(tc, Expr(tap_chunks_ - 1)) && equal(kc, Expr(k_chunks_ - 1));
     std::vector<Stmt> chains = over_tiles(low, high, [&](const Expr& m0, int64_t rows, const Expr& row) {
       const Accumulators acc = Accumulators::make(emit_, rows, vectors_, {c_.sums(), lanes_});
-      std::vector<Stmt> body;
-      for (Stmt& s : accumulate(acc, m0, tile_of(row), tap_low, tap_high, k_low, k_high)) body.push_back(std::move(s));
+      std::vector<Stmt> body = accumulate(acc, m0, tile_of(row), tap_low, tap_high, k_low, k_high), kept;
+      body.push_back(Stmt::branch(more, acc.update([&](int64_t i, int64_t j, const Expr& sum) { return load(slot(row, i, j)) + sum; })));
       for (int64_t i = 0; i < rows; ++i) {
-        for (int64_t j = 0; j < vectors_; ++j) body.push_back(Stmt::store(partial_, slot(row, i, j), load(slot(row, i, j)) + acc.load(i, j)));
+        for (int64_t j = 0; j < vectors_; ++j) kept.push_back(Stmt::store(partial_, slot(row, i, j), acc.load(i, j)));
       }
+      body.push_back(Stmt::branch(last, epilogue(m0, rows, [&](int64_t i, int64_t j) { return acc.load(i, j); }), std::move(kept)));
       return body;
     });
     if (c_.taps == 1) chains = with_let(tap_, Expr(0), std::move(chains));
-    chains = loop(kc, k_chunks_, std::move(chains));
-    chains = loop(tc, tap_chunks_, std::move(chains));
-    const Expr z = make_var("z", 0, tiles_per_block() * tile_vectors);
-    std::vector<Stmt> out;
-    out.push_back(Stmt::loop(z, Expr(0), simplify((high - low) * Expr(tile_vectors)), Expr(1),
-                             one(Stmt::store(partial_, z, make_broadcast(imm(c_.sums(), 0), lanes_)))));
-    for (Stmt& s : chains) out.push_back(std::move(s));
-    for (Stmt& s : over_tiles(low, high, [&](const Expr& m0, int64_t rows, const Expr& row) {
-           return epilogue(m0, rows, [&](int64_t i, int64_t j) { return load(slot(row, i, j)); });
-         }))
-      out.push_back(std::move(s));
-    return out;
+    return loop(tc, tap_chunks_, loop(kc, k_chunks_, std::move(chains)));
   }
 
   static std::vector<Stmt> loop(const Expr& v, const Dim& extent, std::vector<Stmt> body) {
