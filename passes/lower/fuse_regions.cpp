@@ -235,6 +235,8 @@ class Fuser {
       region.anchor = &root;
       region.anchor_value = output;
       close_anchor(region, candidates);
+    } else if (scatters(root)) {
+      root.for_operands([&](Value v) { require(v); });
     } else {
       offer_operands(candidates, root, Candidate{});
     }
@@ -294,6 +296,7 @@ class Fuser {
     const bool free = f.expression && (p.info->is(Trait::view) || (f.cost <= 1 && reads_nothing(p)) || graph_.type(v).shape.elements().high() <= 1);
     if (!f.expression || f.cost > c.budget || c.times > most_times || !(all_here || free) || region.inlined.size() > most_inlined) return require(v);
     region.inlined.insert(v.id);
+    if (!region.anchor && scatters(p)) return p.for_operands([&](Value o) { require(o); });
     Candidate next = c;
     next.uses = 0;
     next.duplicated = !all_here;
@@ -313,6 +316,20 @@ class Fuser {
       else if (is_anchor(n)) other = true;
     });
     return scheduled && !other;
+  }
+
+  /// The axis along which elements of a type lie side by side; -1 for a single element.
+  static int64_t innermost(const TensorType& t) {
+    for (int64_t a = t.rank(); a-- > 0;) {
+      const int64_t axis = t.layout.order.empty() ? a : t.layout.order[static_cast<size_t>(a)];
+      if (t.shape[axis] != 1) return axis;
+    }
+    return -1;
+  }
+  /// True when a schedule that stored through p would scatter the lanes of each vector: a kernel that turns the axes is faster.
+  bool scatters(const Node& p) const {
+    const auto relayout = match<Relayout>(p);
+    return relayout && innermost(graph_.type(relayout->x)) != innermost(graph_.type(p.results[0])) && ends_schedule(p);
   }
 
   static bool reads_nothing(const Node& n) {

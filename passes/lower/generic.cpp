@@ -20,6 +20,7 @@ constexpr int64_t max_staged_row = 8192;  // elements
 /// Shorter than max_chain: a partial sum is one addition beside what these loops load and compute anyway, and every halving makes sums better.
 constexpr int64_t short_chain = 64;
 static_assert(short_chain <= max_chain);
+constexpr int64_t turned_vectors = 4, turned_lines = 8;  ///< of a block whose axes change places
 /// Of an accumulator that is a single number: it has no other lanes to share the terms with.
 constexpr int64_t scalar_chain = 16;
 
@@ -150,6 +151,7 @@ class GenericLowering {
     outer.erase(outer.begin() + vector_axis_);
     const Dim extent = extent_of(v);
     if (reductions_.size() == 1 && extent.typical() >= lanes_) return emit_tiles(v, outer);
+    if (const int turned = turned_axis(v, outer); turned >= 0) return emit_turned(v, outer, static_cast<size_t>(turned));
     Dim outer_points = 1;
     for (const Expr& o : outer) outer_points *= extent_of(o);
     const int64_t block = 4096;
@@ -166,6 +168,44 @@ class GenericLowering {
       return finish(outer, std::move(body));
     }
     finish(outer, vector_loop(extent, [&](const Expr& b, const Expr& m, int32_t l) { return lane_body(v, b, m, l, {}); }));
+  }
+
+  /// The axis of `outer` along which operands lie side by side where vectors are stored side by side along v; -1 where there is none.
+  int turned_axis(const Expr& v, const std::vector<Expr>& outer) const {
+    int found = -1;
+    if (!reductions_.empty()) return found;
+    visit(nest_.value, [&](const Expr& n) {
+      if (n->op != ExprOp::load) return;
+      const Affine at = to_affine(n->args[0]);
+      if (std::abs(at.coefficient_of(v->id)) < lanes_) return;
+      for (size_t a = 0; a < outer.size(); ++a)
+        if (at.coefficient_of(outer[a]->id) == 1) found = static_cast<int>(a);
+    });
+    return found;
+  }
+
+  /// Axes change places: the lanes of a vector come from as many lines, which hold the vectors behind it too. So those come next, while the lines
+  /// are in the first cache.
+  void emit_turned(const Expr& v, std::vector<Expr> outer, size_t turned) {
+    const Expr along = outer[turned];
+    outer.erase(outer.begin() + static_cast<int64_t>(turned));
+    const auto part_of = [&](const Expr& var, int64_t block, const char* name, auto&& body) {
+      const Dim extent = extent_of(var);
+      const Expr part = make_index(name, Dim::ceil_div(extent, block));
+      outer.push_back(part);
+      const Expr low = simplify(part * Expr(block)), high = extent % block == 0 ? simplify(low + Expr(block)) : min(low + Expr(block), Expr(extent));
+      return body(low, high, extent % block == 0 ? block : int64_t{-1});
+    };
+    std::vector<Stmt> body = part_of(v, turned_vectors * lanes_, "block", [&](const Expr& low, const Expr& high, int64_t extent) {
+      return part_of(along, turned_lines * lanes_, "part", [&](const Expr& from, const Expr& to, int64_t) {
+        return vector_loop(low, high, extent, [&](const Expr& base, const Expr& mask, int32_t lanes) {
+          std::vector<Stmt> loop;
+          loop.push_back(Stmt::loop(along, from, to, Expr(1), lane_body(v, base, mask, lanes, {})));
+          return loop;
+        });
+      });
+    });
+    finish(outer, std::move(body));
   }
 
   std::vector<Stmt> plain_loop(const Expr& v, const Expr& low, const Expr& high) {

@@ -135,9 +135,9 @@ TEST(contraction, chains_are_cut_at_256_additions) {
   for (int64_t k : {1, 255, 256, 257, 513}) expect_lowered(text(k));
 }
 
-/// Whether neighbouring tasks of the last kernel take the blocks of one panel, so that threads share the columns, and not the other way round.
+/// Whether neighbouring tasks of the last convolution take the blocks of one panel, so that threads share the columns, and not the other way round.
 bool shares_columns(const Program& p) {
-  const std::string text = to_string(p.kernels.back());
+  const std::string text = to_string(test::last_kernel(p, "conv"));
   const auto line = [&](const char* name) {
     const size_t at = text.find(name);
     EXPECT_NE(at, std::string::npos) << text;

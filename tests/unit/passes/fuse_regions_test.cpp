@@ -73,6 +73,17 @@ TEST(fuse_regions, epilogue_through_reshape_and_permute) {
   expect_lowered(text);
 }
 
+TEST(fuse_regions, a_schedule_does_not_scatter_its_vectors) {
+  // Channels lie innermost for the convolution; the result, whose places do, is stored by a kernel that turns the axes.
+  const Graph graph = test::optimised(R"(graph(%x: f32[1, 24, 6, 6]) {
+    %w = constant random<1> : f32[32, 24, 1, 1]
+    %a = conv(%x, %w, stride=[1, 1], padding=[0, 0], dilation=[1, 1]) %b = relu(%a) return %b })");
+  const Labels all = labels(lower(graph));
+  ASSERT_GE(all.size(), 2u);
+  EXPECT_EQ(all[all.size() - 2], "conv_relu");
+  EXPECT_EQ(all.back(), "relayout");
+}
+
 TEST(fuse_regions, no_epilogue_through_a_slice_or_a_broadcast) {
   constexpr auto sliced = R"(graph(%x: f32[8, 24]) {
     %w = constant random<1> : f32[24, 24]

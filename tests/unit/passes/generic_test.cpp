@@ -40,6 +40,18 @@ TEST(generic, lanes_run_along_the_axis_that_is_contiguous) {
   EXPECT_EQ(count(to_string(lower("graph(%x: f32[50, 64]) { %a = sum(%x, axes=[0], keepdim=false) return %a }")), "horizontal"), 0);
 }
 
+TEST(generic, axes_that_change_places) {
+  for (int64_t rows : {1, 15, 16, 65, 130}) {
+    for (int64_t columns : {2, 16, 49, 70}) {
+      SCOPED_TRACE(fmt::format("{} x {}", rows, columns));
+      expect_lowered(fmt::format("graph(%x: f32[2, {}, {}]) {{ %p = permute(%x, axes=[2, 0, 1]) %a = relu(%p) return %a }}", rows, columns));
+    }
+  }
+  // The lines that a vector's lanes come from are used up before the next vectors are read.
+  const std::string text = to_string(lower("graph(%x: f32[256, 256]) { %p = permute(%x, axes=[1, 0]) %a = relu(%p) return %a }"));
+  EXPECT_LT(text.find("for v."), text.find("for i")) << text;
+}
+
 TEST(generic, long_sums_are_cut) {
   expect_lowered("graph(%x: f32[2, 9000]) { %a = sum(%x, axes=[1], keepdim=false) return %a }", 2e-4);
   expect_lowered("graph(%x: f32[700, 20]) { %a = sum(%x, axes=[0], keepdim=false) return %a }", 1e-4);

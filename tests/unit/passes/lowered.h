@@ -38,6 +38,14 @@ inline std::vector<std::string> labels(const Program& p) {
 }
 using Labels = std::vector<std::string>;
 
+/// The last kernel whose name begins so: others may turn the axes of its result.
+inline const Kernel& last_kernel(const Program& p, std::string_view name) {
+  for (size_t i = p.kernels.size(); i-- > 0;)
+    if (p.kernels[i].name.starts_with(name)) return p.kernels[i];
+  ADD_FAILURE() << "no kernel of " << name;
+  return p.kernels.back();
+}
+
 /// The bytes of a program's memory that a step touches through one parameter.
 struct Touched {
   Binding::Space space;

@@ -138,7 +138,9 @@ TEST(matrix_tiles, blocks_of_rows_ask_for_the_panel_behind) {
 }
 
 TEST(matrix_tiles, convolutions_of_small_planes_ask_for_the_panel_behind) {
-  const auto asks = [](const std::string& text) { return count(to_string(test::lower(optimised(text), tiled).kernels.back()), "prefetch"); };
+  const auto asks = [](const std::string& text) {
+    return count(to_string(test::last_kernel(test::lower(optimised(text), tiled), "conv")), "prefetch");
+  };
   // One band of two blocks, in 9 taps of two steps: a panel has 576 lines.
   const std::string plane = conv("[1, 64, 7, 7]", "[96, 64, 3, 3]", "stride=[1, 1], padding=[1, 1], dilation=[1, 1]");
   EXPECT_EQ(asks(plane), 576U / (2 * 18));
@@ -168,7 +170,7 @@ TEST(matrix_tiles, a_depthwise_convolution_goes_the_way_of_the_one_before) {
         plane, channels, channels, channels);
   };
   const auto by_channels = [&](const std::string& text) {
-    const std::string kernel = to_string(test::lower(optimised(text), tiled).kernels.back());
+    const std::string kernel = to_string(test::last_kernel(test::lower(optimised(text), tiled), "conv"));
     const size_t group = kernel.find("let group."), block = kernel.find("let block.");
     EXPECT_TRUE(group != std::string::npos && block != std::string::npos) << kernel;
     return group < block;
