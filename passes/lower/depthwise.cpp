@@ -26,7 +26,7 @@ constexpr int64_t wanted_tasks = 64;    ///< enough for an even split over many 
 constexpr int64_t least_rows = 4;       ///< of a task, where there are so many: each task reads the rows around its own too
 constexpr int64_t widest_filter = 64;   ///< taps of a row that are written out
 constexpr int64_t held_taps = 7;        ///< of a row in registers at a time
-constexpr int64_t widest_tile = 14;     ///< outputs
+constexpr int64_t widest_tile = 16;     ///< outputs
 constexpr int64_t longest_code = 6000;  ///< multiply-adds written out for one kernel
 constexpr int64_t anywhere = int64_t{1} << 40;
 
