@@ -6,6 +6,7 @@
 ///   slice(slice(%x, axis), axis)               =>  slice(%x, axis)
 ///   slice(cat(%a, %b)) within %b               =>  slice(%b)
 ///   cat(cat(%a, %b), %c)                       =>  cat(%a, %b, %c)
+///   cat(%a[0:2], %a[2:4], %c), a of 4 on axis  =>  cat(%a, %c)
 ///   add(expand(%x), %y), broadcast as well     =>  add(%x, %y)
 ///   exp(expand(%x))                            =>  expand(exp(%x))
 /// From here on the shape of a reshape or expand is written out (no -1), axes count from the front.
@@ -105,6 +106,35 @@ bool simplify_slice(Rewriter& rw, const Slice& op) {
   return rw.replace(rw.create(normal)), true;
 }
 
+/// Slices of one value that stand side by side as they did there are one slice, or the value.
+std::vector<Value> join_slices(Rewriter& rw, const std::vector<Value>& parts, int64_t axis) {
+  std::vector<Value> joined;
+  for (size_t i = 0; i < parts.size();) {
+    const auto slice_of = [&](size_t at) {
+      const auto slice = at < parts.size() ? rw.producer<Slice>(parts[at]) : std::nullopt;
+      return slice && slice->step == 1 && from_front(slice->axis, rw.type(slice->x).rank()) == axis ? slice : std::nullopt;
+    };
+    const auto range_of = [&](const Slice& s) { return slice_range(rw.type(s.x).shape[axis], s.start, s.end, 1); };
+    const auto first = slice_of(i);
+    size_t end = i + 1;
+    if (!first) {
+      joined.push_back(parts[i++]);
+      continue;
+    }
+    const Dim start = range_of(*first).start;
+    Dim last = start + range_of(*first).count;
+    for (auto next = slice_of(end); next && next->x == first->x && range_of(*next).start == last; next = slice_of(end)) {
+      last = last + range_of(*next).count;
+      ++end;
+    }
+    if (end == i + 1) joined.push_back(parts[i]);
+    else if (start == 0 && last == rw.type(first->x).shape[axis]) joined.push_back(first->x);
+    else joined.push_back(rw.create(Slice{first->x, axis, start, last}));
+    i = end;
+  }
+  return joined;
+}
+
 bool simplify_cat(Rewriter& rw, const Cat& op) {
   const TensorType& type = rw.type(rw.at().result());
   const int64_t axis = from_front(op.axis, type.rank());
@@ -117,6 +147,7 @@ bool simplify_cat(Rewriter& rw, const Cat& op) {
       parts.insert(parts.end(), inner->xs.items.begin(), inner->xs.items.end());
     else parts.push_back(v);
   }
+  parts = join_slices(rw, parts, axis);
   if (parts.size() == 1 && same_type(rw.type(parts[0]), type)) return rw.replace(parts[0]), true;
   if (parts == op.xs.items) return false;
   return rw.replace(rw.create(Cat{parts, axis})), true;

@@ -52,6 +52,33 @@ Alias PendingProgram::storage(Value v) const {
   return where;
 }
 
+void PendingProgram::place_parts_of_graph() {
+  const std::map<uint32_t, Part> parts = place_parts(*graph);
+  if (parts.empty()) return;
+  graph = &placed.emplace_back(with_parts(*graph, parts));
+  for (const auto& [id, part] : parts) {
+    types[base + id] = graph->values[id].type;
+    aliases[base + id] = {global(part.whole), part.offset};
+  }
+  for (const auto& [id, part] : parts) {
+    Cut cut{global(part.whole), part.axis, part.first, part.first + part.count};
+    for (auto outer = parts.find(part.whole.id); outer != parts.end(); outer = parts.find(outer->second.whole.id)) {
+      const Part& p = outer->second;
+      if (p.axis == cut.axis) cut.first += p.first, cut.end += p.first;
+      else cut.axis = p.axis, cut.first = p.first, cut.end = p.first + p.count;
+      cut.root = global(p.whole);
+    }
+    cuts[base + id] = cut;
+  }
+}
+
+bool PendingProgram::apart(Value a, Value b) const {
+  const auto x = cuts.find(a.id), y = cuts.find(b.id);
+  if (x == cuts.end() || y == cuts.end()) return false;
+  const Cut &s = x->second, &t = y->second;
+  return s.root == t.root && s.axis == t.axis && (s.end <= t.first || t.end <= s.first);
+}
+
 Value PendingProgram::add_temporary(TensorType type) {
   types.push_back(std::move(type));
   return Value{static_cast<uint32_t>(types.size() - 1)};
@@ -154,6 +181,7 @@ uint32_t Emitter::buffer_of(Value v, bool written) {
     return b;
   }
   Dim elements = type.shape.elements();
+  if (!type.layout.within.empty()) elements = program_.types[where.root.id].shape.elements() - where.offset;
   if (const auto tail = program_.tails.find(where.root.id); tail != program_.tails.end()) {
     elements = program_.types[where.root.id].shape.elements() - where.offset + tail->second.elements;
   }

@@ -1,9 +1,11 @@
 #pragma once
 // What the generic lowering and the schedules build kernels with.
 #include <algorithm>
+#include <deque>
 #include <map>
 #include <set>
 
+#include "place_parts.h"
 #include "region.h"
 
 namespace mica::lower {
@@ -52,6 +54,12 @@ struct Alias {
   int64_t offset = 0;  ///< elements
 };
 
+/// What a value has of the memory of another: places [first, end) of an axis, nothing of the others'.
+struct Cut {
+  Value root;  ///< numbered through
+  int64_t axis = 0, first = 0, end = 0;
+};
+
 /// What the kernel that makes a value [N, C, places...] also adds up: for each block of places their sum, [N, blocks, C].
 struct PlaceSums {
   Value sums;  ///< numbered through
@@ -74,6 +82,8 @@ struct PendingProgram {
   std::vector<TensorType> types;
   std::map<uint32_t, Tail> tails;  ///< of the value that owns the memory; zero fill
   std::map<uint32_t, Alias> aliases;
+  std::map<uint32_t, Cut> cuts;  ///< of those that are parts of a concatenation
+  std::deque<Graph> placed;      ///< graphs at hand that say where such parts lie
   std::map<uint32_t, PlaceSums> place_sums;
   std::set<uint32_t> by_channels;      ///< values that own memory whose makers' threads share the channels; those of the others share the places
   std::map<uint32_t, Binding> places;  ///< of values that lie elsewhere than in the arena: io, state, trip
@@ -108,6 +118,10 @@ struct PendingProgram {
   Alias storage_of(Value v) const { return storage(global(v)); }
   Alias storage(Value numbered) const;
   bool made_by_channels(Value v) const { return by_channels.count(storage_of(v).root.id) != 0; }
+  /// True when no element of one is an element of the other.
+  bool apart(Value a, Value b) const;
+  /// From here on, parts of concatenations of the graph at hand lie in those.
+  void place_parts_of_graph();
   /// A value that no graph knows: memory of a step's own, or one between steps.
   Value add_temporary(TensorType type);
   /// A value of the graph at hand as an operand.

@@ -282,6 +282,7 @@ class Fuser {
       return;
     }
     const Value v = p.results[0];
+    if (!graph_.type(v).layout.within.empty()) return require(v);
     const bool all_here = uses_[v.id] == c.uses && !c.duplicated && !required_[v.id];
     if (is_anchor(&p)) {
       if (region.anchor || c.prologue || !all_here) return require(v);
@@ -378,9 +379,8 @@ class Fuser {
   /// A region that only moves elements to where they already are is no kernel: its output is its input's bytes.
   void find_alias(Region& region) const {
     if (region.anchor) return;
-    if (!has_own_place(graph_, region.output)) return;
     const TensorType& type = graph_.type(region.output);
-    if (type.shape.elements() == 0) return;
+    if (!has_own_place(graph_, region.output) || !type.layout.within.empty() || type.shape.elements() == 0) return;
     const Inliner inliner(graph_, region.inlined);
     const std::vector<Expr> vars = index_vars(type.shape);
     const Expr e = inliner.expand(region.output, vars);

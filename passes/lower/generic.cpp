@@ -748,6 +748,17 @@ void lower_check(PendingProgram& program, const Region& region) {
   emit.finish(make_var("task", 0, 1), 1, std::move(body));
 }
 
+namespace {
+
+/// True when `part` was made where it stands in `whole`.
+bool is_in_place(const PendingProgram& program, Value part, Value whole, const Dim& offset) {
+  if (!program.cuts.count(program.global(part).id)) return false;
+  const Alias a = program.storage_of(part), b = program.storage_of(whole);
+  return a.root == b.root && offset + b.offset == a.offset;
+}
+
+}  // namespace
+
 void lower_cat(PendingProgram& program, const Region& region) {
   const Graph& graph = *program.graph;
   const TensorType& type = graph.type(region.output);
@@ -757,6 +768,10 @@ void lower_cat(PendingProgram& program, const Region& region) {
   for (Value part : cat.xs.items) {
     const TensorType& from = graph.type(part);
     if (from.shape.elements() == 0) continue;  // also torch's rank-1 operand without elements
+    if (is_in_place(program, part, region.output, offset * type.strides()[axis])) {
+      offset += from.shape[axis];
+      continue;
+    }
     Emitter emit(program, region);
     Nest nest;
     nest.dtype = type.dtype;

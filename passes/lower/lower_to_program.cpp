@@ -71,6 +71,7 @@ void place_signature(PendingProgram& pending) {
 }  // namespace
 
 void lower_graph(PendingProgram& pending, Diagnostics& diagnostics) {
+  pending.place_parts_of_graph();
   std::vector<Region> regions;
   try {
     regions = fuse_regions(*pending.graph, pending.options.schedules, pending.target);

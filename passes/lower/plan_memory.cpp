@@ -77,7 +77,7 @@ class Barriers {
     read_.clear();
     checks_ = false;
     for (const auto& o : read)
-      if (o && o->kind == Operand::Kind::value) read_.insert(p_.storage(o->value).root.id);
+      if (o && o->kind == Operand::Kind::value) read_[p_.storage(o->value).root.id].push_back(o->value);
   }
 
   bool conflicts(const PendingStep& step) const {
@@ -85,14 +85,18 @@ class Barriers {
       const Operand& o = step.operands[i];
       if (o.kind != Operand::Kind::value) continue;
       const uint32_t root = p_.storage(o.value).root.id;
-      const auto writer = written_.find(root);
+      const auto meets = [&](Value other) { return !p_.apart(o.value, other); };
+      const auto any = [&](const Touched& touched, auto&& holds) {
+        const auto found = touched.find(root);
+        return found != touched.end() && std::ranges::any_of(found->second, holds);
+      };
       if (!step.kernel.buffers[i].written) {
-        if (writer != written_.end()) return true;
+        if (any(written_, meets)) return true;
         continue;
       }
-      if (read_.count(root)) return true;
+      if (any(read_, meets)) return true;
       // Steps that write one value (a concatenation's parts) write different elements of it, unless one of them writes over the other.
-      if (writer != written_.end() && (writer->second != o.value || step.partial || step.copies)) return true;
+      if (any(written_, [&](Value w) { return meets(w) && (w != o.value || step.partial || step.copies); })) return true;
     }
     // The check that the model makes first is the one that is reported.
     return checks_ && can_fault(step.kernel);
@@ -105,16 +109,15 @@ class Barriers {
       const Operand& o = step.operands[i];
       if (o.kind != Operand::Kind::value) continue;
       const uint32_t root = p_.storage(o.value).root.id;
-      if (step.kernel.buffers[i].written) written_.emplace(root, o.value);
-      else read_.insert(root);
+      (step.kernel.buffers[i].written ? written_ : read_)[root].push_back(o.value);
     }
     checks_ |=
         step.operands.empty() || std::none_of(step.kernel.buffers.begin(), step.kernel.buffers.end(), [](const Buffer& b) { return b.written; });
   }
 
   PendingProgram& p_;
-  std::map<uint32_t, Value> written_;  // root, and the value that was written there
-  std::set<uint32_t> read_;
+  using Touched = std::map<uint32_t, std::vector<Value>>;  // by root: the values that have their memory there
+  Touched written_, read_;
   bool checks_ = false;  // a step that only checks has run
 };
 
@@ -125,7 +128,7 @@ void fill_tails(PendingProgram& p) {
     const TensorType& type = p.types[id];
     const auto writes = [&](const PendingStep& s) {
       for (size_t i = 0; i < s.operands.size(); ++i) {
-        if (s.operands[i].kind == Operand::Kind::value && s.operands[i].value == v && s.kernel.buffers[i].written) return true;
+        if (s.operands[i].kind == Operand::Kind::value && p.storage(s.operands[i].value).root == v && s.kernel.buffers[i].written) return true;
       }
       return false;
     };
@@ -412,7 +415,8 @@ class Binder {
       out.bindings.push_back(binding(step.operands[i]));
       const Binding::Space space = out.bindings.back().space;
       const bool apart = space == Binding::Space::arena && p_.options.debug_memory != DebugMemory::off;
-      if (space == Binding::Space::io || space == Binding::Space::trip || apart)
+      const bool within = out.bindings.back().offset % alignment != 0 && space == Binding::Space::arena;
+      if (space == Binding::Space::io || space == Binding::Space::trip || apart || within)
         step.kernel.buffers[i].alignment = size_of(step.kernel.buffers[i].element.dtype);
     }
     renumber(step.kernel);

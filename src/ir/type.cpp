@@ -39,6 +39,7 @@ bool Layout::is_identity() const {
 }
 
 bool Layout::operator==(const Layout& other) const {
+  if (within != other.within) return false;
   if (is_identity() || other.is_identity()) return is_identity() && other.is_identity();
   return order == other.order;
 }
@@ -50,7 +51,7 @@ std::vector<Dim> TensorType::strides() const {
   for (int64_t place = n - 1; place >= 0; --place) {
     const int64_t axis = layout.order.empty() ? place : layout.order[place];
     out[axis] = stride;
-    stride *= shape[axis];
+    stride *= layout.within.empty() ? shape[axis] : layout.within[axis];
   }
   return out;
 }

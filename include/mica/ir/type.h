@@ -36,7 +36,10 @@ class Shape {
 /// {0, 2, 3, 1} on an image tensor is channels-last. It never changes the logical shape; only the layout pass sets it.
 struct Layout {
   std::vector<uint8_t> order;
-  bool is_identity() const;
+  /// Sizes, by logical axis, of the tensor whose memory the value is a part of; empty where it has memory of its own. Only the lowering
+  /// sets it (place_parts.cpp).
+  std::vector<Dim> within = {};
+  bool is_identity() const;  ///< of the order
   bool operator==(const Layout& other) const;  ///< empty equals 0, 1, 2, ...
 };
 
@@ -47,7 +50,7 @@ struct TensorType {
 
   int64_t rank() const { return shape.rank(); }
   bool has_axis(int64_t axis) const { return -rank() <= axis && axis < rank(); }
-  /// Element strides of the logical axes under the layout (dense).
+  /// Element strides of the logical axes under the layout: dense, or those of the tensor that this one lies within.
   std::vector<Dim> strides() const;
   Dim bytes() const { return shape.elements() * size_of(dtype); }
   bool operator==(const TensorType&) const = default;

@@ -54,6 +54,27 @@ struct Touched {
   bool written;
   bool overlaps(const Touched& o) const { return space == o.space && (space != Binding::Space::io || io == o.io) && low < o.high && o.low < high; }
 };
+/// True when a kernel leaves elements of parameter `param` as they were.
+inline bool leaves_gaps(const Kernel& k, uint32_t param) {
+  std::vector<std::byte> ends[2];
+  for (const std::byte before : {std::byte{0}, std::byte{0xff}}) {
+    std::vector<std::vector<std::byte>> memory;
+    std::vector<std::byte*> pointers;
+    for (uint32_t i = 0; i < k.params(); ++i) {
+      const Buffer& b = k.buffers[i];
+      memory.emplace_back(static_cast<size_t>(b.elements * size_of(b.element.dtype)), b.written ? before : std::byte{0});
+      pointers.push_back(memory.back().data());
+    }
+    KernelFault fault;
+    Diagnostics d;
+    if (!k.tasks.is_static() || !interpret(k, pointers, 0, k.tasks.size(), fault, d) || fault.code) return false;
+    ends[before != std::byte{0}] = memory[param];
+  }
+  for (size_t i = 0; i < ends[0].size(); ++i)
+    if (ends[0][i] == std::byte{0} && ends[1][i] == std::byte{0xff}) return true;
+  return false;
+}
+
 inline std::vector<Touched> touched(const Program& p, const Step& step) {
   std::vector<Touched> list;
   const auto control = [&](const std::optional<Binding>& b, int64_t bytes, bool written = false) {
@@ -105,11 +126,20 @@ inline void expect_ordered(const Program& p, bool then) {
   unroll(p.steps, then, steps);
   std::vector<std::pair<size_t, Touched>> group;
   std::vector<Touched> written;
+  const auto has_gaps = [&](size_t step, const Touched& t) {
+    if (steps[step].kind != Step::Kind::call) return false;
+    const Kernel& k = p.kernels[steps[step].kernel];
+    for (uint32_t i = 0; i < k.params(); ++i)
+      if (k.buffers[i].written && steps[step].bindings[i].offset == t.low && leaves_gaps(k, i)) return true;
+    return false;
+  };
   for (size_t s = 0; s < steps.size(); ++s) {
     if (steps[s].barrier) group.clear();
     for (const Touched& t : touched(p, steps[s])) {
       for (const auto& [other, o] : group) {
         if (other == s || !t.overlaps(o) || (!t.written && !o.written)) continue;
+        // Which of these bytes they mean is for the run with the steps between barriers in reverse to show.
+        if ((t.written && has_gaps(s, t)) || (o.written && has_gaps(other, o))) continue;
         EXPECT_TRUE(t.written && o.written && t.low == o.low) << steps[other].label << " and " << steps[s].label << " run at once on the same bytes\n"
                                                               << to_string(p);
       }
