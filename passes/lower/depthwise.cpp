@@ -1,9 +1,12 @@
-// The schedule of depthwise convolutions: a vector of channels times a few neighbouring outputs of one row. For each row of the filter its
+// The schedule of depthwise convolutions and pooling: a vector of channels times a few neighbouring outputs of one row. For each row of the filter its
 // taps lie in registers, and every input is read once, for all the outputs that it belongs to.
 //
 // No input is padded. Rows of the filter outside the image are left out by the bounds of the loop over them. Along the last axis the
 // outputs come in tiles: those whose inputs are all inside are one loop, each of those at the border is written out, without the taps that
 // fall outside. Where the last axis depends on a symbol, outputs at the border are made one by one, with bounds for the taps.
+//
+// Pooling is the same without a filter, and takes fewer steps: a column of the window, of which neighbouring outputs have many in common, is made one
+// value first.
 //
 // Where somebody takes the mean of each channel of the result (squeeze-excite), each task also adds up what it stores.
 #include "depthwise.h"
@@ -15,6 +18,7 @@
 
 #include "contraction.h"
 #include "mica/ops/conv.h"
+#include "mica/ops/pool.h"
 #include "mica/support/narrow_float.h"
 #include "place_sums.h"
 
@@ -55,8 +59,9 @@ class DepthwiseLowering {
       anchor.push_back(places_.back());
     }
     a_ = emit_.buffer_of(d_.a);
-    b_ = filter();
+    if (d_.b) b_ = filter();
     stored_ = make_epilogue(emit_, region_, anchor, d_.dtype, d_.bias, n_);
+    if (d_.pools) stored_.value = simplify(substitute(stored_.value, {{stored_.sum, pooled(stored_.sum, anchor)}}));
     if (is_summed_up(anchor)) {
       const Value sums = program_.add_temporary({d_.sums(), {d_.images * blocks_ * d_.channels}, {}});
       program_.place_sums[program_.global(region_.output).id] = {sums, blocks_.size()};
@@ -87,8 +92,21 @@ class DepthwiseLowering {
   // ---- choices ----
   int64_t width() const { return vectors_ * lanes_; }
   int64_t held() const { return std::min(last_.taps, held_taps); }
+  /// Positions of the last axis that a tile reads, from its first tap on.
+  std::vector<int64_t> positions(int64_t outputs) const {
+    std::set<int64_t> all;
+    for (int64_t o = 0; o < outputs; ++o)
+      for (int64_t q = 0; q < last_.taps; ++q) all.insert(o * last_.stride + q * last_.dilation);
+    return {all.begin(), all.end()};
+  }
   /// Outputs of a tile whose sums, taps and inputs fit the registers.
   int64_t most_outputs(int64_t vectors) const {
+    if (d_.pools) {
+      int64_t outputs = 1;
+      const auto room = static_cast<size_t>((emit_.target().vector_registers - 2) / vectors - 1);
+      while (outputs < widest_tile && positions(outputs + 1).size() <= room) ++outputs;
+      return outputs;
+    }
     const int64_t registers = (emit_.target().vector_registers - 2) / vectors - held() - 1;
     return std::clamp<int64_t>(registers, 1, widest_tile);
   }
@@ -176,7 +194,7 @@ class DepthwiseLowering {
 
   uint32_t filter() {
     const auto same = [](auto x) { return x; };
-    const ConstantData& data = graph_.constant(d_.b);
+    const ConstantData& data = graph_.constant(*d_.b);
     std::vector<std::byte> bytes;
     if (d_.dtype == DType::f64) bytes = pack<double, double>(data.as<double>().data(), same);
     else if (d_.dtype == DType::f32) bytes = pack<float, float>(data.as<float>().data(), same);
@@ -189,6 +207,15 @@ class DepthwiseLowering {
   }
 
   // ---- expressions ----
+  /// What pooling makes of the `sum` of a window (which may be its maximum), over the result's indices.
+  Expr pooled(const Expr& sum, const std::vector<Expr>& at) const {
+    Define d(graph_, *region_.anchor, 0);
+    Expr meaning = rewrite(region_.anchor->info->define(*region_.anchor, d), [&](const Expr& n) { return n->op == ExprOp::reduce ? sum : Expr(); });
+    if (meaning->type.dtype != d_.sums()) meaning = meaning->args[0];  // the epilogue rounds
+    std::vector<VarBinding> bindings;
+    for (size_t a = 0; a < at.size(); ++a) bindings.push_back({d.indices()[a], at[a]});
+    return substitute(meaning, bindings);
+  }
   ExprType vector_type() const { return {d_.sums(), lanes_}; }
   Expr vector_at(uint32_t buffer, int64_t i) const { return make_load(buffer, vector_type(), {Expr(i)}); }
   /// First channel of vector `j`, and its lanes that are channels; empty: all of them.
@@ -207,11 +234,43 @@ class DepthwiseLowering {
   struct Sums {
     uint32_t buffer;
     int64_t outputs;
+    uint32_t columns = 0;  ///< of pooling: what each position's part of the window comes to, in the order of positions()
   };
-  Body cleared(uint32_t sums, int64_t outputs) const {
+  Expr neutral() const { return d_.pools ? reduce_identity(*d_.pools, d_.sums()) : imm(d_.sums(), 0); }
+  Body cleared(uint32_t sums, int64_t outputs) const { return filled(sums, outputs, imm(d_.sums(), 0)); }
+  Body filled(uint32_t buffer, int64_t outputs, const Expr& number) const {
     Body out;
-    const Expr zero = make_broadcast(imm(d_.sums(), 0), lanes_);
-    for (int64_t i = 0; i < outputs * vectors_; ++i) out.push_back(Stmt::store(sums, Expr(i), zero));
+    for (int64_t i = 0; i < outputs * vectors_; ++i) out.push_back(Stmt::store(buffer, Expr(i), make_broadcast(number, lanes_)));
+    return out;
+  }
+
+  /// One row of a window for a tile.
+  template <class Inside> Body pool_row(const Sums& sums, Inside&& inside) {
+    Body out;
+    const std::vector<int64_t> all = positions(sums.outputs);
+    for (size_t p = 0; p < all.size(); ++p) {
+      for (int64_t j = 0; inside(all[p]) && j < vectors_; ++j) {
+        const int64_t i = static_cast<int64_t>(p) * vectors_ + j;
+        out.push_back(Stmt::store(sums.columns, Expr(i), reduce_combine(*d_.pools, vector_at(sums.columns, i), input(Expr(all[p]), j))));
+      }
+    }
+    return out;
+  }
+  /// Windows of columns.
+  Body join_columns(const Sums& sums) const {
+    Body out;
+    const std::vector<int64_t> all = positions(sums.outputs);
+    for (int64_t o = 0; o < sums.outputs; ++o) {
+      for (int64_t j = 0; j < vectors_; ++j) {
+        Expr value;
+        for (int64_t q = 0; q < last_.taps; ++q) {
+          const int64_t p = std::ranges::lower_bound(all, o * last_.stride + q * last_.dilation) - all.begin();
+          const Expr column = vector_at(sums.columns, p * vectors_ + j);
+          value = value ? reduce_combine(*d_.pools, value, column) : column;
+        }
+        out.push_back(Stmt::store(sums.buffer, Expr(o * vectors_ + j), value));
+      }
+    }
     return out;
   }
 
@@ -252,7 +311,8 @@ class DepthwiseLowering {
     const Expr q = make_index("q", last_.taps);
     Body body;
     for (int64_t j = 0; j < vectors_; ++j) {
-      body.push_back(Stmt::store(sums.buffer, Expr(j), fma(input(simplify(q * Expr(last_.dilation)), j), tap(q, j), vector_at(sums.buffer, j))));
+      const Expr read = input(simplify(q * Expr(last_.dilation)), j), sum = vector_at(sums.buffer, j);
+      body.push_back(Stmt::store(sums.buffer, Expr(j), d_.pools ? reduce_combine(*d_.pools, sum, read) : fma(read, tap(q, j), sum)));
     }
     return one(Stmt::loop(q, low, high, Expr(1), std::move(body)));
   }
@@ -266,9 +326,11 @@ class DepthwiseLowering {
   }
 
   /// Outputs x .. x + outputs - 1 of a row, which `filter_row(sums)` adds up.
-  template <class FilterRow> Body tile(const Expr& x, int64_t outputs, FilterRow&& filter_row) {
-    const Sums sums{emit_.local("acc", vector_type(), outputs * vectors_, Memory::registers), outputs};
-    const bool long_chain = d_.taps() > max_chain;
+  template <class FilterRow> Body tile(const Expr& x, int64_t outputs, bool by_columns, FilterRow&& filter_row) {
+    Sums sums{emit_.local("acc", vector_type(), outputs * vectors_, Memory::registers), outputs};
+    const bool pools_columns = d_.pools && by_columns, long_chain = !d_.pools && d_.taps() > max_chain;
+    const auto columns = static_cast<int64_t>(positions(outputs).size());
+    if (pools_columns) sums.columns = emit_.local("columns", vector_type(), columns * vectors_, Memory::registers);
     const uint32_t total = long_chain ? emit_.local("total", vector_type(), outputs * vectors_, Memory::registers) : 0;
     Body body = filter_row(sums);
     for (int64_t i = 0; long_chain && i < outputs * vectors_; ++i) {
@@ -291,9 +353,10 @@ class DepthwiseLowering {
       const auto [low, high] = taps_inside(d_.axes[a], places_[a]);
       body = one(Stmt::loop(taps[a], low, high, Expr(1), std::move(body)));
     }
-    Body out = cleared(sums.buffer, outputs);
+    Body out = pools_columns ? filled(sums.columns, columns, neutral()) : filled(sums.buffer, outputs, neutral());
     if (long_chain) append(out, cleared(total, outputs));
     append(out, std::move(body));
+    if (pools_columns) append(out, join_columns(sums));
     append(out, store(x, outputs, long_chain ? total : sums.buffer));
     return out;
   }
@@ -374,12 +437,12 @@ class DepthwiseLowering {
       const int64_t from = position(t.first), inputs = last_.inputs;
       const bool whole = inside(t);
       const auto exists = [=](int64_t p) { return whole || (from + p >= 0 && from + p < inputs); };
-      const auto sum_up = [&](const Sums& sums) { return filter_row(sums, exists); };
+      const auto sum_up = [&](const Sums& sums) { return d_.pools ? pool_row(sums, exists) : filter_row(sums, exists); };
       if (end == i + 1) {
-        append(out, tile(Expr(t.first), t.width, sum_up));
+        append(out, tile(Expr(t.first), t.width, true, sum_up));
       } else {
         const Expr x = make_var("x", t.first, all[end - 1].first + 1);
-        out.push_back(Stmt::loop(x, Expr(t.first), Expr(all[end - 1].first + 1), Expr(t.width), tile(x, t.width, sum_up)));
+        out.push_back(Stmt::loop(x, Expr(t.first), Expr(all[end - 1].first + 1), Expr(t.width), tile(x, t.width, true, sum_up)));
       }
       i = end;
     }
@@ -392,7 +455,7 @@ class DepthwiseLowering {
       const Expr x = make_place("x", last_.outputs);
       const auto [from, to] = taps_inside(last_, x);
       return Stmt::loop(x, low, high, Expr(1),
-                        tile(x, 1, [&, from = from, to = to](const Sums& sums) { return filter_row_between(sums, from, to); }));
+                        tile(x, 1, false, [&, from = from, to = to](const Sums& sums) { return filter_row_between(sums, from, to); }));
     };
     const Expr all(last_.outputs), reach((last_.taps - 1) * last_.dilation);
     const Expr left = make_index("left", last_.outputs + 1), right = make_index("right", last_.outputs + 1);
@@ -400,11 +463,11 @@ class DepthwiseLowering {
     out.push_back(singles(Expr(0), left));
     Expr done = left;
     const auto whole = [](int64_t) { return true; };
-    const auto sum_up = [&](const Sums& sums) { return filter_row(sums, whole); };
+    const auto sum_up = [&](const Sums& sums) { return d_.pools ? pool_row(sums, whole) : filter_row(sums, whole); };
     for (int64_t piece = tile_; piece > 0; piece = piece == tile_ ? std::bit_floor(static_cast<uint64_t>(piece - 1)) : piece / 2) {
       const Expr x = make_place("x", last_.outputs);
       const Expr end = simplify(done + floordiv(right - done, piece) * Expr(piece));
-      out.push_back(Stmt::loop(x, done, end, Expr(piece), tile(x, piece, sum_up)));
+      out.push_back(Stmt::loop(x, done, end, Expr(piece), tile(x, piece, true, sum_up)));
       done = end;
     }
     out.push_back(singles(right, all));
@@ -446,28 +509,68 @@ class DepthwiseLowering {
 
 }  // namespace
 
-std::optional<Depthwise> describe_depthwise(const Graph& graph, const Node& node) {
-  const auto conv = match<Conv>(node);
-  if (!conv || !graph.is_constant(conv->weight)) return std::nullopt;
-  const TensorType& xt = graph.type(conv->x);
-  const Shape &x = xt.shape, &w = graph.type(conv->weight).shape, &out = graph.type(node.results[0]).shape;
-  if (xt.rank() < 3 || !is_float(xt.dtype) || graph.type(conv->weight).dtype != xt.dtype || !x[1].is_static()) return std::nullopt;
-  if (x[1] < 2 || x[1] != conv->groups || w[0] != conv->groups || out.elements() == 0 || w.elements() == 0) return std::nullopt;
-  const Access access = resolve_access(graph, conv->x, 1);
+namespace {
+
+/// Where both read x, and what both make.
+std::optional<Depthwise> describe_windows(const Graph& graph, const Node& node, Value x, int64_t axes) {
+  const TensorType& type = graph.type(x);
+  if (type.rank() < 3 || type.rank() != axes + 2 || !is_float(type.dtype) || !type.shape[1].is_static()) return std::nullopt;
+  if (graph.type(node.results[0]).shape.elements() == 0) return std::nullopt;
+  const Access access = resolve_access(graph, x, 1);
   const LinearIndex at = linear_index(access.flat, access.vars).value();
-  if (at.strides[1] != 1 || graph.type(access.base).dtype != xt.dtype) return std::nullopt;
+  if (at.strides[1] != 1 || graph.type(access.base).dtype != type.dtype) return std::nullopt;
   Depthwise d;
-  d.dtype = xt.dtype;
+  d.dtype = type.dtype;
   d.a = access.base;
-  d.b = conv->weight;
-  d.bias = conv->bias;
-  d.images = x[0];
+  d.images = type.shape[0];
   d.image_step = at.strides[0];
   d.offset = at.offset;
-  d.channels = x[1];
-  for (int64_t s = 0; s + 2 < xt.rank(); ++s)
-    d.axes.push_back({out[s + 2], x[s + 2], at.strides[static_cast<size_t>(s) + 2], w[s + 2], conv->stride[s], conv->padding[s], conv->dilation[s]});
-  if (d.axes.back().taps > widest_filter) return std::nullopt;
+  d.channels = type.shape[1];
+  const Shape& out = graph.type(node.results[0]).shape;
+  for (int64_t s = 0; s < axes; ++s) d.axes.push_back({out[s + 2], type.shape[s + 2], at.strides[static_cast<size_t>(s) + 2]});
+  return d;
+}
+
+std::optional<Depthwise> describe_convolution(const Graph& graph, const Node& node, const Conv& conv) {
+  if (!graph.is_constant(conv.weight)) return std::nullopt;
+  const TensorType& xt = graph.type(conv.x);
+  const Shape &x = xt.shape, &w = graph.type(conv.weight).shape;
+  if (xt.rank() < 3 || graph.type(conv.weight).dtype != xt.dtype || !x[1].is_static()) return std::nullopt;
+  if (x[1] < 2 || x[1] != conv.groups || w[0] != conv.groups || w.elements() == 0) return std::nullopt;
+  std::optional<Depthwise> d = describe_windows(graph, node, conv.x, xt.rank() - 2);
+  if (!d) return d;
+  d->b = conv.weight;
+  d->bias = conv.bias;
+  for (size_t s = 0; s < d->axes.size(); ++s) {
+    DepthwiseAxis& axis = d->axes[s];
+    axis.taps = w[static_cast<int64_t>(s) + 2], axis.stride = conv.stride[s], axis.padding = conv.padding[s], axis.dilation = conv.dilation[s];
+  }
+  return d;
+}
+
+/// Channels that are worth lanes; with fewer, those of the generic road go along the last axis.
+constexpr int64_t least_pooled_channels = 8;
+
+template <class Pool>
+std::optional<Depthwise> describe_pooling(const Graph& graph, const Node& node, const Pool& pool, ReduceOp op, const Ints* dilation) {
+  std::optional<Depthwise> d = describe_windows(graph, node, pool.x, static_cast<int64_t>(pool.kernel.size()));
+  if (!d || d->channels < least_pooled_channels) return std::nullopt;
+  d->pools = op;
+  for (size_t s = 0; s < d->axes.size(); ++s) {
+    DepthwiseAxis& axis = d->axes[s];
+    axis.taps = pool.kernel[s], axis.stride = pool.stride[s], axis.padding = pool.padding[s], axis.dilation = dilation ? (*dilation)[s] : 1;
+  }
+  return d;
+}
+
+}  // namespace
+
+std::optional<Depthwise> describe_depthwise(const Graph& graph, const Node& node) {
+  std::optional<Depthwise> d;
+  if (const auto conv = match<Conv>(node)) d = describe_convolution(graph, node, *conv);
+  else if (const auto most = match<MaxPool>(node)) d = describe_pooling(graph, node, *most, ReduceOp::max, &most->dilation);
+  else if (const auto mean = match<AvgPool>(node)) d = describe_pooling(graph, node, *mean, ReduceOp::sum, nullptr);
+  if (d && d->axes.back().taps > widest_filter) return std::nullopt;
   return d;
 }
 

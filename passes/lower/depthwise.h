@@ -1,5 +1,5 @@
 #pragma once
-// Depthwise convolution (groups = channels = results) over any number of spatial axes, channels last.
+// Depthwise convolution (groups = channels = results) and pooling over any number of spatial axes, channels last.
 #include "emit.h"
 #include "mica/ops/rules.h"
 
@@ -20,8 +20,9 @@ struct DepthwiseAxis {
 struct Depthwise {
   DType dtype = DType::f32;  ///< of input, weight and result
   DType sums() const { return working(dtype); }
-  Value a, b;
-  OptValue bias;
+  Value a;
+  OptValue b, bias;
+  std::optional<ReduceOp> pools;  ///< without a filter: what it makes of the inputs of a window
   Dim images = 1;
   Dim image_step = 0, offset = 0;  ///< elements of `a`
   int64_t channels = 1;
@@ -43,7 +44,7 @@ struct Depthwise {
   }
 };
 
-/// The depthwise convolution that a node is, if its channels lie side by side in memory and its filter is constant.
+/// The depthwise convolution or pooling that a node is, if its channels lie side by side in memory and its filter is constant.
 std::optional<Depthwise> describe_depthwise(const Graph& graph, const Node& node);
 /// Its kernel. False when the region's anchor is none.
 bool lower_depthwise(PendingProgram& program, const Region& region);

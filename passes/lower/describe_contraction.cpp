@@ -383,7 +383,12 @@ std::vector<Access> scheduled_operands(const Graph& graph, const Node& node, con
     if (form.bias) accesses.push_back({*form.bias, {}, {}});
     return accesses;
   };
-  if (const auto d = describe_depthwise(graph, node)) return of(*d);
+  if (const auto d = describe_depthwise(graph, node)) {
+    std::vector<Access> accesses{{d->a, {}, {}}};
+    for (const OptValue& v : {d->b, d->bias})
+      if (v) accesses.push_back({*v, {}, {}});
+    return accesses;
+  }
   if (const auto a = describe_attention(graph, node, target)) {
     std::vector<Access> accesses{{a->query, {}, {}}, {a->keys_value, {}, {}}, {a->value, {}, {}}};
     for (Value v : a->leaves) accesses.push_back({v, {}, {}});
