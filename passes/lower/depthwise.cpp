@@ -1,5 +1,5 @@
-// The schedule of depthwise convolutions and pooling: a vector of channels times a few neighbouring outputs of one row. For each row of the filter its
-// taps lie in registers, and every input is read once, for all the outputs that it belongs to.
+// The schedule of depthwise convolutions and pooling: a vector of channels times a few neighbouring outputs of one row. For each row of the filter
+// its taps lie in registers, and every input is read once, for all the outputs that it belongs to.
 //
 // No input is padded. Rows of the filter outside the image are left out by the bounds of the loop over them. Along the last axis the
 // outputs come in tiles: those whose inputs are all inside are one loop, each of those at the border is written out, without the taps that

@@ -56,20 +56,38 @@ void PendingProgram::place_parts_of_graph() {
   const std::map<uint32_t, Part> parts = place_parts(*graph);
   if (parts.empty()) return;
   graph = &placed.emplace_back(with_parts(*graph, parts));
-  for (const auto& [id, part] : parts) {
-    types[base + id] = graph->values[id].type;
-    aliases[base + id] = {global(part.whole), part.offset};
+  // A whole has a greater number than its parts.
+  for (auto at = parts.rbegin(); at != parts.rend(); ++at) {
+    types[base + at->first] = graph->values[at->first].type;
+    lies_within(Value{base + at->first}, at->second);
   }
-  for (const auto& [id, part] : parts) {
-    Cut cut{global(part.whole), part.axis, part.first, part.first + part.count};
-    for (auto outer = parts.find(part.whole.id); outer != parts.end(); outer = parts.find(outer->second.whole.id)) {
-      const Part& p = outer->second;
-      if (p.axis == cut.axis) cut.first += p.first, cut.end += p.first;
-      else cut.axis = p.axis, cut.first = p.first, cut.end = p.first + p.count;
-      cut.root = global(p.whole);
-    }
-    cuts[base + id] = cut;
+}
+
+void PendingProgram::lies_within(Value numbered, const Part& part) {
+  const Value whole = global(part.whole);
+  aliases[numbered.id] = {whole, part.offset};
+  Cut cut{whole, part.axis, part.first, part.first + part.count};
+  if (const auto outer = cuts.find(whole.id); outer != cuts.end()) {
+    const Cut& c = outer->second;
+    cut = c.axis == part.axis ? Cut{c.root, c.axis, c.first + cut.first, c.first + cut.end} : c;
   }
+  cuts[numbered.id] = cut;
+}
+
+Value PendingProgram::add_part(const Part& part, const Shape& shape) {
+  TensorType type = graph->type(part.whole);
+  if (type.layout.within.empty()) type.layout.within = type.shape.dims();
+  type.shape = shape;
+  const Value v = add_temporary(std::move(type));
+  lies_within(v, part);
+  return v;
+}
+
+Dim PendingProgram::reach(Value numbered) const {
+  const TensorType& type = types[numbered.id];
+  if (type.layout.within.empty()) return type.shape.elements();
+  const Alias where = storage(numbered);
+  return Dim::max(types[where.root.id].shape.elements() - where.offset, 0);
 }
 
 bool PendingProgram::apart(Value a, Value b) const {
@@ -180,8 +198,7 @@ uint32_t Emitter::buffer_of(Value v, bool written) {
     value_buffers_[v.id] = b;
     return b;
   }
-  Dim elements = type.shape.elements();
-  if (!type.layout.within.empty()) elements = program_.types[where.root.id].shape.elements() - where.offset;
+  Dim elements = program_.reach(program_.global(v));
   if (const auto tail = program_.tails.find(where.root.id); tail != program_.tails.end()) {
     elements = program_.types[where.root.id].shape.elements() - where.offset + tail->second.elements;
   }
@@ -189,8 +206,8 @@ uint32_t Emitter::buffer_of(Value v, bool written) {
 }
 
 uint32_t Emitter::temporary(Value numbered, bool written) {
-  const TensorType& type = program_.types[numbered.id];
-  return add_param(fmt::format("t{}", numbered.id), type.dtype, type.shape.elements(), written, {Operand::Kind::value, numbered, 0});
+  return add_param(fmt::format("t{}", numbered.id), program_.types[numbered.id].dtype, program_.reach(numbered), written,
+                   {Operand::Kind::value, numbered, 0});
 }
 
 uint32_t Emitter::weight_buffer(uint32_t weight, DType dtype, const Dim& elements) {

@@ -122,6 +122,11 @@ struct PendingProgram {
   bool apart(Value a, Value b) const;
   /// From here on, parts of concatenations of the graph at hand lie in those.
   void place_parts_of_graph();
+  /// A value that no graph knows, for what is copied to its place in a concatenation of the graph at hand.
+  Value add_part(const Part& part, const Shape& shape);
+  void lies_within(Value numbered, const Part& part);
+  /// Elements from a value's first to the last that memory has for it and what it lies within.
+  Dim reach(Value numbered) const;
   /// A value that no graph knows: memory of a step's own, or one between steps.
   Value add_temporary(TensorType type);
   /// A value of the graph at hand as an operand.
@@ -155,6 +160,8 @@ class Emitter {
   uint32_t buffer_of(Value v, bool written = false);
   /// Declares what the kernel stores; kernel_output() is its parameter.
   uint32_t output(Value v) { return output_ = buffer_of(v, true); }
+  /// The same for a temporary.
+  uint32_t output_temporary(Value numbered) { return output_ = temporary(numbered, true); }
   uint32_t kernel_output() const { return output_; }
   /// The parameter that holds a temporary (PendingProgram::add_temporary).
   uint32_t temporary(Value numbered, bool written);

@@ -39,6 +39,7 @@ class GenericLowering {
     nest_.value = collapse_reductions(nest_.value);
     collapse(nest_);
     reductions_ = reductions_in(nest_.value);
+    if (reductions_.empty() && strided_stores()) take_apart(nest_);
     lanes_ = lanes_for(emit_.target(), nest_.dtype);
     choose_vector_axis();
     if (along_row_) emit_rows();
@@ -52,6 +53,8 @@ class GenericLowering {
   int32_t lanes_ = 1;
   int vector_axis_ = -1;    ///< index into nest_.vars, -1: none
   bool along_row_ = false;  ///< reductions run along lanes of their own variables
+
+  bool strided_stores() const { return emit_.target().masked_memory; }
 
   bool row_possible(int axis) const {
     if (reductions_.empty()) return false;
@@ -82,7 +85,9 @@ class GenericLowering {
         double cost = 0;
         for (const Expr& r : reductions_) cost += best_row_cost(r);
         const double steps = a >= 0 ? typical(extent_of(nest_.vars[a])) : 1;
-        if (a >= 0) cost += store_cost(nest_.index, nest_.vars[a], lanes_) * steps / std::min<double>(typical(extent_of(nest_.vars[a])), lanes_);
+        if (a >= 0)
+          cost +=
+              store_cost(nest_.index, nest_.vars[a], lanes_, strided_stores()) * steps / std::min<double>(typical(extent_of(nest_.vars[a])), lanes_);
         // A row's reduction is shared by the whole inner axis.
         consider(cost / steps, a, true);
       }
@@ -91,7 +96,7 @@ class GenericLowering {
         continue;
       }
       const Expr& v = nest_.vars[a];
-      double per_vector = store_cost(nest_.index, v, lanes_) + access_cost(nest_.value, v, lanes_) * reduce_steps;
+      double per_vector = store_cost(nest_.index, v, lanes_, strided_stores()) + access_cost(nest_.value, v, lanes_) * reduce_steps;
       consider(per_vector / std::min<double>(typical(extent_of(v)), lanes_), a, false);
     }
   }
@@ -764,28 +769,32 @@ void lower_cat(PendingProgram& program, const Region& region) {
   const TensorType& type = graph.type(region.output);
   const Cat cat = *match<Cat>(region.anchor);
   const int64_t axis = cat.axis < 0 ? cat.axis + type.rank() : cat.axis;
-  Dim offset = 0;
+  Dim first = 0;
   for (Value part : cat.xs.items) {
     const TensorType& from = graph.type(part);
     if (from.shape.elements() == 0) continue;  // also torch's rank-1 operand without elements
-    if (is_in_place(program, part, region.output, offset * type.strides()[axis])) {
-      offset += from.shape[axis];
-      continue;
-    }
+    const Dim at = first, offset = at * type.strides()[axis];
+    first += from.shape[axis];
+    if (is_in_place(program, part, region.output, offset)) continue;
     Emitter emit(program, region);
     Nest nest;
     nest.dtype = type.dtype;
     const std::vector<Expr> vars = index_vars(from.shape);
-    std::vector<Expr> where = vars;
-    where[axis] = where[axis] + Expr(offset);
-    emit.output(region.output);
-    nest.value = emit.flatten(cast(type.dtype, Inliner(graph, region.inlined).at(part, vars)));
-    nest.index = flat_index(type, where);
     TensorType domain = from;
     domain.layout = type.layout;
+    if (has_own_place(graph, region.output) && at.is_static() && offset.is_static() && from.shape[axis].is_static()) {
+      emit.output_temporary(program.add_part({region.output, axis, at.size(), from.shape[axis].size(), offset.size()}, from.shape));
+      if (domain.layout.within.empty()) domain.layout.within = type.shape.dims();
+      nest.index = flat_index(domain, vars);
+    } else {
+      std::vector<Expr> where = vars;
+      where[axis] = where[axis] + Expr(at);
+      emit.output(region.output);
+      nest.index = flat_index(type, where);
+    }
+    nest.value = emit.flatten(cast(type.dtype, Inliner(graph, region.inlined).at(part, vars)));
     order_vars(domain, vars, nest);
     GenericLowering(emit, std::move(nest)).run();
-    offset += from.shape[axis];
   }
 }
 

@@ -27,6 +27,41 @@ void collapse(Nest& nest) {
   }
 }
 
+namespace {
+
+/// What `var` alone is divided by in e; 0: nothing, or more than one number.
+int64_t divisor_of(const Expr& e, const Expr& var) {
+  int64_t divisor = 0;
+  bool several = false;
+  visit(e, [&](const Expr& n) {
+    if ((n->op != ExprOp::floordiv && n->op != ExprOp::floormod) || !depends_on(n, var->id)) return;
+    const auto by = constant_int(n->args[1]);
+    several |= !by || n->args[0]->op != ExprOp::var || (divisor && *by != divisor);
+    if (by) divisor = *by;
+  });
+  return several ? 0 : divisor;
+}
+
+}  // namespace
+
+void take_apart(Nest& nest) {
+  constexpr int64_t most_groups = 4;  // elements between those that a vector stores
+  for (size_t i = 0; i < nest.vars.size(); ++i) {
+    const Expr var = nest.vars[i];
+    const Dim extent = extent_of(var);
+    const int64_t groups = divisor_of(nest.value, var);
+    if (groups < 2 || groups > most_groups || !extent.is_static() || extent.size() % groups != 0 || divides_with(nest.index, var)) continue;
+    const Expr outer = make_index("t", extent.size() / groups), inner = make_index("g", groups);
+    const std::vector<VarBinding> binding{{var, outer * Expr(groups) + inner}};
+    const Expr value = simplify(substitute(nest.value, binding));
+    if (divides_with(value, outer) || divides_with(value, inner)) continue;
+    nest.value = value;
+    nest.index = simplify(substitute(nest.index, binding));
+    nest.vars[i] = inner;
+    nest.vars.insert(nest.vars.begin() + static_cast<int64_t>(++i), outer);
+  }
+}
+
 Expr collapse_reductions(const Expr& e) {
   return rewrite(e, [](const Expr& n) -> Expr {
     if (n->op != ExprOp::reduce) return {};
@@ -69,8 +104,9 @@ double access_cost(const Expr& e, const Expr& var, int32_t lanes) {
   return cost;
 }
 
-double store_cost(const Expr& index, const Expr& var, int32_t lanes) {
+double store_cost(const Expr& index, const Expr& var, int32_t lanes, bool strided) {
   const int64_t stride = to_affine(index).coefficient_of(var->id);
+  if (strided && stride > 1 && stride <= 4) return 2.0 * static_cast<double>(stride);
   return stride == 1 ? 1 : 1.5 * lanes;
 }
 

@@ -37,14 +37,11 @@ class Placer {
     bool any = false;
     for (const Node& n : graph_.nodes) any |= match<Cat>(n).has_value();
     if (!any) return {};
-    const double before = most_alive();
+    const double most = more_memory * most_alive().first;
     // The last first: it holds what those before it are parts of.
-    for (size_t i = graph_.nodes.size(); i-- > 0;) {
-      const auto cat = match<Cat>(graph_.nodes[i]);
-      if (!cat) continue;
-      place(*cat, graph_.nodes[i].result());
-      shorten(graph_.nodes[i].result(), more_memory * before);
-    }
+    for (size_t i = graph_.nodes.size(); i-- > 0;)
+      if (const auto cat = match<Cat>(graph_.nodes[i])) place(*cat, graph_.nodes[i].result());
+    while (shorten(most)) {}
     return std::move(parts_);
   }
 
@@ -53,13 +50,14 @@ class Placer {
   std::vector<uint8_t> dense_;  ///< read or made by what takes memory to be dense
   std::map<uint32_t, Part> parts_;
 
-  static bool takes_strides(const Node& n) { return n.info->define && !n.info->kernel && !has_region(n) && n.results.size() == 1 && !match<UpdateAt>(n); }
+  static bool takes_strides(const Node& n) {
+    return n.info->define && !n.info->kernel && !has_region(n) && n.results.size() == 1 && !match<UpdateAt>(n);
+  }
 
   void place(const Cat& cat, Value whole) {
     const TensorType& type = graph_.type(whole);
     const int64_t axis = cat.axis < 0 ? cat.axis + type.rank() : cat.axis;
     if (!has_own_place(graph_, whole) || dense_[whole.id] || type.shape.elements() == 0) return;
-    const Dim step = type.strides()[axis];
     const auto sized = [&](Value v) { return graph_.type(v).rank() == type.rank() && graph_.type(v).shape[axis].is_static(); };
     if (!std::ranges::all_of(cat.xs.items, sized) || becomes_part(cat, whole, axis)) return;
     int64_t first = 0;
@@ -71,13 +69,13 @@ class Placer {
     }
   }
 
-  /// Takes the places of `whole` from parts again, those first that are made first, until no more than `most` bytes are alive at once.
-  void shorten(Value whole, double most) {
-    std::vector<uint32_t> made;
-    for (const auto& [id, part] : parts_)
-      if (part.whole == whole) made.push_back(id);
-    std::ranges::sort(made, {}, [&](uint32_t id) { return graph_.producer(Value{id}); });
-    for (size_t i = 0; i < made.size() && most_alive() > most; ++i) parts_.erase(made[i]);
+  /// Where more than `most` bytes are alive at once: of the parts that were made before, the first loses its place again.
+  bool shorten(double most) {
+    const auto [bytes, when] = most_alive();
+    if (bytes <= most) return false;
+    const Node* first = &graph_.nodes[when];
+    for (const auto& [id, part] : parts_) first = std::min(first, graph_.producer(Value{id}));
+    return first != &graph_.nodes[when] && parts_.erase(first->result().id) > 0;
   }
 
   /// True when all operands stand side by side in one memory, in which the result is from now on.
@@ -88,7 +86,8 @@ class Placer {
     all.count = 0;
     for (const Value v : cat.xs.items) {
       const auto part = parts_.find(v.id);
-      if (part == parts_.end() || part->second.whole != all.whole || part->second.axis != axis || part->second.first != all.first + all.count) return false;
+      if (part == parts_.end() || part->second.whole != all.whole || part->second.axis != axis || part->second.first != all.first + all.count)
+        return false;
       all.count += part->second.count;
     }
     return parts_.emplace(whole.id, all), true;
@@ -123,8 +122,8 @@ class Placer {
     return v;
   }
 
-  /// Most bytes that are in use at a node, as if every result were in memory.
-  double most_alive() const {
+  /// Most bytes that are in use at a node, as if every result were in memory, and which node.
+  std::pair<double, size_t> most_alive() const {
     struct Life {
       size_t first = ~size_t{0}, last = 0;
     };
@@ -145,8 +144,10 @@ class Placer {
       change[life.first] += bytes;
       change[life.last + 1] -= bytes;
     }
-    double now = 0, most = 0;
-    for (const double c : change) most = std::max(most, now += c);
+    double now = 0;
+    std::pair<double, size_t> most{0, 0};
+    for (size_t i = 0; i < change.size(); ++i)
+      if ((now += change[i]) > most.first) most = {now, i};
     return most;
   }
 };

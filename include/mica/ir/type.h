@@ -39,7 +39,7 @@ struct Layout {
   /// Sizes, by logical axis, of the tensor whose memory the value is a part of; empty where it has memory of its own. Only the lowering
   /// sets it (place_parts.cpp).
   std::vector<Dim> within = {};
-  bool is_identity() const;  ///< of the order
+  bool is_identity() const;                    ///< of the order
   bool operator==(const Layout& other) const;  ///< empty equals 0, 1, 2, ...
 };
 

@@ -65,6 +65,17 @@ TEST(generic, masks_guard_what_lies_outside) {
   expect_lowered("graph(%x: f32[1, 5, 6, 7]) { %a = avg_pool(%x, kernel=[3, 3], stride=[2, 2], padding=[1, 1]) return %a }");
 }
 
+/// What is divided by 2 and more lanes at a time would be gathered; group by group, lanes are read side by side.
+TEST(generic, channels_shuffled_between_groups) {
+  for (int64_t groups : {2, 3, 4, 5, 8}) {
+    const std::string text = fmt::format(R"(graph(%x: f32[3, {0}]) {{
+      %a = reshape(%x, shape=[3, {1}, 23]) %b = permute(%a, axes=[0, 2, 1]) %c = reshape(%b, shape=[3, {0}]) %d = neg(%c) return %d }})",
+                                         groups * 23, groups);
+    EXPECT_EQ(count(to_string(lower(text)), "// broadcast") == 0, groups <= 4) << to_string(lower(text));
+    expect_lowered(text);
+  }
+}
+
 TEST(generic, indices_are_data) {
   expect_lowered("graph(%w: f32[3, 21], %i: i64[2, 4]) { %a = embedding(%w, %i) %b = relu(%a) return %b }");
   expect_lowered("graph(%x: f32[3, 21], %i: i64[2, 21]) { %a = gather(%x, axis=0, index=%i) return %a }");

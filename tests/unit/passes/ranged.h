@@ -13,8 +13,8 @@ inline std::string at_sizes(const std::string& text, const std::vector<Symbol>& 
   return out;
 }
 
-inline void expect_range(const std::string& text, const std::vector<std::vector<int64_t>>& all_sizes, double tolerance = 2e-5) {
-  const Graph symbolic = parse(text);
+inline void expect_range(const std::string& text, const Graph& symbolic, const std::vector<std::vector<int64_t>>& all_sizes,
+                         double tolerance = 2e-5) {
   for (const LowerPlan& plan : all_plans) {
     SCOPED_TRACE(fmt::format("{}, schedules {}", plan.cpu, plan.schedules));
     const Program p = lower(symbolic, plan);
@@ -31,6 +31,13 @@ inline void expect_range(const std::string& text, const std::vector<std::vector<
       if (testing::Test::HasFailure()) return;
     }
   }
+}
+inline void expect_range(const std::string& text, const std::vector<std::vector<int64_t>>& all_sizes, double tolerance = 2e-5) {
+  expect_range(text, parse(text), all_sizes, tolerance);
+}
+/// After the graph passes.
+inline void expect_optimised_range(const std::string& text, const std::vector<std::vector<int64_t>>& all_sizes, double tolerance = 2e-5) {
+  expect_range(text, optimised(text), all_sizes, tolerance);
 }
 inline std::vector<std::vector<int64_t>> each(int64_t low, int64_t high) {
   std::vector<std::vector<int64_t>> all;
