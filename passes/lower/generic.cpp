@@ -757,9 +757,8 @@ namespace {
 
 /// True when `part` was made where it stands in `whole`.
 bool is_in_place(const PendingProgram& program, Value part, Value whole, const Dim& offset) {
-  if (!program.cuts.count(program.global(part).id)) return false;
   const Alias a = program.storage_of(part), b = program.storage_of(whole);
-  return a.root == b.root && offset + b.offset == a.offset;
+  return program.cuts.count(program.global(part).id) && a.root == b.root && offset + b.offset == a.offset;
 }
 
 }  // namespace
