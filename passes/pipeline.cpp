@@ -31,6 +31,8 @@ constexpr const Pass* graph_passes[] = {
     // A layer in front of a batch_norm must have that one user only; merging equal nodes before would add users, so it comes later.
     // From here on there is no batch_norm with constant parameters in 32 or 64 bits.
     &fold_batch_norm,
+    // Behind the folding of batch_norm, which knows both kinds. From here on a transposed convolution with constant weights is a convolution.
+    &transposed_convolutions,
     // From here on a zero padding before a convolution is the convolution's own.
     &fold_padding,
     // From here on a product with a constant matrix is `linear`, with its bias.
@@ -59,7 +61,7 @@ constexpr const Pass* graph_passes[] = {
 constexpr const Pass* passes_by_name[] = {
     &canonicalize_matmul,   &canonicalize_pooling, &choose_layout,    &decompose,       &eliminate_common_subexpressions, &eliminate_dead_code,
     &fold_batch_norm,       &fold_constants,       &fold_padding,     &lower_precision, &merge_grouped_convolutions,      &pad_narrow_convolutions,
-    &recognize_activations, &simplify_algebra,     &simplify_control, &simplify_views,
+    &recognize_activations, &simplify_algebra,     &simplify_control, &simplify_views,  &transposed_convolutions,
 };
 
 }  // namespace

@@ -17,7 +17,7 @@ namespace {
 constexpr const char* optional_passes[] = {
     "canonicalize_matmul", "canonicalize_pooling", "eliminate_common_subexpressions", "eliminate_dead_code",     "fold_batch_norm",
     "fold_constants",      "fold_padding",         "merge_grouped_convolutions",      "pad_narrow_convolutions", "recognize_activations",
-    "simplify_algebra",    "simplify_views"};
+    "simplify_algebra",    "simplify_views",       "transposed_convolutions"};
 
 /// Files of one judgement, removed at its end.
 struct Files {

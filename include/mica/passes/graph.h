@@ -17,5 +17,6 @@ extern const Pass recognize_activations;
 extern const Pass simplify_algebra;
 extern const Pass simplify_control;
 extern const Pass simplify_views;
+extern const Pass transposed_convolutions;
 
 }  // namespace mica

@@ -1,4 +1,6 @@
 // Every pass: it fires where it should, not where it must not, and what it leaves computes the same.
+#include <fmt/format.h>
+
 #include "../graph_test.h"
 #include "mica/pass/pipeline.h"
 
@@ -185,6 +187,29 @@ TEST(merge_grouped_convolutions, parts_in_order) {
   std::string swapped(text);
   swapped.replace(swapped.find("[%c, %d]"), 8, "[%d, %c]");
   EXPECT_FALSE(holds(after("merge_grouped_convolutions", swapped), "groups=2"));
+}
+
+TEST(transposed_convolutions, every_stride_and_edge) {
+  const auto text = [](std::string_view x, std::string_view weight, int channels, std::string_view rest) {
+    return fmt::format(
+        "graph(%x: f64{}) {{ %w = constant random<1> : f64{} %b = constant random<2> : f64[{}] %y = conv_transpose(%x, %w, %b, {}) return %y }}", x,
+        weight, channels, rest);
+  };
+  for (const std::string& t :
+       {text("[2, 3, 4, 5]", "[3, 4, 3, 3]", 4, "stride=[2, 2], padding=[1, 1], output_padding=[1, 1], dilation=[1, 1]"),
+        text("[1, 3, 4, 5]", "[3, 2, 4, 4]", 2, "stride=[2, 2], padding=[1, 1], output_padding=[0, 0], dilation=[1, 1]"),
+        text("[1, 4, 3, 3]", "[4, 3, 2, 2]", 6, "stride=[2, 2], padding=[0, 0], output_padding=[0, 0], dilation=[1, 1], groups=2"),
+        text("[1, 4, 3, 5]", "[4, 1, 5, 4]", 4, "stride=[3, 2], padding=[2, 0], output_padding=[2, 1], dilation=[1, 1], groups=4"),
+        text("[1, 2, 6]", "[2, 3, 4]", 3, "stride=[1], padding=[2], output_padding=[0], dilation=[2]"),
+        text("[1, 2, 5]", "[2, 3, 8]", 3, "stride=[3], padding=[4], output_padding=[2], dilation=[1]"),
+        text("[1, 2, 3, 4, 2]", "[2, 3, 3, 2, 1]", 3, "stride=[2, 1, 2], padding=[1, 0, 0], output_padding=[0, 0, 1], dilation=[1, 2, 1]")}) {
+    SCOPED_TRACE(t);
+    EXPECT_FALSE(holds(after("transposed_convolutions", t, 1e-12), "conv_transpose"));
+  }
+  // A stride with a dilation, and results that no input reaches.
+  for (const std::string& t : {text("[1, 2, 5]", "[2, 3, 3]", 3, "stride=[2], padding=[1], output_padding=[0], dilation=[2]"),
+                               text("[1, 2, 5]", "[2, 3, 1]", 3, "stride=[2], padding=[1], output_padding=[0], dilation=[1]")})
+    EXPECT_TRUE(holds(after("transposed_convolutions", t), "conv_transpose")) << t;
 }
 
 TEST(recognize_activations, written_out) {
