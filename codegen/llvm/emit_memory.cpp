@@ -154,7 +154,7 @@ void KernelEmitter::store_contiguous(llvm::Value* value, llvm::Value* at, llvm::
   }
 }
 
-/// A constant stride of 2 to 4: vectors of which only the lanes of this store are written.
+/// A constant stride of a few elements: vectors of which only the lanes of this store are written.
 void KernelEmitter::store_strided(llvm::Value* value, uint32_t buffer, const Linear& at, int32_t lanes, llvm::Value* mask) {
   const llvm::Align align(module_.getDataLayout().getTypeStoreSize(value->getType()->getScalarType()));
   if (!mask) mask = llvm::Constant::getAllOnesValue(like(b_.getInt1Ty(), value));
@@ -201,7 +201,7 @@ void KernelEmitter::emit_store(const Stmt& s) {
   MICA_CHECK(buffer.element.lanes == 1, kernel_.name + ": vector index into " + buffer.name);
   if (const auto l = linear(s.index)) {
     if (l->stride == 1) return store_contiguous(value, address(s.buffer, l->base), align, mask);
-    if (l->stride > 1 && l->stride <= 4 && target_.masked_memory) return store_strided(value, s.buffer, *l, lanes, mask);
+    if (l->stride > 1 && l->stride <= target_.widest_stored_stride()) return store_strided(value, s.buffer, *l, lanes, mask);
   }
   llvm::Value* pointers = address(s.buffer, emit(s.index));
   b_.CreateMaskedScatter(value, pointers, align, mask);

@@ -20,17 +20,15 @@ struct Axis {
   int64_t kernel = 1, stride = 1, taps = 1, before = 0, after = 0, first = 0;
 };
 
-int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
-
 std::optional<std::vector<Axis>> axes_of(const ConvTranspose& op, const Shape& weight) {
   std::vector<Axis> axes;
   for (int64_t a = 0; a + 2 < weight.rank(); ++a) {
     const int64_t k = weight[a + 2].size(), s = op.stride[a], d = op.dilation[a], p = op.padding[a];
     if (s != 1 && d != 1) return std::nullopt;
-    Axis x{k, s, ceil_div(k, s)};
+    Axis x{k, s, Dim::ceil_div(k, s).size()};
     x.first = p % s;
     x.before = d * (x.taps - 1) - p / s;
-    x.after = ceil_div(d * (k - 1) + 1 - p + op.output_padding[a], s) - 1;
+    x.after = Dim::ceil_div(d * (k - 1) + 1 - p + op.output_padding[a], s).size() - 1;
     if (x.before < 0 || x.after < 0) return std::nullopt;
     axes.push_back(x);
   }

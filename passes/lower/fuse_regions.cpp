@@ -321,10 +321,8 @@ class Fuser {
 
   /// The axis along which elements of a type lie side by side; -1 for a single element.
   static int64_t innermost(const TensorType& t) {
-    for (int64_t a = t.rank(); a-- > 0;) {
-      const int64_t axis = t.layout.order.empty() ? a : t.layout.order[static_cast<size_t>(a)];
-      if (t.shape[axis] != 1) return axis;
-    }
+    for (int64_t place = t.rank(); place-- > 0;)
+      if (const int64_t axis = axis_at(t, place); t.shape[axis] != 1) return axis;
     return -1;
   }
   /// True when a schedule that stored through p would scatter the lanes of each vector: a kernel that turns the axes is faster.

@@ -39,7 +39,7 @@ class GenericLowering {
     nest_.value = collapse_reductions(nest_.value);
     collapse(nest_);
     reductions_ = reductions_in(nest_.value);
-    if (reductions_.empty() && strided_stores()) take_apart(nest_);
+    if (reductions_.empty()) take_apart(nest_, widest_stride());
     lanes_ = lanes_for(emit_.target(), nest_.dtype);
     choose_vector_axis();
     if (along_row_) emit_rows();
@@ -54,7 +54,7 @@ class GenericLowering {
   int vector_axis_ = -1;    ///< index into nest_.vars, -1: none
   bool along_row_ = false;  ///< reductions run along lanes of their own variables
 
-  bool strided_stores() const { return emit_.target().masked_memory; }
+  int64_t widest_stride() const { return emit_.target().widest_stored_stride(); }
 
   bool row_possible(int axis) const {
     if (reductions_.empty()) return false;
@@ -87,7 +87,7 @@ class GenericLowering {
         const double steps = a >= 0 ? typical(extent_of(nest_.vars[a])) : 1;
         if (a >= 0)
           cost +=
-              store_cost(nest_.index, nest_.vars[a], lanes_, strided_stores()) * steps / std::min<double>(typical(extent_of(nest_.vars[a])), lanes_);
+              store_cost(nest_.index, nest_.vars[a], lanes_, widest_stride()) * steps / std::min<double>(typical(extent_of(nest_.vars[a])), lanes_);
         // A row's reduction is shared by the whole inner axis.
         consider(cost / steps, a, true);
       }
@@ -96,7 +96,7 @@ class GenericLowering {
         continue;
       }
       const Expr& v = nest_.vars[a];
-      double per_vector = store_cost(nest_.index, v, lanes_, strided_stores()) + access_cost(nest_.value, v, lanes_) * reduce_steps;
+      double per_vector = store_cost(nest_.index, v, lanes_, widest_stride()) + access_cost(nest_.value, v, lanes_) * reduce_steps;
       consider(per_vector / std::min<double>(typical(extent_of(v)), lanes_), a, false);
     }
   }
@@ -161,18 +161,29 @@ class GenericLowering {
     for (const Expr& o : outer) outer_points *= extent_of(o);
     const int64_t block = 4096;
     if (outer_points.typical() < 16 && extent.typical() > 2 * block) {  // few rows: cut them
-      const Expr part = make_index("part", Dim::ceil_div(extent, block));
-      outer.push_back(part);
-      const Expr low = part * Expr(block);
-      const bool exact = extent % block == 0;
-      const Expr high = exact ? simplify(low + Expr(block)) : min(low + Expr(block), Expr(extent));
-      const bool vectors_fit = exact || (extent % block) % lanes_ == 0;
-      std::vector<Stmt> body = vectors_fit
-                                   ? plain_loop(v, low, high)
-                                   : vector_loop(low, high, -1, [&](const Expr& b, const Expr& m, int32_t l) { return lane_body(v, b, m, l, {}); });
+      const Block part = cut(v, block, "part", outer);
+      const bool vectors_fit = part.extent == block || (extent % block) % lanes_ == 0;
+      std::vector<Stmt> body =
+          vectors_fit ? plain_loop(v, part.low, part.high)
+                      : vector_loop(part.low, part.high, -1, [&](const Expr& b, const Expr& m, int32_t l) { return lane_body(v, b, m, l, {}); });
       return finish(outer, std::move(body));
     }
     finish(outer, vector_loop(extent, [&](const Expr& b, const Expr& m, int32_t l) { return lane_body(v, b, m, l, {}); }));
+  }
+
+  /// Of a loop that was cut; `extent` is -1 where the last block is shorter.
+  struct Block {
+    Expr low, high;
+    int64_t extent;
+  };
+  /// Cuts the loop over `var` into blocks, which `outer` runs over from here on.
+  static Block cut(const Expr& var, int64_t block, const char* name, std::vector<Expr>& outer) {
+    const Dim extent = extent_of(var);
+    const Expr at = make_index(name, Dim::ceil_div(extent, block));
+    outer.push_back(at);
+    const Expr low = simplify(at * Expr(block));
+    if (extent % block == 0) return {low, simplify(low + Expr(block)), block};
+    return {low, min(low + Expr(block), Expr(extent)), -1};
   }
 
   /// The axis of `outer` along which operands lie side by side where vectors are stored side by side along v; -1 where there is none.
@@ -194,23 +205,12 @@ class GenericLowering {
   void emit_turned(const Expr& v, std::vector<Expr> outer, size_t turned) {
     const Expr along = outer[turned];
     outer.erase(outer.begin() + static_cast<int64_t>(turned));
-    const auto part_of = [&](const Expr& var, int64_t block, const char* name, auto&& body) {
-      const Dim extent = extent_of(var);
-      const Expr part = make_index(name, Dim::ceil_div(extent, block));
-      outer.push_back(part);
-      const Expr low = simplify(part * Expr(block)), high = extent % block == 0 ? simplify(low + Expr(block)) : min(low + Expr(block), Expr(extent));
-      return body(low, high, extent % block == 0 ? block : int64_t{-1});
-    };
-    std::vector<Stmt> body = part_of(v, turned_vectors * lanes_, "block", [&](const Expr& low, const Expr& high, int64_t extent) {
-      return part_of(along, turned_lines * lanes_, "part", [&](const Expr& from, const Expr& to, int64_t) {
-        return vector_loop(low, high, extent, [&](const Expr& base, const Expr& mask, int32_t lanes) {
-          std::vector<Stmt> loop;
-          loop.push_back(Stmt::loop(along, from, to, Expr(1), lane_body(v, base, mask, lanes, {})));
-          return loop;
-        });
-      });
-    });
-    finish(outer, std::move(body));
+    const Block lanes = cut(v, turned_vectors * lanes_, "block", outer), lines = cut(along, turned_lines * lanes_, "part", outer);
+    finish(outer, vector_loop(lanes.low, lanes.high, lanes.extent, [&](const Expr& base, const Expr& mask, int32_t count) {
+             std::vector<Stmt> loop;
+             loop.push_back(Stmt::loop(along, lines.low, lines.high, Expr(1), lane_body(v, base, mask, count, {})));
+             return loop;
+           }));
   }
 
   std::vector<Stmt> plain_loop(const Expr& v, const Expr& low, const Expr& high) {
@@ -641,7 +641,7 @@ class GenericLowering {
 /// with channels last) are read from copies made at compile time, in which that axis is contiguous.
 void lay_out_constants(Emitter& emit, const Expr& value, const TensorType& domain, const std::vector<Expr>& vars) {
   if (!has_reduction(value) || domain.rank() == 0) return;
-  const Expr lane = vars[domain.layout.order.empty() ? domain.rank() - 1 : domain.layout.order.back()];
+  const Expr lane = vars[axis_at(domain, domain.rank() - 1)];
   visit(value, [&](const Expr& n) {
     if (n->op != ExprOp::load || !emit.graph().is_constant(Value{n->id})) return;
     const TensorType& type = emit.graph().type(Value{n->id});
@@ -659,7 +659,7 @@ void lay_out_constants(Emitter& emit, const Expr& value, const TensorType& domai
 void order_vars(const TensorType& type, const std::vector<Expr>& vars, Nest& nest) {
   std::vector<VarBinding> ones;
   for (int64_t a = 0; a < type.rank(); ++a) {
-    const int64_t axis = type.layout.order.empty() ? a : type.layout.order[a];
+    const int64_t axis = axis_at(type, a);
     if (extent_of(vars[axis]) == 1) ones.push_back({vars[axis], Expr(0)});
     else nest.vars.push_back(vars[axis]);
   }

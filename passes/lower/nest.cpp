@@ -44,8 +44,7 @@ int64_t divisor_of(const Expr& e, const Expr& var) {
 
 }  // namespace
 
-void take_apart(Nest& nest) {
-  constexpr int64_t most_groups = 4;  // elements between those that a vector stores
+void take_apart(Nest& nest, int64_t most_groups) {
   for (size_t i = 0; i < nest.vars.size(); ++i) {
     const Expr var = nest.vars[i];
     const Dim extent = extent_of(var);
@@ -104,9 +103,9 @@ double access_cost(const Expr& e, const Expr& var, int32_t lanes) {
   return cost;
 }
 
-double store_cost(const Expr& index, const Expr& var, int32_t lanes, bool strided) {
+double store_cost(const Expr& index, const Expr& var, int32_t lanes, int64_t widest_stride) {
   const int64_t stride = to_affine(index).coefficient_of(var->id);
-  if (strided && stride > 1 && stride <= 4) return 2.0 * static_cast<double>(stride);
+  if (stride > 1 && stride <= widest_stride) return 2.0 * static_cast<double>(stride);
   return stride == 1 ? 1 : 1.5 * lanes;
 }
 

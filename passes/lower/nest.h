@@ -18,16 +18,16 @@ struct Nest {
 
 /// Merges neighbouring loops whose addresses all are affine in the merged variable.
 void collapse(Nest& nest);
-/// Takes a loop apart where addresses divide its variable by a number of few values, and are affine in the two loops: channels that are shuffled
+/// Takes a loop apart where addresses divide its variable by at most `most_groups`, and are affine in the two loops: channels that are shuffled
 /// between groups are read side by side, group by group, and stored some elements apart.
-void take_apart(Nest& nest);
+void take_apart(Nest& nest, int64_t most_groups);
 /// `collapse` for the variables of every reduction.
 Expr collapse_reductions(const Expr& e);
 
 /// Rough cost of one vector's memory accesses in `e` when `var` runs over the lanes.
 double access_cost(const Expr& e, const Expr& var, int32_t lanes);
-/// `strided`: a store of lanes some elements apart is one of masked vectors.
-double store_cost(const Expr& index, const Expr& var, int32_t lanes, bool strided);
+/// Up to `widest_stride` elements from lane to lane, a store is one of masked vectors.
+double store_cost(const Expr& index, const Expr& var, int32_t lanes, int64_t widest_stride);
 
 /// True when r stands inside another reduction of e and uses a variable of it, so that it must be computed in that one's loops.
 bool inside_another(const Expr& e, const Expr& r);

@@ -23,6 +23,12 @@ namespace {
 /// Of all that is alive at once; so much more than before is given for copies that fall away.
 constexpr double more_memory = 1.1;
 
+/// Sizes of the memory that a value lies in, by axis.
+std::vector<Dim> sizes_within(const Graph& graph, const std::map<uint32_t, Part>& parts, Value v) {
+  const auto part = parts.find(v.id);
+  return part == parts.end() ? graph.type(v).shape.dims() : sizes_within(graph, parts, part->second.whole);
+}
+
 class Placer {
  public:
   explicit Placer(const Graph& graph) : graph_(graph), dense_(graph.values.size(), 0) {
@@ -109,14 +115,6 @@ class Placer {
     return type.strides();
   }
 
- public:
-  static std::vector<Dim> sizes_within(const Graph& graph, const std::map<uint32_t, Part>& parts, Value v) {
-    const auto part = parts.find(v.id);
-    if (part == parts.end()) return graph.type(v).shape.dims();
-    return sizes_within(graph, parts, part->second.whole);
-  }
-
- private:
   Value root(Value v) const {
     for (auto part = parts_.find(v.id); part != parts_.end(); part = parts_.find(v.id)) v = part->second.whole;
     return v;
@@ -158,7 +156,7 @@ std::map<uint32_t, Part> place_parts(const Graph& graph) { return Placer(graph).
 
 Graph with_parts(const Graph& graph, const std::map<uint32_t, Part>& parts) {
   Graph placed = graph;
-  for (const auto& [id, part] : parts) placed.values[id].type.layout.within = Placer::sizes_within(graph, parts, Value{id});
+  for (const auto& [id, part] : parts) placed.values[id].type.layout.within = sizes_within(graph, parts, Value{id});
   return placed;
 }
 

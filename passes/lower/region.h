@@ -23,6 +23,11 @@ std::optional<LinearIndex> linear_index(const Expr& flat, const std::vector<Expr
 
 inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
+/// The axis of a type at a place of its order in memory, outermost first.
+inline int64_t axis_at(const TensorType& type, int64_t place) {
+  return type.layout.order.empty() ? place : type.layout.order[static_cast<size_t>(place)];
+}
+
 /// A set of nodes that becomes one kernel (or a few without a barrier between them): at most one anchor, with the work before and
 /// after it that can be computed on its elements.
 struct Region {

@@ -22,6 +22,8 @@ struct Target {
   int32_t vector_bits = 128;          ///< preferred vector register
   int32_t vector_registers = 16;
   bool masked_memory = false;  ///< masked loads and stores are instructions
+  /// Elements from one lane of a store to the next up to which masked vectors are faster than a scatter.
+  int64_t widest_stored_stride() const { return masked_memory ? 4 : 1; }
   bool fma = false;
   bool dot_bf16 = false;  ///< dpbf16ps or bfdot
   bool dot_i8 = false;    ///< VNNI u8s8
