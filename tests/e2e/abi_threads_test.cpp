@@ -120,7 +120,12 @@ TEST(AbiThreads, a_context_in_use_is_busy_and_a_second_one_runs_on_its_own_threa
   first.let_go();
   runner.join();
   EXPECT_EQ(first.threads, 2);
-  EXPECT_EQ(second.run(library.api, other), MICA_OK);
+  /* The first run kept its worker asleep, so that a run or more may be the caller's alone, as on a busy machine: that holds for a second at most. */
+  for (int i = 0; i < 500; ++i) {
+    EXPECT_EQ(second.run(library.api, other), MICA_OK);
+    if (second.threads == 2) break;
+    std::this_thread::sleep_for(std::chrono::milliseconds(10));
+  }
   EXPECT_EQ(second.threads, 2) << "the pool is free again";
   library.api->context_destroy(other);
 }
