@@ -1,6 +1,7 @@
 // mica_main: the steps of a program in order. Each thread takes its share of a step's tasks; a barrier stands where a step
 // reads what another thread may have written. Branches and loops are branches and loops of every thread: all read the same bytes,
-// behind a barrier, and so decide alike. Loop counters are each thread's own.
+// behind a barrier, and so decide alike. Loop counters are each thread's own. A barrier says how many threads go on: a thread may leave there, and
+// the others take its share.
 //
 // A fault that one thread meets must not let it leave a loop alone: the others would wait for it in a barrier. Before the barrier
 // at the end of a trip the first thread writes whether there is a fault, and behind it all read that. The byte has two places in
@@ -63,6 +64,8 @@ class MainEmitter {
     arena_ = field(offsetof(mica_frame, arena));
     io_ = field(offsetof(mica_frame, io));
     barrier_ = field(offsetof(mica_frame, barrier));
+    threads_ = b_.CreateAlloca(i64);
+    b_.CreateStore(function_->getArg(2), threads_);
     state_ = field(offsetof(mica_frame, state));
     if (!program_.symbols.empty()) dims_ = field(offsetof(mica_frame, dims));
     mark_ = field(offsetof(mica_frame, mark));
@@ -77,6 +80,8 @@ class MainEmitter {
 
   void prepare() {
     begin("mica_prepare");
+    threads_ = b_.CreateAlloca(b_.getInt64Ty());
+    b_.CreateStore(function_->getArg(2), threads_);
     for (const Step& step : program_.load_steps) emit_call(step);
     b_.CreateRetVoid();
   }
@@ -98,8 +103,21 @@ class MainEmitter {
   llvm::Value* field(size_t offset) { return b_.CreateLoad(ptr_, b_.CreateConstInBoundsGEP1_64(b_.getInt8Ty(), frame_, offset)); }
 
   void emit_barrier() {
-    auto* type = llvm::FunctionType::get(b_.getVoidTy(), {ptr_, b_.getInt64Ty()}, false);
-    b_.CreateCall(type, barrier_, {frame_, function_->getArg(1)})->setDoesNotThrow();
+    auto* type = llvm::FunctionType::get(b_.getInt64Ty(), {ptr_, b_.getInt64Ty()}, false);
+    auto* threads = b_.CreateCall(type, barrier_, {frame_, function_->getArg(1)});
+    threads->setDoesNotThrow();
+    b_.CreateStore(threads, threads_);
+    auto* go_on = new_block("behind_barrier");
+    b_.CreateCondBr(b_.CreateICmpSLT(function_->getArg(1), threads), go_on, leave());
+    b_.SetInsertPoint(go_on);
+  }
+
+  llvm::BasicBlock* leave() {
+    if (!leave_) {
+      leave_ = new_block("leave");
+      llvm::ReturnInst::Create(module_.getContext(), leave_);
+    }
+    return leave_;
   }
 
   /// Tells whoever measures that the step begins.
@@ -240,7 +258,7 @@ class MainEmitter {
   void emit_call(const Step& step) {
     const Kernel& kernel = program_.kernels.at(step.kernel);
     llvm::Value* tid = function_->getArg(1);
-    llvm::Value* threads = function_->getArg(2);
+    llvm::Value* threads = b_.CreateLoad(b_.getInt64Ty(), threads_);
     llvm::Value* tasks = emit_size(b_, kernel.tasks, [&](uint32_t k) { return dim(defect(Defect::symbol_swap) ? 0 : k); });
     const auto share = [&](llvm::Value* id) {
       if (defect(Defect::task_split)) return b_.CreateMul(b_.CreateUDiv(tasks, threads), id);
@@ -278,6 +296,8 @@ class MainEmitter {
   llvm::Function* function_ = nullptr;
   llvm::Value *frame_ = nullptr, *arena_ = nullptr, *weights_ = nullptr, *prepared_ = nullptr, *io_ = nullptr, *barrier_ = nullptr, *state_ = nullptr,
               *trips_ = nullptr, *dims_ = nullptr, *mark_ = nullptr, *marks_ = nullptr;
+  llvm::Value* threads_ = nullptr;  ///< how many go on since the last barrier
+  llvm::BasicBlock* leave_ = nullptr;
   int64_t calls_ = 0;  ///< steps that call a kernel, numbered through the text
 };
 

@@ -13,7 +13,7 @@ namespace mica::test {
 
 namespace {
 constexpr const char* shim = "void mica_main(void*, long, long); void run_main(void* f, long t, long n) { mica_main(f, t, n); }\n";
-void on_barrier(mica_frame*, int64_t) {}
+int64_t on_barrier(mica_frame* frame, int64_t) { return frame->nthreads; }
 }  // namespace
 
 CompiledProgram::CompiledProgram(const Program& program, const Target& target, CodegenOptions options) {

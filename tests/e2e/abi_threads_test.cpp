@@ -46,7 +46,7 @@ TEST(AbiThreads, cost_of_a_barrier) {
   printf("  a barrier of 2 threads: %.0f ns\n", best / count * 1e9);
 }
 
-/// Threads of a run of late.c.
+/// Threads of a run of late.c: at its start, times 100, and at its end.
 int32_t run_late(const Library& library, const Session& session, int32_t microseconds) {
   int32_t threads = 0;
   const mica_tensor in = {sizeof in, &microseconds, sizeof microseconds, MICA_I32, 0, nullptr, nullptr};
@@ -59,11 +59,20 @@ TEST(AbiThreads, a_caller_whose_workers_are_kept_off_their_cpus_goes_on_alone_fo
   const TestFolder folder;
   const Library library(link(late_image(), folder / "m.so"));
   const Session session(library.api, 2);
-  EXPECT_EQ(run_late(library, session, 20000), 2);
-  EXPECT_EQ(run_late(library, session, 20000), 1);  // a trial, which is faster
-  usleep(1100000);                                  // the finding is forgotten
-  EXPECT_EQ(run_late(library, session, 20000), 2);
-  EXPECT_EQ(run_late(library, session, 20000), 1);
+  EXPECT_EQ(run_late(library, session, 100000), 201);  // the second thread is sent away
+  EXPECT_EQ(run_late(library, session, 100000), 101);  // a trial, which is faster
+  usleep(1100000);                                     // the finding is forgotten
+  EXPECT_EQ(run_late(library, session, 100000), 201);
+  EXPECT_EQ(run_late(library, session, 100000), 101);
+}
+
+TEST(AbiThreads, late_workers_leave_a_run_and_the_caller_does_their_shares) {
+  const TestFolder folder;
+  const Library library(link(late_image(), folder / "m.so"));
+  for (const int threads : {2, 3, 4}) {
+    const Session session(library.api, threads);
+    EXPECT_EQ(run_late(library, session, 200000), threads * 100 + 1);
+  }
 }
 
 TEST(AbiThreads, contexts_run_at_the_same_time) {

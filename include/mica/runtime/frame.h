@@ -22,10 +22,11 @@ struct mica_frame {
   uint8_t* arena;         /*  0: workspace, aligned to 64 bytes (2 MiB when the context maps it) */
   const uint8_t* weights; /*  8: first byte of the weights, aligned to 64 bytes */
   uint8_t* const* io;     /* 16: the caller's pointers: inputs, then outputs; aligned to their element size only */
-  /* 24: returns when all `nthreads` threads of the run have called it; what they wrote before is then visible */
-  void (*barrier)(struct mica_frame* frame, int64_t tid);
+  /* 24: returns when all threads of the run have called it; what they wrote before is then visible. The result is how many go on, the same for all
+   * of them: a thread whose tid is not below it leaves mica_main at once, the others share the steps behind among themselves */
+  int64_t (*barrier)(struct mica_frame* frame, int64_t tid);
   struct mica_fault* fault; /* 32 */
-  int64_t nthreads;         /* 40 */
+  int64_t nthreads;         /* 40: at the start */
   uint8_t* state;           /* 48: kept between runs, aligned to 64 bytes */
   int64_t* dims;            /* 56: the sizes that symbols 0, 1, ... have in this run, then what mica_plan() adds */
   /* 64: null, or thread 0 calls it before it begins step `step` (the calls of kernels, numbered through the text), behind the barrier of that
@@ -35,7 +36,7 @@ struct mica_frame {
 };
 
 /* The generated entry. Every thread of a run calls it once (tid = 0 .. nthreads-1, 0 is the caller's); all of them call
- * frame->barrier equally often. Runs with FTZ and DAZ set, rounding to nearest. */
+ * frame->barrier equally often, as long as it lets them go on. Runs with FTZ and DAZ set, rounding to nearest. */
 void mica_main(struct mica_frame* frame, int64_t tid, int64_t nthreads);
 
 /* Generated: makes of the weights what is held in another form than the file has. Called as mica_main() is, once for a model, with weights, prepared

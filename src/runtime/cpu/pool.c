@@ -9,9 +9,10 @@
  * that one thread writes and one reads. A partner can be one barrier ahead, hence the comparison by signed difference.
  *
  * A busy machine: a thread that is off its CPU keeps all others waiting, at worst for a time slice at every barrier, and then one thread alone can be
- * many times faster than all (two models on two CPUs were measured at 0.07 and 0.28 of their speed). When the threads of a run have slept for a third
- * of it, the next run is made by the caller alone, as a trial; if that took less time, the following runs are too, for a while that doubles each time
- * that the same is found again. Results do not depend on the number of threads, so this is not to be seen but in time.
+ * many times faster than all (two models on two CPUs were measured at 0.07 and 0.28 of their speed). Once the caller has waited for so long that
+ * alone it would have come as far, the workers leave the run at its next barrier and the caller makes the rest. When the threads of a run have slept
+ * for a third of it, the next run is made by the caller alone, as a trial; if that took less time, the following runs are too, for a while that
+ * doubles each time that the same is found again. Results do not depend on the number of threads, so this is not to be seen but in time.
  *
  * Fork: the pool lies in pages that a child sees as zeros, and all zeros means "no worker started, nobody runs": the child
  * drops the parent's workers by construction and starts its own at its first run. Where the kernel cannot wipe pages
@@ -22,6 +23,7 @@ enum {
   LINE = 128,
   STACK_BYTES = 2 << 20,
   SPIN_NS = 100000,
+  LEAST_LOSS_NS = 1000000, /* above what it takes to wake a thread, below a time slice */
   LEAST_PATIENCE_NS = 10000000,
   MOST_PATIENCE_NS = 1000000000
 }; /* 128: the prefetcher pairs 64-byte lines */
@@ -58,6 +60,8 @@ struct shared {
   int64_t patience_ns;                                /* how long a finding holds */
   int64_t next_trial;                                 /* now_ns(): no trial before */
   int64_t slept_ns;                                   /* of all threads, at the end of the last run */
+  int64_t start_ns;                                   /* of this run: now_ns(), and what its caller had slept before */
+  int64_t start_slept_ns;
   /* slot[threads], then signal[rounds][threads] */
   struct slot slots[] __attribute__((aligned(LINE)));
 };
@@ -113,7 +117,8 @@ static void sleep_until(struct signal* signal, uint32_t number) {
 
 /* Waits until `signal` has reached `number`: spins for SPIN_NS, twice what it costs to be woken (next to not at all when
  * there are more threads than CPUs), then sleeps: the thread waited for is likely to be off its CPU and needs this one. A
- * thread that yields instead forfeits its share of a busy machine and was measured to be 5 to 10 times slower there. Returns the time asleep. */
+ * thread that yields instead forfeits its share of a busy machine and was measured to be 5 to 10 times slower there. Returns how long it took, if it
+ * slept, else 0. */
 static int64_t await(struct signal* signal, uint32_t number, int scarce) {
   int64_t start = 0;
   for (uint32_t spins = 1; !reached(&signal->barrier, number); ++spins) {
@@ -123,13 +128,13 @@ static int64_t await(struct signal* signal, uint32_t number, int scarce) {
     if (!start) start = now;
     if (!scarce && now - start < SPIN_NS) continue;
     sleep_until(signal, number);
-    return now_ns() - now;
+    return now_ns() - start;
   }
   return 0;
 }
 
-static void pool_barrier(struct mica_frame* frame, int64_t tid) {
-  const struct mica_pool* pool = ((struct mica_run*)frame)->pool;
+/* Waits for all threads of the pool; the number of this meeting. */
+static uint32_t meet(const struct mica_pool* pool, int64_t tid) {
   struct shared* s = pool->shared;
   const int threads = pool->options.threads;
   const uint32_t number = ++s->slots[tid].barrier;
@@ -139,11 +144,35 @@ static void pool_barrier(struct mica_frame* frame, int64_t tid) {
     send(signal_of(s, pool, round, peer), number);
     s->slots[tid].slept_ns += await(signal_of(s, pool, round, (int)tid), number, pool->options.scarce);
   }
+  return number;
 }
 
-static void no_barrier(struct mica_frame* frame, int64_t tid) {
+/* Whether the caller alone would have come as far by now: it has worked for a part of the time, and n threads' work would have taken n such parts. */
+static int lags(const struct mica_pool* pool) {
+  const struct shared* s = pool->shared;
+  const int64_t slept = s->slots[0].slept_ns - s->start_slept_ns, threads = pool->options.threads;
+  return slept > LEAST_LOSS_NS && slept * threads > (now_ns() - s->start_ns) * (threads - 1);
+}
+
+static int64_t pool_barrier(struct mica_frame* frame, int64_t tid) {
+  struct mica_run* run = (struct mica_run*)frame;
+  const struct mica_pool* pool = run->pool;
+  if (tid == 0) {
+    if (run->alone) return 1;
+    if (lags(pool)) {
+      /* All read it behind this barrier. A thread that is still in the one before may see it too, hence the number. */
+      run->alone_from = pool->shared->slots[0].barrier + 1;
+      mica_store(&run->alone, 1);
+    }
+  }
+  const uint32_t number = meet(pool, tid);
+  return mica_load(&run->alone) && (int32_t)(number - run->alone_from) >= 0 ? 1 : pool->options.threads;
+}
+
+static int64_t no_barrier(struct mica_frame* frame, int64_t tid) {
   (void)frame;
   (void)tid;
+  return 1;
 }
 
 /* Waits until the epoch is no longer `seen`; returns the new one. */
@@ -183,7 +212,7 @@ static void* worker(void* argument) {
     if (mica_load(&s->stop)) return 0;
     struct mica_run* run = s->run;
     run->main(&run->frame, slot->tid, run->frame.nthreads);
-    pool_barrier(&run->frame, slot->tid); /* the run is over when all are here; its frame is not touched after */
+    meet(s->pool, slot->tid); /* the run is over when all are here; its frame is not touched after */
   }
 }
 
@@ -254,10 +283,13 @@ static void run_together(struct mica_pool* pool, struct mica_run* run, int threa
   run->pool = pool;
   run->frame.barrier = pool_barrier;
   run->frame.nthreads = threads;
+  run->alone = 0;
   s->run = run;
+  s->start_ns = start;
+  s->start_slept_ns = s->slots[0].slept_ns;
   advance_epoch(s);
   run->main(&run->frame, 0, threads);
-  pool_barrier(&run->frame, 0);
+  meet(pool, 0);
   int64_t slept = 0;
   for (int i = 0; i < threads; ++i) slept += mica_load(&s->slots[i].slept_ns);
   const int64_t now = now_ns(), lost = slept - s->slept_ns;

@@ -75,6 +75,8 @@ struct mica_run {
   struct mica_frame frame;
   struct mica_pool* pool;
   void (*main)(struct mica_frame* frame, int64_t tid, int64_t nthreads);
+  uint32_t alone;      /* from barrier `alone_from` on the caller's thread goes on by itself */
+  uint32_t alone_from; /* written before `alone` */
 };
 /* Null: out of memory. No thread runs yet. */
 struct mica_pool* mica_pool_create(const struct mica_pool_options* options);

@@ -11,24 +11,25 @@ void mica_prepare(struct mica_frame* f, int64_t tid, int64_t nthreads) { (void)f
 
 void mica_main(struct mica_frame* f, int64_t tid, int64_t nthreads) {
   const int64_t count = *(const int64_t*)f->io[0];
-  volatile int64_t* counters = (volatile int64_t*)f->arena; /* one line of 128 bytes a thread */
-  int64_t wrong = 0;
+  volatile int64_t* counters = (volatile int64_t*)f->arena; /* one line of 128 bytes a thread: its trip, and what was wrong */
+  int64_t stay = nthreads;
   counters[tid * 16] = 0;
-  f->barrier(f, tid);
+  counters[tid * 16 + 1] = 0;
+  if (tid >= (stay = f->barrier(f, tid))) return;
   if (count > 0) {
     for (int64_t i = 1; i <= count; ++i) {
       counters[tid * 16] = i;
-      f->barrier(f, tid);
-      for (int64_t t = 0; t < nthreads; ++t) wrong += counters[t * 16] != i;
-      f->barrier(f, tid);
+      if (tid >= (stay = f->barrier(f, tid))) return;
+      for (int64_t t = 0; t < stay; ++t) counters[tid * 16 + 1] += counters[t * 16] != i;
+      if (tid >= (stay = f->barrier(f, tid))) return;
     }
   } else {
-    for (int64_t i = count; i < 0; ++i) f->barrier(f, tid); /* bare */
+    for (int64_t i = count; i < 0; ++i) { /* bare */
+      if (tid >= f->barrier(f, tid)) return;
+    }
   }
-  counters[tid * 16] = wrong;
-  f->barrier(f, tid);
-  if (tid != 0) return;
-  wrong = 0;
-  for (int64_t t = 0; t < nthreads; ++t) wrong += counters[t * 16];
+  if (tid >= f->barrier(f, tid) || tid != 0) return;
+  int64_t wrong = 0;
+  for (int64_t t = 0; t < nthreads; ++t) wrong += counters[t * 16 + 1];
   *(int64_t*)f->io[1] = wrong;
 }

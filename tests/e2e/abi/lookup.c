@@ -24,11 +24,13 @@ void mica_main(struct mica_frame* f, int64_t tid, int64_t nthreads) {
   float* y = (float*)f->io[2];
   float* doubled = (float*)f->arena;
   const float* w = (const float*)f->weights;
-  const int64_t first = ROWS * tid / nthreads, last = ROWS * (tid + 1) / nthreads;
+  int64_t first = ROWS * tid / nthreads, last = ROWS * (tid + 1) / nthreads;
   for (int64_t r = first; r < last; ++r) {
     for (int64_t c = 0; c < COLUMNS; ++c) doubled[r * COLUMNS + c] = 2 * x[r * COLUMNS + c];
   }
-  f->barrier(f, tid);
+  const int64_t stay = f->barrier(f, tid);
+  if (tid >= stay) return;
+  first = ROWS * tid / stay, last = ROWS * (tid + 1) / stay;
   for (int64_t r = first; r < last; ++r) {
     int64_t i = index[r];
     if (i < 0 || i >= WEIGHT_ROWS) {
