@@ -87,12 +87,12 @@ Choice choose(const Dim& gain, const Symbols& symbols) {
 }
 
 /// Tiles of a chunk. Small weights stay in the second cache of a core, with V and M of a chunk in the half of it; large ones pass through it once a
-/// chunk, so V and M may fill the second caches of two cores. With 64 channels on 56 x 56 places the small chunks take 0.81 of the time of the large
-/// ones, with 32 on 112 x 112 0.76; with 128 and more they would take longer.
+/// chunk, so V and M may fill the second caches of two cores. Fewer than 24 tiles are not worth the barriers of a trip. With 64 channels on 56 x 56
+/// places the small chunks take 0.81 of the time of the large ones, with 32 on 112 x 112 0.76; with 128 and more they would take longer.
 void choose_chunk(const PendingProgram& program, Winograd& w) {
   const int64_t product = w.form->products() * size_of(w.dtype), cache = program.target->l2_bytes;
   const int64_t tile_bytes = product * (w.channels + w.outputs), weight_bytes = product * w.channels * w.outputs;
-  const int64_t most = std::max<int64_t>(12, (weight_bytes <= cache / 3 ? cache / 2 - weight_bytes : 2 * cache) / tile_bytes);
+  const int64_t most = std::max<int64_t>(24, (weight_bytes <= cache / 3 ? cache / 2 - weight_bytes : 2 * cache) / tile_bytes);
   if (w.tiles.is_static()) {
     std::vector<int64_t> chunks;
     for (const int64_t tiles : {most, most / 2, 2 * most, 4 * most}) chunks.push_back(ceil_div(w.tiles.size(), ceil_div(w.tiles.size(), tiles)));
