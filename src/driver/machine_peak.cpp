@@ -23,11 +23,12 @@ namespace {
 using Clock = std::chrono::steady_clock;
 double since(Clock::time_point start) { return std::chrono::duration<double>(Clock::now() - start).count(); }
 
-// Sixteen independent chains: enough for two units of four cycles' latency. A chain converges, so that its values stay ordinary numbers.
-template <class Vector> [[gnu::always_inline]] inline double multiply_add(int64_t steps) {
-  Vector chains[16], a = Vector{} + 0.5f, b = Vector{} + 1.0f;
-#pragma GCC unroll 16                                                             // every loop over the chains, so that they are registers
-  for (int i = 0; i < 16; ++i) chains[i] = Vector{} + static_cast<float>(i + 3);  // 2 stays 2, which a compiler sees
+// Independent chains: more than the eight or ten that two units of four or five cycles' latency have under way, and with both factors no more than
+// there are registers. A chain converges, so that its values stay ordinary numbers.
+template <class Vector, int count> [[gnu::always_inline]] inline double multiply_add(int64_t steps) {
+  Vector chains[count], a = Vector{} + 0.5f, b = Vector{} + 1.0f;
+#pragma GCC unroll 16                                                                // every loop over the chains, so that they are registers
+  for (int i = 0; i < count; ++i) chains[i] = Vector{} + static_cast<float>(i + 3);  // 2 stays 2, which a compiler sees
   for (int64_t s = 0; s < steps; ++s) {
 #pragma GCC unroll 16
     for (Vector& c : chains) c = c * a + b;
@@ -38,7 +39,7 @@ template <class Vector> [[gnu::always_inline]] inline double multiply_add(int64_
   for (const Vector& c : chains) sum += c[0];
   volatile float keep = sum;
   (void)keep;
-  return static_cast<double>(steps) * 16 * 2 * sizeof(Vector) / sizeof(float);
+  return static_cast<double>(steps) * count * 2 * sizeof(Vector) / sizeof(float);
 }
 
 typedef float Float4 [[gnu::vector_size(16)]];
@@ -46,10 +47,10 @@ typedef float Float8 [[gnu::vector_size(32)]];
 typedef float Float16 [[gnu::vector_size(64)]];
 typedef uint64_t Words [[gnu::vector_size(64), gnu::may_alias]];
 
-double plain_work(int64_t steps) { return multiply_add<Float4>(steps); }
+double plain_work(int64_t steps) { return multiply_add<Float4, 12>(steps); }
 #if defined(__x86_64__)
-[[gnu::target("avx2,fma")]] double avx2_work(int64_t steps) { return multiply_add<Float8>(steps); }
-[[gnu::target("avx512f,fma")]] double avx512_work(int64_t steps) { return multiply_add<Float16>(steps); }
+[[gnu::target("avx2,fma")]] double avx2_work(int64_t steps) { return multiply_add<Float8, 12>(steps); }
+[[gnu::target("avx512f,fma")]] double avx512_work(int64_t steps) { return multiply_add<Float16, 16>(steps); }
 #endif
 
 #if defined(__x86_64__)
