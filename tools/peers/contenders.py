@@ -2,6 +2,7 @@
 
 A contender that is not able to says so by raising Unable; the table shows the reason in its place."""
 import os
+import shutil
 import tempfile
 import warnings
 from dataclasses import dataclass
@@ -75,19 +76,21 @@ def aot_inductor(task: Task):
 
 
 def export_onnx(task: Task) -> Path:
-    """By torch's newer exporter, and by the older one where that gives up. Whoever comes first exports for all."""
-    done, failure, errors = task.exports / "onnx", task.exports / "onnx.error", []
+    """By torch's newer exporter, and by the older one where that gives up. Whoever comes first exports for all; a failure holds for this run, since the
+    next one may have other libraries."""
+    done, failure, errors = task.exports / "onnx", task.folder.parent / "onnx.error", []
     if done.exists():
         return done / "model.onnx"
     if failure.exists():
         raise Unable(failure.read_text())
     for dynamo in ([False] if isinstance(task.module, torch.jit.ScriptModule) else [True, False]):
+        unfinished = Path(tempfile.mkdtemp(dir=task.exports))
         try:
-            unfinished = Path(tempfile.mkdtemp(dir=task.exports))
             torch.onnx.export(task.module, task.inputs, str(unfinished / "model.onnx"), dynamo=dynamo, **({} if dynamo else {"opset_version": 17}))
             unfinished.rename(done)
             return done / "model.onnx"
         except Exception as error:  # exporters raise whatever they like
+            shutil.rmtree(unfinished)
             errors.append(f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}")
     failure.write_text("no ONNX file: " + "; ".join(errors))
     raise Unable(failure.read_text())
