@@ -123,9 +123,10 @@ class ContractionLowering {
   Dim blocks_ = 1;           ///< groups of row tiles; a task is a batch entry, a block, a panel
   int64_t block_tiles_ = 1;  ///< most tiles of a block
   bool panel_outer_ = true;  ///< threads share the columns, else the rows
-  uint32_t a_ = 0, b_ = 0, partial_ = 0, gathered_ = 0;
+  uint32_t a_ = 0, b_ = 0, partial_ = 0, gathered_ = 0, widened_ = 0;
   std::optional<RowOffsets> rows_;
   Expr panel_, tap_;
+  Expr chunk_tap_, chunk_low_;  ///< where the chunk at hand begins, of a B that is widened
   Epilogue stored_;
 
   bool asks_ahead_ = true;  ///< for a packed B
@@ -168,9 +169,10 @@ class ContractionLowering {
         std::max<int64_t>(tile_.rows, (emit_.target().l2_bytes / 2) / std::max<int64_t>(1, c_.k.typical() * std::min<int64_t>(c_.taps, 2) * element));
     const int64_t sum = size_of(c_.sums());
     if (!single_chain()) block_rows = std::min(block_rows, std::max<int64_t>(tile_.rows, partial_bytes / (width_ * sum)));
-    block_rows = std::max(block_rows, tile_.rows);
+    const bool narrow = b_type() != c_.dtype;
+    const int64_t least_rows = (narrow ? 8 : 4) * tile_.rows;  // below this a panel of B is read, or widened, too often
+    block_rows = std::max(block_rows, narrow ? least_rows : tile_.rows);
     blocks_ = Dim::max(Dim::ceil_div(c_.m, block_rows), 1);
-    const int64_t least_rows = 4 * tile_.rows;  // below this a panel of B is read too often
     blocks_ = Dim::max(blocks_, Dim::min(Dim::ceil_div(wanted_tasks, outer * panels_), Dim::max(c_.m / least_rows, 1)));
     if (blocks_.is_static() && tiles_.is_static()) {
       blocks_ = std::clamp<int64_t>(blocks_, 1, tiles_);
@@ -198,7 +200,7 @@ class ContractionLowering {
   bool columns_shared(const Dim& outer) const {
     const double m = static_cast<double>(c_.m.typical()), n = static_cast<double>(c_.n.typical()), k = static_cast<double>(c_.k.typical()),
                  element = static_cast<double>(size_of(c_.dtype));
-    const double a_bytes = m * k * element, b_bytes = n * k * static_cast<double>(c_.taps) * element;
+    const double a_bytes = m * k * element, b_bytes = n * k * static_cast<double>(c_.taps * size_of(c_.held_in()));
     if (outer != 1 || !panels_.is_static() || c_.inner) return b_bytes > a_bytes || a_bytes < static_cast<double>(emit_.target().l2_bytes) / 2;
     const double multiply = m * n * k * static_cast<double>(c_.taps) / (2.0 * lanes_);
     const auto blocks = static_cast<double>(blocks_.typical()), panels = static_cast<double>(panels_.size()),
@@ -237,7 +239,7 @@ class ContractionLowering {
     std::vector<Stmt> body;
     for (int64_t j = 0; j < tile_.vectors; ++j) {
       const Expr from = simplify(row * Expr(width_) + Expr(j * lanes_));
-      const Expr x = make_load(b, {c_.dtype, lanes_}, {make_ramp(from, Expr(1), lanes_)});
+      const Expr x = convert(c_.dtype, make_load(b, {c_.held_in(), lanes_}, {make_ramp(from, Expr(1), lanes_)}));
       body.push_back(Stmt::store(to, make_ramp(simplify(image * Expr(elements) + from), Expr(1), lanes_), x * factor));
     }
     body = one(Stmt::loop(k, Expr(0), Expr(c_.k), Expr(1), std::move(body)));
@@ -287,7 +289,8 @@ class ContractionLowering {
     int64_t step = 0;   ///< elements that a step goes on
   };
   bool two_at_a_time() const { return !c_.k.is_static() || c_.k / group_ > 2; }
-  int64_t line() const { return cache_line / size_of(c_.dtype); }
+  DType b_type() const { return c_.packed && !c_.gate && !c_.inner ? c_.held_in() : c_.dtype; }
+  int64_t line() const { return cache_line / size_of(b_type()); }
 
   /// Tiles that share the asking.
   int64_t tiles_ahead() const { return c_.packed ? tiles_.typical() / std::max<int64_t>(1, blocks_.typical()) : 0; }
@@ -372,7 +375,8 @@ class ContractionLowering {
   /// What a step multiplies: a vector of B (all of its pairs for dot2), and what of A goes to every lane. `alone`: of a pair only the first
   /// is there.
   Expr column_of(const Expr& k, int64_t j, const Expr& mask, bool alone) const {
-    const auto row = [&](const Expr& at) { return make_load(b_, {c_.dtype, lanes_}, {make_ramp(b_offset(at, j), Expr(1), lanes_)}, mask); };
+    const auto row = [&](const Expr& at) { return make_load(b_, {b_type(), lanes_}, {make_ramp(b_offset(at, j), Expr(1), lanes_)}, mask); };
+    if (widened_) return make_load(widened_, {c_.dtype, lanes_}, {widened_at(tap_, k, j)});
     if (group_ == 1) return in_sums(row(k));
     if (c_.packed) return make_load(b_, {c_.dtype, 2 * lanes_}, {make_ramp(b_offset(k, j), Expr(1), 2 * lanes_)});
     const Expr first = simplify(k * Expr(2));
@@ -412,6 +416,30 @@ class ContractionLowering {
     return vector_store(stored_.buffer, index, vectorize(value, c_.n_var, column, lanes_, mask), c_.n_var, column, lanes_, mask);
   }
 
+  // ---- a packed B that is held narrow ----
+  /// Where more than one tile multiplies a chunk of it, the chunk is widened once, into the first cache.
+  bool widens() const { return b_type() != c_.dtype && (!tiles_.is_static() || tiles_per_block() > 1); }
+  Expr widened_at(const Expr& tap, const Expr& k, int64_t vector) const {
+    const Expr row = (tap - chunk_tap_) * Expr(chunk_k_) + k - chunk_low_;
+    return simplify(row * Expr(tile_.vectors) + Expr(vector));
+  }
+  /// From here on steps read the chunk's widened copy, which these statements make.
+  std::vector<Stmt> widen(const Expr& tap_low, const Expr& tap_high, const Expr& k_low, const Expr& k_high) {
+    if (!widens()) return {};
+    if (!widened_) widened_ = emit_.local("widened", {c_.dtype, lanes_}, chunk_taps_ * chunk_k_.size() * tile_.vectors, Memory::stack);
+    chunk_tap_ = tap_low;
+    chunk_low_ = k_low;
+    const Expr tap = make_index("tap", c_.taps), k = make_index("k", c_.k);
+    std::vector<Stmt> body;
+    for (int64_t j = 0; j < vectors_; ++j) {
+      const Expr from = simplify(packed_row(tap, k) * Expr(width_) + Expr(j * lanes_));
+      const Expr x = in_sums(make_load(b_, {b_type(), lanes_}, {make_ramp(from, Expr(1), lanes_)}));
+      body.push_back(Stmt::store(widened_, widened_at(tap, k, j), x));
+    }
+    body = one(Stmt::loop(k, k_low, k_high, Expr(1), std::move(body)));
+    return one(Stmt::loop(tap, tap_low, tap_high, Expr(1), std::move(body)));
+  }
+
   // ---- the columns that are multiplied along k ----
   /// Elements of k that a vector takes, and of a column in memory.
   int64_t step_k() const { return lanes_ * group_; }
@@ -433,7 +461,7 @@ class ContractionLowering {
   }
 
   Expr rest_vector(const Expr& k, int64_t c, const Expr& mask) const {
-    const ExprType type{c_.dtype, static_cast<int32_t>(step_k())};
+    const ExprType type{b_type(), static_cast<int32_t>(step_k())};
     if (!c_.packed) return make_load(gathered_, type, {make_ramp(simplify(Expr(c * long_k()) + k), Expr(1), type.lanes)}, mask);
     const Expr column = (c_.group ? c_.group : Expr(0)) * Expr(rest_) + Expr(c);
     const Expr at = Expr(behind_panels()) + (column * Expr(c_.taps) + tap_) * Expr(long_k()) + k;
@@ -543,12 +571,14 @@ class ContractionLowering {
   Expr tile_of(const Expr& row) const { return simplify(floordiv(row, tile_.rows)); }
 
   std::vector<Stmt> one_chain(const Expr& low, const Expr& high) {
-    return over_tiles(low, high, [&](const Expr& m0, int64_t rows, const Expr& row) {
-      const Accumulators acc = Accumulators::make(emit_, rows, vectors_, {c_.sums(), lanes_});
-      std::vector<Stmt> body = accumulate(acc, m0, tile_of(row), Expr(0), Expr(c_.taps), Expr(0), Expr(c_.k));
-      for (Stmt& s : epilogue(m0, rows, [&](int64_t i, int64_t j) { return acc.load(i, j); })) body.push_back(std::move(s));
-      return body;
-    });
+    std::vector<Stmt> out = widen(Expr(0), Expr(c_.taps), Expr(0), Expr(c_.k));
+    append(out, over_tiles(low, high, [&](const Expr& m0, int64_t rows, const Expr& row) {
+             const Accumulators acc = Accumulators::make(emit_, rows, vectors_, {c_.sums(), lanes_});
+             std::vector<Stmt> body = accumulate(acc, m0, tile_of(row), Expr(0), Expr(c_.taps), Expr(0), Expr(c_.k));
+             for (Stmt& s : epilogue(m0, rows, [&](int64_t i, int64_t j) { return acc.load(i, j); })) body.push_back(std::move(s));
+             return body;
+           }));
+    return out;
   }
 
   /// Chains of at most max_chain steps are added up in a partial-sum buffer of the task; the last one goes on to the epilogue.
@@ -565,16 +595,17 @@ class ContractionLowering {
                         : k_chunks_ * chunk_k_ == c_.k ? simplify(k_low + Expr(chunk_k_))
                                                        : min(k_low + Expr(chunk_k_), Expr(c_.k));
     const Expr more = Expr(0) < simplify(tc + kc), last = equal(tc, Expr(tap_chunks_ - 1)) && equal(kc, Expr(k_chunks_ - 1));
-    std::vector<Stmt> chains = over_tiles(low, high, [&](const Expr& m0, int64_t rows, const Expr& row) {
-      const Accumulators acc = Accumulators::make(emit_, rows, vectors_, {c_.sums(), lanes_});
-      std::vector<Stmt> body = accumulate(acc, m0, tile_of(row), tap_low, tap_high, k_low, k_high), kept;
-      body.push_back(Stmt::branch(more, acc.update([&](int64_t i, int64_t j, const Expr& sum) { return load(slot(row, i, j)) + sum; })));
-      for (int64_t i = 0; i < rows; ++i) {
-        for (int64_t j = 0; j < vectors_; ++j) kept.push_back(Stmt::store(partial_, slot(row, i, j), acc.load(i, j)));
-      }
-      body.push_back(Stmt::branch(last, epilogue(m0, rows, [&](int64_t i, int64_t j) { return acc.load(i, j); }), std::move(kept)));
-      return body;
-    });
+    std::vector<Stmt> chains = widen(tap_low, tap_high, k_low, k_high);
+    append(chains, over_tiles(low, high, [&](const Expr& m0, int64_t rows, const Expr& row) {
+             const Accumulators acc = Accumulators::make(emit_, rows, vectors_, {c_.sums(), lanes_});
+             std::vector<Stmt> body = accumulate(acc, m0, tile_of(row), tap_low, tap_high, k_low, k_high), kept;
+             body.push_back(Stmt::branch(more, acc.update([&](int64_t i, int64_t j, const Expr& sum) { return load(slot(row, i, j)) + sum; })));
+             for (int64_t i = 0; i < rows; ++i) {
+               for (int64_t j = 0; j < vectors_; ++j) kept.push_back(Stmt::store(partial_, slot(row, i, j), acc.load(i, j)));
+             }
+             body.push_back(Stmt::branch(last, epilogue(m0, rows, [&](int64_t i, int64_t j) { return acc.load(i, j); }), std::move(kept)));
+             return body;
+           }));
     if (c_.taps == 1) chains = with_let(tap_, Expr(0), std::move(chains));
     return loop(tc, tap_chunks_, loop(kc, k_chunks_, std::move(chains)));
   }
@@ -662,6 +693,7 @@ bool lower_contraction(PendingProgram& program, const Region& region) {
   auto c = region.anchor ? describe(*program.graph, *region.anchor) : std::nullopt;
   if (!c) return false;
   MICA_CHECK(!c->padded || program.can_have_tail(c->a), "a padded operand lives in the arena");
+  c->held = narrow_weights(program, *c);
   if (!lower_winograd(program, region, *c) && !lower_matrix_tiles(program, region, *c)) emit_contraction(program, region, std::move(*c));
   return true;
 }

@@ -91,6 +91,8 @@ struct Contraction {
   // B
   Value b;  ///< read in rows: element b_base + k * b_row + n
   bool packed = false;
+  std::optional<DType> held;  ///< of a packed B in memory, where its elements have no digits beyond a narrower dtype; else `dtype`
+  DType held_in() const { return held.value_or(dtype); }
   Expr b_base;
   Dim b_row = 0;
   /// Element (tap, k, n) of a constant B for batch group `g`, as an index into the constant.

@@ -1,6 +1,9 @@
 #include "contraction_operands.h"
 
+#include <algorithm>
 #include <cstring>
+
+#include "mica/passes/quant.h"
 
 namespace mica::lower {
 
@@ -97,7 +100,15 @@ template <class T> std::vector<std::byte> pack(const Contraction& c, const std::
   return bytes;
 }
 
+/// Those of f32 in bf16.
+std::vector<std::byte> upper_halves(const std::vector<std::byte>& wide) {
+  std::vector<std::byte> halves(wide.size() / 2);
+  for (size_t i = 0; i < wide.size(); i += 4) std::memcpy(&halves[i / 2], &wide[i + 2], 2);
+  return halves;
+}
+
 std::vector<std::byte> packed(const Contraction& c, const std::byte* source, const Packing& packing, int64_t first, int64_t end) {
+  if (c.held) return upper_halves(pack<float>(c, source, packing, first, end));
   if (c.dtype == DType::f64) return pack<double>(c, source, packing, first, end);
   if (c.dtype == DType::f32) return pack<float>(c, source, packing, first, end);
   return pack<uint16_t>(c, source, packing, first, end);
@@ -113,8 +124,15 @@ uint32_t pack_b(Emitter& emit, const Contraction& c, const Packing& packing, int
     const std::vector<std::byte> more = packed(c, constant.bytes.data(), {1, 1, ceil_div(c.k, vector) * vector}, n - rest, n);
     bytes.insert(bytes.end(), more.begin(), more.end());
   }
-  const int64_t elements = static_cast<int64_t>(bytes.size()) / size_of(c.dtype);
-  return emit.weight_buffer(emit.program().add_weight(std::move(bytes), constant.name), c.dtype, elements);
+  const int64_t elements = static_cast<int64_t>(bytes.size()) / size_of(c.held_in());
+  return emit.weight_buffer(emit.program().add_weight(std::move(bytes), constant.name), c.held_in(), elements);
+}
+
+std::optional<DType> narrow_weights(const PendingProgram& program, const Contraction& c) {
+  const std::optional<Precision>& precision = program.options.precision;
+  if (!precision || !only_weights(*precision, *program.target) || !c.packed || c.inner || c.dtype != DType::f32) return std::nullopt;
+  const std::span<const uint32_t> bits = program.graph->constant(c.b).as<uint32_t>();
+  return std::ranges::all_of(bits, [](uint32_t b) { return (b & 0xffff) == 0; }) ? precision->narrow : std::optional<DType>();
 }
 
 int64_t last_vectors(const Dim& n, int64_t vectors, int32_t lanes) {

@@ -37,6 +37,9 @@ struct Packing {
 /// where k is padded to whole vectors.
 uint32_t pack_b(Emitter& emit, const Contraction& c, const Packing& packing, int64_t rest = 0);
 
+/// Whether a constant B has no digits beyond those of the dtype that weights were rounded to: it is held in that then.
+std::optional<DType> narrow_weights(const PendingProgram& program, const Contraction& c);
+
 /// Of the panels of `vectors` vectors that n columns take, the vectors of the last one that hold columns; all where n depends on symbols.
 int64_t last_vectors(const Dim& n, int64_t vectors, int32_t lanes);
 /// Multiplications and additions of the whole.

@@ -352,7 +352,7 @@ class WinogradLowering {
     Body body;
     for (int64_t i = 0; i < places; ++i) {
       const Expr at = simplify(((from * Expr(places) + Expr(i)) * Expr(w_.channels) + channel) * Expr(from_width) + column);
-      body.push_back(Stmt::store(tap, Expr(i), cast(DType::f64, make_load(g, {w_.dtype, lanes}, {make_ramp(at, Expr(1), lanes)}))));
+      body.push_back(Stmt::store(tap, Expr(i), cast(DType::f64, make_load(g, {direct_.held_in(), lanes}, {make_ramp(at, Expr(1), lanes)}))));
     }
     const auto line = [&](uint32_t buffer, int64_t count, int64_t first, int64_t step) {
       std::vector<Expr> x(count);

@@ -7,6 +7,7 @@
 #include "mica/ops/matmul.h"
 #include "mica/ops/reduce.h"
 #include "mica/passes/quant.h"
+#include "mica/target/target.h"
 
 namespace mica {
 
@@ -31,7 +32,8 @@ bool is_statistic(const Graph& graph, const Node& n) {
 /// Writes the nodes of a graph anew, with the narrow dtype where it is to be.
 class Narrower {
  public:
-  Narrower(Graph& graph, const Precision& precision) : graph_(graph), precision_(precision), builder_(graph, scratch_) {
+  Narrower(Graph& graph, const Precision& precision, bool weights)
+      : graph_(graph), precision_(precision), weights_(weights), builder_(graph, scratch_) {
     for (uint32_t id = 0; id < graph.values.size(); ++id) now_.push_back(Value{id});
     narrowed_.resize(graph.values.size());
   }
@@ -40,7 +42,8 @@ class Narrower {
     const std::vector<Node> old = std::exchange(graph_.nodes, {});
     for (const Node& n : old) {
       builder_.location = n.location;
-      if (is_contraction(graph_, n) && wide(n.results[0])) contract(n);
+      if (weights_) round_weights(n);
+      else if (is_contraction(graph_, n) && wide(n.results[0])) contract(n);
       else if (!reads_narrow(n)) copy(n, false);
       else if (!n.info->define || has_region(n)) copy(n, true);
       else if (is_statistic(graph_, n)) copy(n, true);
@@ -55,6 +58,7 @@ class Narrower {
  private:
   Graph& graph_;
   const Precision& precision_;
+  bool weights_;         ///< and nothing else
   Diagnostics scratch_;  ///< what does not infer is computed in another way
   Builder builder_;
   std::vector<Value> now_;       ///< by a value's number in the old graph: what holds it now
@@ -98,6 +102,27 @@ class Narrower {
     changed_ = true;
   }
 
+  /// The node as it is, its weights rounded.
+  void round_weights(Node n) {
+    size_t operand = 0;
+    const bool sums = is_contraction(graph_, n);
+    n.map_operands([&](Value v) { return operand++ == 1 && sums && wide(v) && graph_.is_constant(v) ? rounded(v) : now_[v.id]; });
+    graph_.nodes.push_back(std::move(n));
+  }
+
+  /// A constant with the digits that the narrow dtype has, in the wide one.
+  Value rounded(Value v) {
+    Value& copy = narrowed_[v.id];
+    if (copy) return copy;
+    const TensorType& type = graph_.type(v);
+    TensorType short_type = type;
+    short_type.dtype = precision_.narrow;
+    changed_ = true;
+    const std::vector<std::byte> digits = from_host(constant_tensor(graph_, v), short_type);
+    std::vector<std::byte> elements = from_host(to_host(short_type, digits), type);
+    return copy = graph_.add_constant(type, ConstantData::own(std::move(elements), graph_.constant(v).name));
+  }
+
   /// What the node makes of narrow operands: wide results are stored narrow. Nothing when it takes them not, or means something else then.
   bool compute_narrow(const Node& old) {
     Node n = old;
@@ -130,10 +155,14 @@ class Narrower {
 
 bool run(Graph& graph, PassContext& context) {
   if (!context.precision) return false;
-  return Narrower(graph, *context.precision).run();
+  return Narrower(graph, *context.precision, context.target && only_weights(*context.precision, *context.target)).run();
 }
 
 }  // namespace
+
+bool only_weights(const Precision& precision, const Target& target) {
+  return precision.narrow == DType::bf16 && !target.dot_bf16 && !target.tiles.dot_bf16;
+}
 
 /// Computes in a lower precision, where one was asked for (PassContext::precision; here f32 to bf16):
 ///   %0 = conv(%x, %w, %bias) : f32[1, 8, 16, 16]
@@ -148,7 +177,8 @@ bool run(Graph& graph, PassContext& context) {
 /// Contractions multiply narrow operands and add up in f32. What is computed from their results is stored in the narrow dtype; nothing
 /// else is: means and sums, masks, positions, scales and tables that no contraction has touched keep their digits. Every op computes in f32
 /// (ops/rules.h), so norms, softmax and reductions do; an op in kernel form and a region get wide operands and give wide results. Inputs, outputs and
-/// states keep their dtypes. Within a kernel nothing is rounded between two ops (LowerOptions::precision).
+/// states keep their dtypes. Where the target multiplies no pairs of the narrow dtype, constants that contractions multiply by are rounded, in the
+/// wide dtype, and nothing else changes (only_weights). Within a kernel nothing is rounded between two ops (LowerOptions::precision).
 constinit const Pass lower_precision = {.name = "lower_precision", .summary = "Compute in a lower precision where one was asked for", .run = run};
 
 }  // namespace mica

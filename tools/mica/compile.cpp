@@ -32,7 +32,8 @@ target
   --cpu NAME                    native (default), x86-64-v2, x86-64-v3, x86-64-v4, or a CPU's name as LLVM spells it
   --cpu-features +A,-B          adds features to the CPU's and takes others away
   --precision f32|bf16          what to compute in (default: f32); inputs and outputs keep the model's dtypes. bf16: contractions multiply
-                                bf16 and add up in f32, what lies between ops in memory is bf16
+                                bf16 and add up in f32, what lies between ops in memory is bf16. On a CPU without
+                                instructions for that only weights are rounded to bf16 and held so
   --winograd auto|off           3x3 convolutions with a quarter of the products, where that is faster (default: auto). They round a few
                                 times as much: such a library is verified with k = 8, one with `off` as any other
 tuning

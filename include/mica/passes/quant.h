@@ -6,4 +6,8 @@ namespace mica {
 
 extern const Pass lower_precision;
 
+/// Where a target multiplies no pairs of the narrow dtype, only the weights of contractions are rounded, and held in it where their kernels can widen
+/// them. Values stay wide: each time that one is read it would have to be widened for every sum that it goes into.
+bool only_weights(const Precision& precision, const Target& target);
+
 }  // namespace mica
