@@ -74,6 +74,7 @@ class KernelEmitter {
   llvm::Value* load_contiguous(llvm::Type* type, llvm::Value* address, llvm::Align align, llvm::Value* mask);
   llvm::Value* load_strided(llvm::Type* scalar, uint32_t buffer, const Linear& at, int32_t lanes);
   void store_contiguous(llvm::Value* value, llvm::Value* address, llvm::Align align, llvm::Value* mask);
+  llvm::Value* load_known(llvm::Type* scalar, uint32_t buffer, llvm::Value* index, int32_t lanes);
   void store_strided(llvm::Value* value, uint32_t buffer, const Linear& at, int32_t lanes, llvm::Value* mask);
   llvm::Value* masked_scalar_load(llvm::Type* type, llvm::Value* address, llvm::Align align, llvm::Value* mask);
   llvm::Value* address(uint32_t buffer, llvm::Value* index);

@@ -1,5 +1,7 @@
 // Loads and stores. The shape of the index decides: a ramp of stride 1 is one vector access, a small constant stride is a
-// few of them and shuffles, anything else a gather or scatter.
+// few of them and shuffles, so are known elements near each other, anything else a gather or scatter.
+#include <algorithm>
+
 #include "emit.h"
 #include "mica/support/check.h"
 #include "mica/support/defect.h"
@@ -89,6 +91,28 @@ llvm::Value* KernelEmitter::load_strided(llvm::Type* scalar, uint32_t buffer, co
   return result;
 }
 
+/// Elements whose numbers are known, of one vector's length in memory: that vector, and its lanes where they belong. Empty where they are not so.
+llvm::Value* KernelEmitter::load_known(llvm::Type* scalar, uint32_t buffer, llvm::Value* index, int32_t lanes) {
+  const auto* known = llvm::dyn_cast<llvm::Constant>(index);
+  const Dim& elements = kernel_.buffers.at(buffer).elements;
+  std::vector<int64_t> at;
+  for (int32_t l = 0; known && l < lanes; ++l) {
+    const auto* number = llvm::dyn_cast_or_null<llvm::ConstantInt>(known->getAggregateElement(static_cast<unsigned>(l)));
+    if (!number) return nullptr;
+    at.push_back(number->getSExtValue());
+  }
+  if (at.empty() || !elements.is_static()) return nullptr;
+  const auto [low, high] = std::ranges::minmax(at);
+  // Where whole vectors of the buffer begin, loads of other lanes of it are the same.
+  const int64_t whole = low / lanes * lanes, start = high < whole + lanes ? whole : low;
+  if (low < 0 || high >= start + lanes || start + lanes > elements.size()) return nullptr;
+  auto* type = llvm::FixedVectorType::get(scalar, static_cast<unsigned>(lanes));
+  const llvm::Align align(module_.getDataLayout().getTypeStoreSize(scalar));
+  std::vector<int> pick;
+  for (const int64_t element : at) pick.push_back(static_cast<int>(element - start));
+  return b_.CreateShuffleVector(b_.CreateAlignedLoad(type, address(buffer, b_.getInt64(static_cast<uint64_t>(start))), align), pick);
+}
+
 llvm::Value* KernelEmitter::masked_scalar_load(llvm::Type* type, llvm::Value* at, llvm::Align align, llvm::Value* mask) {
   auto* from = b_.GetInsertBlock();
   auto* then = new_block("read");
@@ -132,7 +156,9 @@ llvm::Value* KernelEmitter::emit_load(const ExprNode& e) {
     if (l->stride == 0 && all_true(mask)) return from_memory(splat(b_.CreateAlignedLoad(scalar, address(e.id, l->base), align), lanes), e.type);
     if (l->stride > 1 && l->stride <= 4 && lanes > 1 && all_true(mask)) return from_memory(load_strided(scalar, e.id, *l, lanes), e.type);
   }
-  llvm::Value* pointers = address(e.id, emit(index));
+  llvm::Value* elements = emit(index);
+  if (llvm::Value* loaded = all_true(mask) ? load_known(scalar, e.id, elements, lanes) : nullptr) return from_memory(loaded, e.type);
+  llvm::Value* pointers = address(e.id, elements);
   if (!mask) mask = llvm::Constant::getAllOnesValue(llvm::FixedVectorType::get(b_.getInt1Ty(), static_cast<unsigned>(lanes)));
   return from_memory(b_.CreateMaskedGather(type, pointers, align, mask, llvm::Constant::getNullValue(type)), e.type);
 }

@@ -1,5 +1,5 @@
 #pragma once
-// Depthwise convolution (groups = channels = results) and pooling over any number of spatial axes, channels last.
+// Depthwise convolution, grouped convolution with few channels a group, and pooling over any number of spatial axes, channels last.
 #include "emit.h"
 #include "mica/ops/rules.h"
 
@@ -24,14 +24,20 @@ struct Depthwise {
   OptValue b, bias;
   std::optional<ReduceOp> pools;  ///< without a filter: what it makes of the inputs of a window
   Dim images = 1;
-  Dim image_step = 0, offset = 0;  ///< elements of `a`
-  int64_t channels = 1;
-  std::vector<DepthwiseAxis> axes;  ///< outermost first
+  Dim image_step = 0, offset = 0;               ///< elements of `a`
+  int64_t channels = 1;                         ///< of the result
+  int64_t group_inputs = 1, group_outputs = 1;  ///< channels of a group
+  std::vector<DepthwiseAxis> axes;              ///< outermost first
   int64_t taps() const {
     int64_t product = 1;
     for (const DepthwiseAxis& axis : axes) product *= axis.taps;
     return product;
   }
+  bool grouped() const { return group_inputs * group_outputs > 1; }
+  int64_t groups() const { return channels / group_outputs; }
+  int64_t input_channels() const { return groups() * group_inputs; }
+  /// Products of one result.
+  int64_t products() const { return taps() * group_inputs; }
   /// Places of one channel.
   Dim inputs() const { return over_axes(&DepthwiseAxis::inputs); }
   Dim outputs() const { return over_axes(&DepthwiseAxis::outputs); }
@@ -44,8 +50,9 @@ struct Depthwise {
   }
 };
 
-/// The depthwise convolution or pooling that a node is, if its channels lie side by side in memory and its filter is constant.
-std::optional<Depthwise> describe_depthwise(const Graph& graph, const Node& node);
+/// The depthwise convolution or pooling that a node is, if its channels lie side by side in memory and its filter is constant; with a target, the
+/// grouped convolution, too, where this schedule should be the fastest there.
+std::optional<Depthwise> describe_depthwise(const Graph& graph, const Node& node, const Target* target);
 /// Its kernel. False when the region's anchor is none.
 bool lower_depthwise(PendingProgram& program, const Region& region);
 

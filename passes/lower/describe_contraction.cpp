@@ -372,7 +372,7 @@ std::optional<Contraction> describe(const Graph& graph, const Node& node) {
 }
 
 bool has_schedule(const Graph& graph, const Node& node, const Target* target) {
-  return describe_depthwise(graph, node) || describe_attention(graph, node, target) || describe(graph, node);
+  return describe_depthwise(graph, node, target) || describe_attention(graph, node, target) || describe(graph, node);
 }
 
 std::vector<Access> scheduled_operands(const Graph& graph, const Node& node, const Target* target) {
@@ -383,7 +383,7 @@ std::vector<Access> scheduled_operands(const Graph& graph, const Node& node, con
     if (form.bias) accesses.push_back({*form.bias, {}, {}});
     return accesses;
   };
-  if (const auto d = describe_depthwise(graph, node)) {
+  if (const auto d = describe_depthwise(graph, node, target)) {
     std::vector<Access> accesses{{d->a, {}, {}}};
     for (const OptValue& v : {d->b, d->bias})
       if (v) accesses.push_back({*v, {}, {}});

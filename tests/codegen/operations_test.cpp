@@ -237,6 +237,17 @@ TEST(Addressing, strides_gathers_and_masks) {
     compare(addressing_kernel("reversed", lanes, [&](const Expr& i) { return make_ramp(i + (lanes - 1), -1, lanes); }), {numbers(400), numbers(100)});
     compare(addressing_kernel("gather", lanes, [&](const Expr& i) { return floormod(make_ramp(i * 37, 11, lanes), 399); }),
             {numbers(400), numbers(100)});
+    // Elements that are known, within a vector's length of each other or not, where vectors of the buffer begin or not, to its last one.
+    for (int64_t repeat : {1, 2, 3, 4}) {
+      for (int64_t first : {0, 1, 7, 384, 396 - lanes}) {
+        compare(addressing_kernel("known", lanes,
+                                  [&](const Expr&) {
+                                    const Expr group = floordiv(make_ramp(0, 1, lanes), make_broadcast(repeat, lanes));
+                                    return make_broadcast(first, lanes) + floormod(group, make_broadcast(4, lanes)) * make_broadcast(repeat, lanes);
+                                  }),
+                {numbers(400), numbers(100)});
+      }
+    }
     compare(addressing_kernel("same", lanes, [&](const Expr& i) { return make_broadcast(i, lanes); }), {numbers(400), numbers(100)});
     for (const char* kind : {"masked", "masked_gather"}) {
       const int64_t stride = kind[6] ? 3 : 1;

@@ -1,6 +1,7 @@
 // build/release/tests/bin/numerics --gtest_filter='*Depthwise*'
-// Depthwise convolutions around the edges of their tiles, compiled, against LibTorch: every width of a tile and one off, kernels even and odd
-// and larger than the image, strides, dilation, padding on one side, channels that fill no vector, and sizes that are known at run time only.
+// Depthwise convolutions, and those with few channels a group, around the edges of their tiles, compiled, against LibTorch: every width of a tile and
+// one off, kernels even and odd and larger than the image, strides, dilation, padding on one side, channels that fill no vector, and sizes that are
+// known at run time only.
 #include "judge.h"
 
 namespace mica::numerics {
@@ -14,6 +15,7 @@ struct Case {
   std::string result = "torch.relu(y)";
   std::string dtype = "f32";
   std::string before = "torch.tanh(x)";
+  int64_t group_inputs = 1, group_outputs = 1;  ///< channels of a group
 };
 void PrintTo(const Case& c, std::ostream* out) { *out << c.name; }
 
@@ -60,6 +62,30 @@ std::vector<Case> all_cases() {
   add("mean", {1, 24, 14, 14}, both(3), both(1), both(1), both(1)).result = "y * torch.sigmoid(y.mean([2, 3], True))";
   add("flat", {1, 24, 6, 5}, both(3), both(1), both(1), both(1)).result = "y.flatten(2).transpose(1, 2) * 2";
   for (const char* dtype : {"f64", "f16", "bf16"}) add(fmt::format("in_{}", dtype), {1, 40, 9, 17}, both(3), both(1), both(1), both(1)).dtype = dtype;
+  // Groups that fill a vector, leave a part of it, or take several; whose number is one off; of more results than inputs and the other way round.
+  const auto group = [&](std::string name, int64_t groups, int64_t inputs, int64_t outputs, int64_t width) -> Case& {
+    Case& c = add("groups_" + name, {1, groups * inputs, 5, width}, both(3), both(1), both(1), both(1));
+    c.group_inputs = inputs, c.group_outputs = outputs;
+    return c;
+  };
+  for (int64_t n : {2, 3, 4, 5, 6, 7, 8, 9, 12, 15, 16, 17, 24, 33}) group(fmt::format("of_{}", n), 5 + n % 4, n, n, 9 + n % 8);
+  for (int64_t n : {1, 2, 3, 5}) group(fmt::format("wider_{}", n), 7, n, 2 * n, 13), group(fmt::format("narrower_{}", n), 9, 3 * n, n, 14);
+  group("one_to_many", 6, 1, 19, 8);
+  group("many_to_one", 6, 19, 1, 8);
+  group("stride", 32, 4, 4, 23).stride = both(2);
+  group("stride_3", 6, 8, 8, 23).stride = {2, 3};
+  group("dilation", 16, 4, 4, 21).dilation = both(2);
+  group("wide_filter", 9, 3, 3, 30).kernel = {3, 11};
+  group("no_padding", 9, 2, 2, 31).padding = both(0);
+  group("long_chain", 5, 40, 8, 12);
+  group("kernel_1", 12, 4, 4, 12).kernel = both(1);
+  group("mean", 12, 4, 4, 14).result = "y * torch.sigmoid(y.mean([2, 3], True))";
+  group("map_1", 12, 2, 2, 1).x = {2, 24, 1, 1};
+  group("input_itself", 8, 4, 4, 11).before = "x";
+  group("flat", 8, 4, 4, 11).result = "y.flatten(2).transpose(1, 2) * 2";
+  for (const char* dtype : {"f64", "f16", "bf16"}) {
+    for (int64_t n : {2, 3, 4, 12}) group(fmt::format("in_{}_of_{}", dtype, n), 9, n, n, 17).dtype = dtype;
+  }
   return cases;
 }
 
@@ -71,12 +97,13 @@ class Depthwise : public Judged, public testing::WithParamInterface<Case> {
     const Case& c = GetParam();
     const int64_t channels = c.before.find("permute") == std::string::npos ? c.x[1] : c.x.back();
     const auto inputs = parse_sample_inputs(fmt::format("x={}{} in -1..1", c.dtype, list(c.x)), diagnostics);
-    std::vector<int64_t> weight = {channels, 1};
+    const int64_t groups = channels / c.group_inputs;
+    std::vector<int64_t> weight = {groups * c.group_outputs, c.group_inputs};
     weight.insert(weight.end(), c.kernel.begin(), c.kernel.end());
-    const auto weights = parse_sample_inputs(fmt::format("w={0}{1} in -1..1, b={0}[{2}]", c.dtype, list(weight), channels), diagnostics);
+    const auto weights = parse_sample_inputs(fmt::format("w={0}{1} in -1..1, b={0}[{2}]", c.dtype, list(weight), weight[0]), diagnostics);
     ASSERT_TRUE(inputs && weights) << diagnostics.to_string();
     const std::string body = fmt::format("h = {}; y = torch.conv{}d(h, w, b, {}, {}, {}, {}); return {}", c.before, c.kernel.size(), list(c.stride),
-                                         list(c.padding), list(c.dilation), channels, c.result);
+                                         list(c.padding), list(c.dilation), groups, c.result);
     judge_program(*inputs, *weights, body, "depthwise_" + c.name, 7);
   }
 };
