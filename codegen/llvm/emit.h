@@ -73,6 +73,7 @@ class KernelEmitter {
   void emit_prefetch(const Stmt& s);
   llvm::Value* load_contiguous(llvm::Type* type, llvm::Value* address, llvm::Align align, llvm::Value* mask);
   llvm::Value* load_strided(llvm::Type* scalar, uint32_t buffer, const Linear& at, int32_t lanes);
+  void store_first(llvm::Value* value, llvm::Value* address, unsigned count);
   void store_contiguous(llvm::Value* value, llvm::Value* address, llvm::Align align, llvm::Value* mask);
   llvm::Value* load_known(llvm::Type* scalar, uint32_t buffer, llvm::Value* index, int32_t lanes);
   void store_strided(llvm::Value* value, uint32_t buffer, const Linear& at, int32_t lanes, llvm::Value* mask);

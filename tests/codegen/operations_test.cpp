@@ -283,6 +283,26 @@ TEST(Addressing, a_checked_index_out_of_range_is_recorded_and_reads_element_0) {
   }
 }
 
+TEST(Addressing, stores_of_known_lanes) {
+  constexpr int32_t lanes = 8;
+  for (const DType dtype : {DType::f32, DType::i16}) {
+    for (int64_t low : {0, 1}) {
+      for (int64_t high : {1, 3, 7}) {
+        Kernel k;
+        k.name = "stores";
+        k.tasks = 4;
+        k.task = make_var("task", 0, k.tasks);
+        const int64_t elements = 4 * lanes;
+        const uint32_t y = k.add_buffer({.name = "y", .element = {dtype, 1}, .elements = elements, .written = true});
+        const Expr at = make_ramp(k.task * lanes, 1, lanes), lane = make_ramp(Expr(0), 1, lanes);
+        const Expr mask = lane >= make_broadcast(low, lanes) && lane < make_broadcast(high, lanes);
+        k.body.push_back(Stmt::store(y, at, cast(dtype, at), mask));
+        compare(k, {numbers(static_cast<size_t>(elements * size_of(dtype) / 4))});
+      }
+    }
+  }
+}
+
 TEST(Addressing, a_checked_index_is_not_looked_at_where_its_mask_is_false) {
   for (int32_t lanes : {1, 8}) {
     for (int64_t used : {0, 2}) {  // of none, or of the first and a part of the second vector
