@@ -174,8 +174,10 @@ Case draw_recurrent(Chooser& choose) {
   const auto typed = [&](const char* name, const std::vector<int64_t>& shape, const char* range) {
     return fmt::format("{}={}{} in {}", name, type, list(shape), range);
   };
-  const int64_t rows = choose.of({1, 1, 2, 3, 5, 7, 8, 13, 40}), hidden = choose.of({1, 5, 15, 16, 17, 33, 64, 65, 130}),
+  const int64_t rows = choose.of({1, 1, 2, 3, 5, 7, 8, 13, 40}), units = choose.of({1, 5, 15, 16, 17, 33, 64, 65, 130}),
                 steps = choose.of({1, 2, 3, 9}), inputs = choose.of({1, 4, 17});
+  // In f64 LibTorch is judge and yardstick at once and its own sums, which differ from CPU to CPU, count as exact: they are kept short.
+  const int64_t hidden = type == "f64" ? std::min<int64_t>(units, 17) : units;
   const bool biased = choose.chance(60), projected = kind < 2 && choose.chance(35);
   const int64_t width = projected ? std::max<int64_t>(1, hidden / 2) : hidden;
   c.weights = typed("a", {gates * hidden, inputs}, "-0.5..0.5") + ", " + typed("b", {gates * hidden, width}, "-0.3..0.3");
