@@ -8,6 +8,7 @@
 #include "mica/driver/numerics.h"
 #include "mica/driver/so_model.h"
 #include "mica/driver/tensor_file.h"
+#include "mica/target/target.h"
 
 namespace mica::fuzz {
 
@@ -156,6 +157,17 @@ std::string Config::text() const {
   return out;
 }
 
+namespace {
+
+/// Whether this machine's CPU has what code for `cpu` needs.
+bool runs_here(const std::string& cpu) {
+  Diagnostics ignored;
+  const auto other = make_target(cpu, "", ignored), host = make_target("native", "", ignored);
+  return other && host && std::ranges::all_of(other->features, [&](const std::string& feature) { return host->has(feature); });
+}
+
+}  // namespace
+
 std::optional<Config> make_config(const std::string& name, uint64_t seed) {
   Config c;
   c.name = name;
@@ -173,6 +185,7 @@ std::optional<Config> make_config(const std::string& name, uint64_t seed) {
   } else if (name == "mixed") {
     Random r(seed ^ 0xc0f19);
     c.cpu = r.one_of({"x86-64-v3", "x86-64-v4", "native"});
+    if (!runs_here(c.cpu)) c.cpu = "native";
     c.schedules = r.chance(0.5);
     const double p = r.one_of({0.0, 0.2, 0.5, 0.8});
     for (const char* pass : optional_passes)
