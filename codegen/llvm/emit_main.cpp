@@ -64,8 +64,6 @@ class MainEmitter {
     arena_ = field(offsetof(mica_frame, arena));
     io_ = field(offsetof(mica_frame, io));
     barrier_ = field(offsetof(mica_frame, barrier));
-    threads_ = b_.CreateAlloca(i64);
-    b_.CreateStore(function_->getArg(2), threads_);
     state_ = field(offsetof(mica_frame, state));
     if (!program_.symbols.empty()) dims_ = field(offsetof(mica_frame, dims));
     mark_ = field(offsetof(mica_frame, mark));
@@ -80,8 +78,6 @@ class MainEmitter {
 
   void prepare() {
     begin("mica_prepare");
-    threads_ = b_.CreateAlloca(b_.getInt64Ty());
-    b_.CreateStore(function_->getArg(2), threads_);
     for (const Step& step : program_.load_steps) emit_call(step);
     b_.CreateRetVoid();
   }
@@ -96,6 +92,8 @@ class MainEmitter {
     set_function_attributes(*function_, target_);
     frame_ = function_->getArg(0);
     b_.SetInsertPoint(llvm::BasicBlock::Create(module_.getContext(), "entry", function_));
+    threads_ = b_.CreateAlloca(i64);
+    b_.CreateStore(function_->getArg(2), threads_);
     weights_ = field(offsetof(mica_frame, weights));
     if (program_.prepared_bytes) prepared_ = field(offsetof(mica_frame, prepared));
   }

@@ -17,10 +17,6 @@ bool all_true(llvm::Value* mask) {
   return c && c->isAllOnesValue();
 }
 
-/// A store under a mask costs what any other does. Without AVX-512 there is none for 16 bits, and on a Zen 3 eight stores of single lanes took less
-/// than half the time of three vectors under masks.
-bool stores_by_mask(const Target& target) { return target.has("avx512vl") && target.has("avx512bw"); }
-
 /// How many lanes are written where those are known, and the first ones.
 std::optional<unsigned> first_lanes(llvm::Value* mask) {
   const auto* c = llvm::dyn_cast<llvm::Constant>(mask);
@@ -200,7 +196,7 @@ void KernelEmitter::store_first(llvm::Value* value, llvm::Value* at, unsigned co
 void KernelEmitter::store_contiguous(llvm::Value* value, llvm::Value* at, llvm::Align align, llvm::Value* mask) {
   if (all_true(mask)) {
     b_.CreateAlignedStore(value, at, align);
-  } else if (const auto count = stores_by_mask(target_) ? std::nullopt : first_lanes(mask)) {
+  } else if (const auto count = target_.stores_by_mask() ? std::nullopt : first_lanes(mask)) {
     store_first(value, at, *count);
   } else if (value->getType()->isVectorTy()) {
     b_.CreateMaskedStore(value, at, align, mask);
@@ -219,7 +215,7 @@ void KernelEmitter::store_contiguous(llvm::Value* value, llvm::Value* at, llvm::
 /// A constant stride of a few elements: vectors of which only the lanes of this store are written, or lane by lane where that takes long.
 void KernelEmitter::store_strided(llvm::Value* value, uint32_t buffer, const Linear& at, int32_t lanes, llvm::Value* mask) {
   const llvm::Align align(module_.getDataLayout().getTypeStoreSize(value->getType()->getScalarType()));
-  if (all_true(mask) && !stores_by_mask(target_)) {
+  if (all_true(mask) && !target_.stores_by_mask()) {
     for (int64_t lane = 0; lane < lanes; ++lane) {
       llvm::Value* to = address(buffer, b_.CreateAdd(at.base, b_.getInt64(static_cast<uint64_t>(lane * at.stride))));
       b_.CreateAlignedStore(b_.CreateExtractElement(value, static_cast<uint64_t>(lane)), to, align);
